@@ -1,0 +1,41 @@
+# Every target works from a fresh clone; `make` alone lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo board test lint gpu clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv and install the pinned set into it
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install  ## evaluate three small models on the two built-in tasks and print the board
+	$(BIN)/beans tasks prepare mini-calls mini-soundscape
+	$(BIN)/beans submit submissions/statistics.toml submissions/random-hubert-small.toml \
+		submissions/random-wavlm-small.toml --tasks mini-calls,mini-soundscape --track ta,twa
+	$(BIN)/beans leaderboard show
+	@echo 'make board starts the leaderboard at http://localhost:8501 and MLflow at http://localhost:5000'
+
+board: install  ## start the leaderboard (http://localhost:8501) and MLflow (http://localhost:5000)
+	$(BIN)/beans leaderboard serve --mlflow
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint  ## lint, types and every test that needs no GPU
+	$(BIN)/python -m pytest -n 2 -m 'not gpu'
+
+gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
+	python3 -m benchmarks.gpu
+
+clean:  ## remove what install and the checkers made; results in .beans stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""How it is measured: backbone, features, probes, search, record; and the command line."""

@@ -1,0 +1,215 @@
+"""The result record: everything one evaluation found, and all that may appear on the board."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import UserError
+from tasks.task import Group, Kind, Metric, explain
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SubmissionInfo(_Model):
+    """Who was measured. ``about`` is the submission file's table of that name, for readers."""
+
+    name: Name
+    loader: str
+    arguments: dict[str, object]
+    about: dict[str, object]
+    weights_sha256: Sha256
+    parameters: Count
+    sample_rate: Annotated[int, Field(gt=0)]
+
+
+class TaskInfo(_Model):
+    """What was measured. ``split_hash`` is sha256 over the ids and labels of each split; rates are in Hz."""
+
+    name: Name
+    kind: Kind
+    group: Group
+    metric: Metric
+    labels: list[str]
+    split_hash: Sha256
+    native_rates: list[int]
+    n_train: Count
+    n_valid: Count
+    n_test: Count
+
+
+class LayerScore(_Model):
+    """One point of the diagnostic curve: the layer's best probe on validation, and that probe on test."""
+
+    index: Count
+    name: str
+    width: Count
+    valid: Fraction
+    test: Fraction
+    lr: Annotated[float, Field(gt=0)]
+    epoch: Count
+
+
+class Trial(_Model):
+    """One learning rate. Per layer: the best validation metric and the epoch (from 1) that reached it."""
+
+    number: Count
+    lr: Annotated[float, Field(gt=0)]
+    valid: list[Fraction]
+    epoch: list[Count]
+
+
+class Predictions(_Model):
+    """Where the test scores lie beside the record, and the sha256 of that file."""
+
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    sha256: Sha256
+
+
+class Efficiency(_Model):
+    """Cost of one 10-s clip at batch 1. A figure that could not be measured is None, and ``reason`` says why.
+
+    Bytes are peak allocated CUDA memory, weights included; seconds are wall time of one forward pass.
+    """
+
+    device: str
+    vram_bytes: Count | None = None
+    weights_bytes: Count | None = None
+    seconds: Finite | None = None
+    reason: str = ""
+
+
+class Environment(_Model):
+    """Where and with what it was measured."""
+
+    git_commit: str | None
+    git_dirty: bool | None
+    packages: dict[str, str]
+    python: str
+    platform: str
+    device: str
+    driver: str | None
+    precision: str
+    threads: Count
+
+
+class Record(_Model):
+    """One submission on one task in one track under one protocol.
+
+    ``id`` is content-addressed: the same weights, data, code and settings give the same id. ``protocol`` carries any
+    deviation from the standard settings, so results that cannot be compared never share it. ``test`` is the mean over
+    ``seeds``, ``ci_low`` and ``ci_high`` bound it at 95 %.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    created: datetime
+    protocol: Name
+    limit: Annotated[int, Field(gt=0)] | None
+    track: Name
+    submission: SubmissionInfo
+    task: TaskInfo
+    metric: Metric
+    valid: Fraction
+    test: Fraction
+    test_std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    test_seeds: list[Fraction]
+    ci_low: Fraction
+    ci_high: Fraction
+    secondary: dict[str, Fraction]
+    best_layer: Count
+    best_layer_name: str
+    lr: Annotated[float, Field(gt=0)]
+    epoch: Count
+    flags: list[str]
+    layers: list[LayerScore]
+    trials: list[Trial]
+    epochs: list[Fraction]
+    predictions: Predictions
+    efficiency: Efficiency
+    audio: dict[str, str]
+    seconds: dict[str, Finite]
+    environment: Environment
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix, readable and unique."""
+        return f"{self.submission.name}.{self.task.name}.{self.track}.{self.id}"
+
+
+class Tracking(_Model):
+    """Where a record was logged in MLflow. Kept beside the record, which itself never changes."""
+
+    uri: str
+    experiment_id: str
+    run_id: str
+
+
+def record_path(directory: Path, record: Record) -> Path:
+    """Where ``record`` lies below the home's records directory."""
+    return directory / f"{record.stem}.json"
+
+
+def write_record(directory: Path, record: Record) -> Path:
+    """Write the record as JSON, atomically; its predictions must lie beside it already."""
+    path = record_path(directory, record)
+    write_atomically(path, record.model_dump_json(indent=2))
+    return path
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        UserError: the file is not a record of this schema version.
+    """
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not a record of schema version {SCHEMA_VERSION} ({explain(error)}): move it out of the way."
+        ) from error
+
+
+def record_paths(directory: Path) -> Iterator[Path]:
+    """All record files below the home's records directory, in the order of their names."""
+    return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(".mlflow.json"))
+
+
+def tracking_path(record_file: Path) -> Path:
+    """Where the note about a record's MLflow run lies."""
+    return record_file.with_suffix(".mlflow.json")
+
+
+def read_tracking(record_file: Path) -> Tracking | None:
+    """The record's MLflow run, or None when it was not sent yet."""
+    path = tracking_path(record_file)
+    return Tracking.model_validate_json(path.read_bytes()) if path.exists() else None
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write through a temporary file in the same directory, so that a reader sees the old or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

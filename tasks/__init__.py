@@ -1,0 +1,1 @@
+"""What is measured: the catalogue, splits, detection windows, generated tasks, and a user's own data."""

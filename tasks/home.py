@@ -1,0 +1,69 @@
+"""Where state lives: one directory, and three addresses that can move its databases elsewhere."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """The paths and addresses of one installation. Creating it touches nothing on disk.
+
+    Attributes:
+        root: the home directory (``BEANS_HOME``, default ``./.beans``), absolute.
+        database_url: SQLAlchemy address of the leaderboard (``BEANS_DATABASE_URL``).
+        tracking_uri: MLflow's tracking address (``MLFLOW_TRACKING_URI``).
+        optuna_storage: Optuna's storage address (``OPTUNA_STORAGE``).
+    """
+
+    root: Path
+    database_url: str
+    tracking_uri: str
+    optuna_storage: str
+
+    @classmethod
+    def at(cls, root: Path) -> "Home":
+        """The home below ``root`` with its own SQLite files, whatever the environment says."""
+        root = root.expanduser().resolve()
+        return cls(
+            root=root,
+            database_url=f"sqlite:///{root / 'beans.db'}",
+            tracking_uri=f"sqlite:///{root / 'mlflow.db'}",
+            optuna_storage=f"sqlite:///{root / 'optuna.db'}",
+        )
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """The home that the environment names, read now and not at import."""
+        default = cls.at(Path(os.environ.get("BEANS_HOME") or ".beans"))
+        return cls(
+            root=default.root,
+            database_url=os.environ.get("BEANS_DATABASE_URL") or default.database_url,
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI") or default.tracking_uri,
+            optuna_storage=os.environ.get("OPTUNA_STORAGE") or default.optuna_storage,
+        )
+
+    @property
+    def data(self) -> Path:
+        """Prepared audio of catalogue tasks, one directory a task."""
+        return self.root / "data"
+
+    @property
+    def features(self) -> Path:
+        """Cached features, one directory a key; safe to delete, only time is lost."""
+        return self.root / "features"
+
+    @property
+    def records(self) -> Path:
+        """Results as JSON, with their predictions; the board can be rebuilt from these alone."""
+        return self.root / "records"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where a local MLflow keeps figures and files."""
+        return self.root / "mlartifacts"
+
+    @property
+    def locks(self) -> Path:
+        """Lock files that keep two processes from doing the same work at once."""
+        return self.root / "locks"

@@ -1,0 +1,206 @@
+"""A task: its facts from a TOML file, and the items of its three splits."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tasks.errors import UserError
+
+Split = Literal["train", "valid", "test"]
+Kind = Literal["classification", "detection"]
+Metric = Literal["accuracy", "map"]
+Group = Literal["core", "auxiliary", "builtin", "own"]
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+GROUPS: tuple[Group, ...] = get_args(Group)
+DEFAULT_METRIC: dict[Kind, Metric] = {"classification": "accuracy", "detection": "map"}
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Facts(BaseModel):
+    """What a reader wants to know of a data set; nothing here changes a result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str = ""
+    taxa: str = ""
+    source: str = ""
+    licence: str = ""
+    commercial_use: bool | None = None
+    citation: str = ""
+    split_rule: str = ""
+    leakage: str = ""
+
+
+class Task(BaseModel):
+    """One task file. Lengths are in seconds; paths are relative to ``root``.
+
+    A classification task names ``clips`` (CSV of path, label, split) and may crop each clip to its first
+    ``max_duration`` seconds. A detection task names ``train``, ``valid`` and ``test`` (JSON lines of path, length,
+    annotations) and the window to cut.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    kind: Kind
+    metric: Metric
+    group: Group = "own"
+    max_duration: Seconds | None = None
+    window_width: Seconds | None = None
+    window_shift: Seconds | None = None
+    clips: Path | None = None
+    train: Path | None = None
+    valid: Path | None = None
+    test: Path | None = None
+    labels: tuple[str, ...] | None = None
+    facts: Facts = Facts()
+    root: Annotated[Path, Field(exclude=True)] = Path()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metric(cls, values: dict[str, object]) -> dict[str, object]:
+        default = DEFAULT_METRIC.get(values.get("kind"))  # type: ignore[call-overload]
+        return {"metric": default, **values} if default else values
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _metric_spelling(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels_are_text(cls, value: object) -> object:
+        # Several BEANS tasks label with integers; "1" and 1 are the same class.
+        return [str(label) for label in value] if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _keys_fit_kind(self) -> Self:
+        if self.metric != DEFAULT_METRIC[self.kind]:
+            raise ValueError(f"metric for {self.kind} must be {DEFAULT_METRIC[self.kind]!r}")
+        needed, foreign = (
+            (("clips",), ("window_width", "window_shift", "train", "valid", "test"))
+            if self.kind == "classification"
+            else (("window_width", "window_shift", "train", "valid", "test"), ("clips", "max_duration"))
+        )
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"a {self.kind} task needs the key {key!r}")
+        for key in foreign:
+            if getattr(self, key) is not None:
+                raise ValueError(f"a {self.kind} task has no key {key!r}")
+        if self.labels is not None and len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels holds a name twice")
+        return self
+
+    @property
+    def max_seconds(self) -> float | None:
+        """Longest stretch of one item in seconds, or None where clips are taken whole."""
+        return self.max_duration if self.kind == "classification" else self.window_width
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to predict: a clip, or one window of a recording.
+
+    Attributes:
+        id: unique within the task, stable between machines: the path as the manifest spells it, and for a window
+            its start and end in seconds.
+        path: the audio file.
+        labels: indices into the manifest's labels: exactly one for classification, any number for detection.
+        recording: items that share it are not independent; the bootstrap resamples recordings.
+        window: start and end in seconds, or None for a whole clip.
+    """
+
+    id: str
+    path: Path
+    labels: tuple[int, ...]
+    recording: str
+    window: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All items of a task, split by split, in the order of the source files."""
+
+    task: Task
+    labels: tuple[str, ...]
+    items: dict[Split, tuple[Item, ...]]
+
+    @property
+    def split_hash(self) -> str:
+        """sha256 over the sorted ids and labels of each split: equal manifests, equal hash, on any machine."""
+        content = {
+            split: sorted((item.id, [self.labels[index] for index in item.labels]) for item in items)
+            for split, items in self.items.items()
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def catalogue_names() -> list[str]:
+    """Names of the tasks that come with the suite, sorted."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _catalogue() if entry.name.endswith(".toml"))
+
+
+def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) -> Task:
+    """The task of a catalogue name, or of a task file.
+
+    Args:
+        name_or_path: a name such as ``mini-calls``, or a path that ends in ``.toml``.
+        data: the home's data directory; a catalogue task's files lie in ``data/NAME``.
+        data_dir: where a task file's paths start, instead of the directory the file is in.
+
+    Raises:
+        UserError: no such task, or a task file that does not hold together.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise UserError(
+                f"Task file {path} does not exist: give the path of a TOML file or a name from `beans tasks list`."
+            )
+        if data_dir is not None and not data_dir.is_dir():
+            raise UserError(f"--data-dir {data_dir} is not a directory: give the directory that {path} is about.")
+        task = _parse(path.read_text(encoding="utf-8"), str(path))
+        # Only the catalogue may claim a place among the tasks that rank the public board.
+        return task.model_copy(update={"group": "own", "root": (data_dir or path.parent).resolve()})
+    if name_or_path not in catalogue_names():
+        raise UserError(
+            f"There is no task {name_or_path!r}: choose one of `beans tasks list`, or give a task file (*.toml)."
+        )
+    text = resources.files("tasks").joinpath("catalogue", f"{name_or_path}.toml").read_text(encoding="utf-8")
+    return _parse(text, f"catalogue/{name_or_path}.toml").model_copy(update={"root": data / name_or_path})
+
+
+def _catalogue() -> Iterable[Traversable]:
+    return resources.files("tasks").joinpath("catalogue").iterdir()
+
+
+def _parse(text: str, where: str) -> Task:
+    try:
+        return Task.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"Task file {where} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise UserError(f"Task file {where}: {explain(error)}.") from error
+
+
+def explain(error: ValidationError) -> str:
+    """A pydantic error as one sentence a user can act on: every wrong key with what is wrong about it."""
+    parts = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        message = (
+            "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+        )
+        parts.append(f"{key}: {message}" if key else message)
+    return "; ".join(parts)
