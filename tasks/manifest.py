@@ -1,0 +1,296 @@
+"""From a task's CSV or JSON lines to its items; every mistake in them is one sentence that names file and line."""
+
+import csv
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from tasks.errors import UserError
+from tasks.task import SPLITS, Item, Manifest, Split, Task
+from tasks.windows import Annotation, cut_windows
+
+COLUMNS = ("path", "label", "split")
+
+
+class _Clip(NamedTuple):
+    where: str  # file and line, for messages
+    path: str
+    label: str
+    recording: str
+
+
+class _Recording(NamedTuple):
+    where: str
+    path: str
+    recording: str
+    length: float
+    annotations: list[tuple[float, float, str]]
+
+
+def manifest_files(task: Task) -> dict[str, Path]:
+    """The files that hold a task's items, by their key in the task file."""
+    keys = ("clips",) if task.kind == "classification" else SPLITS
+    return {key: task.root / getattr(task, key) for key in keys}
+
+
+def read_manifest(task: Task) -> Manifest:
+    """The items of all three splits, in the order of the source files. No audio is opened or looked for.
+
+    Labels are the task's, in its order, or else the sorted labels of the train split. The items of a detection task
+    are the windows of its recordings.
+
+    Raises:
+        UserError: a manifest that is missing, empty or does not hold together; the sentence names file and line.
+    """
+    return _classification(task) if task.kind == "classification" else _detection(task)
+
+
+def limit(manifest: Manifest, n: int) -> Manifest:
+    """A smaller manifest for a quick look: the same one on every call and every machine.
+
+    Classification keeps at most ``n`` items a split, as evenly over the labels as they allow and spread over each
+    label's items. Detection keeps whole recordings, those with labels not yet seen first, while their windows number
+    at most ``n``; the first is kept whatever its length, so that no split is empty. The label list stays as it is.
+
+    Raises:
+        UserError: ``n`` is not positive.
+    """
+    if n < 1:
+        raise UserError(f"The limit of items a split must be at least 1, not {n}.")
+    pick = _spread_over_labels if manifest.task.kind == "classification" else _whole_recordings
+    return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
+
+
+# --- classification ---
+
+
+def _classification(task: Task) -> Manifest:
+    file = manifest_files(task)["clips"]
+    clips = _read_clips(task, file)
+    for split in SPLITS:
+        if not clips[split]:
+            raise UserError(f"{file} has no clip in the {split} split: train, valid and test each need some.")
+    index = _label_index(task, (clip.label for clip in clips["train"]))
+    if len(index) < 2:
+        raise UserError(f"{file} has only the label {next(iter(index))!r}: a classification task needs two or more.")
+    return Manifest(
+        task,
+        tuple(index),
+        {
+            split: tuple(
+                Item(clip.path, task.root / clip.path, (_lookup(clip.label, index, task, clip.where),), clip.recording)
+                for clip in clips[split]
+            )
+            for split in SPLITS
+        },
+    )
+
+
+def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
+    clips: dict[Split, list[_Clip]] = {split: [] for split in SPLITS}
+    seen: dict[str, str] = {}
+    with _opened(task, file) as text:
+        reader = csv.DictReader(text, strict=True)
+        try:
+            _check_header(file, reader.fieldnames)
+            for row in reader:
+                where = f"{file}, line {reader.line_num}"
+                # DictReader files surplus fields under None, and None for fields that are absent.
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{where}: the number of fields differs from the first line's; "
+                        'put text that holds a comma between double quotes, "like, this".'
+                    )
+                if not row["label"]:
+                    raise UserError(f"{where}: the label is empty; give every clip one.")
+                if row["split"] not in SPLITS:
+                    raise UserError(f"{where}: unknown split {row['split']!r}; use one of {', '.join(SPLITS)}.")
+                path = _path(row["path"], where, seen)
+                clips[row["split"]].append(_Clip(where, path, row["label"], row.get("recording") or path))
+        except csv.Error as error:
+            raise UserError(f"{file}, line {reader.line_num}: not valid CSV ({error}); write it as CSV.") from error
+    if not seen:
+        raise UserError(f"{file} names no clip: below its first line it needs one line a clip.")
+    return clips
+
+
+def _check_header(file: Path, header: Iterable[str] | None) -> None:
+    if header is None:
+        raise UserError(f"{file} is empty: it needs a first line {','.join(COLUMNS)} and then one line a clip.")
+    for column in COLUMNS:
+        if column not in header:
+            raise UserError(
+                f"{file} has no column {column!r} but {', '.join(map(repr, header))}: "
+                f"its first line must name {', '.join(COLUMNS)}, separated by commas."
+            )
+
+
+def _spread_over_labels(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, item in enumerate(items):
+        places[item.labels[0]].append(place)
+    quota = dict.fromkeys(sorted(places), 0)
+    for _ in range(min(n, len(items))):
+        unexhausted = (label for label in quota if quota[label] < len(places[label]))
+        quota[min(unexhausted, key=lambda label: quota[label])] += 1
+    kept = [own[step * len(own) // quota[label]] for label, own in places.items() for step in range(quota[label])]
+    return tuple(items[place] for place in sorted(kept))
+
+
+# --- detection ---
+
+
+def _detection(task: Task) -> Manifest:
+    files = manifest_files(task)
+    seen: dict[str, str] = {}
+    recordings = {split: _read_recordings(task, files[split], seen) for split in SPLITS}
+    index = _label_index(task, (label for entry in recordings["train"] for *_, label in entry.annotations))
+    if not index:
+        raise UserError(f"{files['train']} has no annotation, so there is no label: annotate it, or list `labels`.")
+    items = {split: tuple(_windows(task, recordings[split], index)) for split in SPLITS}
+    for split in SPLITS:
+        if not items[split]:
+            raise UserError(
+                f"{files[split]} leaves the {split} split empty: it needs at least one recording "
+                f"as long as a window of {task.window_width:g} s."
+            )
+    return Manifest(task, tuple(index), items)
+
+
+def _windows(task: Task, recordings: Iterable[_Recording], index: Mapping[str, int]) -> Iterator[Item]:
+    width, shift = task.window_width, task.window_shift
+    assert width is not None and shift is not None  # Task makes sure of it
+    for where, path, recording, length, spans in recordings:
+        annotations = [Annotation(st, ed, _lookup(label, index, task, where)) for st, ed, label in spans]
+        for window in cut_windows(length, annotations, width, shift):
+            name = f"{path}@{_seconds(window.start)}-{_seconds(window.end)}"
+            yield Item(name, task.root / path, window.labels, recording, (window.start, window.end))
+
+
+def _seconds(time: float) -> str:
+    # Microseconds: `:g` keeps six digits and would give neighbouring windows of a long recording the same name.
+    return f"{time:.6f}".rstrip("0").rstrip(".")
+
+
+def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_Recording]:
+    recordings = []
+    with _opened(task, file) as text:
+        for number, line in enumerate(text, start=1):
+            if not line.strip():
+                continue
+            where = f"{file}, line {number}"
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{where}: not valid JSON ({error}); write one JSON object a line.") from error
+            if not isinstance(entry, dict):
+                raise UserError(f"{where}: not a JSON object; write one object of path, length, annotations a line.")
+            recordings.append(_recording(entry, where, seen))
+    return recordings
+
+
+def _recording(entry: dict[str, Any], where: str, seen: dict[str, str]) -> _Recording:
+    path = _path(_get(entry, "path", where), where, seen)
+    length = _time(entry, "length", where)
+    if length == 0:
+        raise UserError(f"{where}: 'length' is 0; give the recording's length in seconds.")
+    annotations = _get(entry, "annotations", where)
+    if not isinstance(annotations, list):
+        raise UserError(f"{where}: 'annotations' is not a list; write [] where there are none.")
+    spans = []
+    for number, annotation in enumerate(annotations, start=1):
+        place = f"{where}, annotation {number}"
+        if not isinstance(annotation, dict):
+            raise UserError(f'{place}: not an object; write {{"st": 0.5, "ed": 1.5, "label": "name"}}.')
+        st, ed = _time(annotation, "st", place), _time(annotation, "ed", place)
+        if ed < st:
+            raise UserError(f"{place}: ends ({ed:g} s) before it starts ({st:g} s); exchange 'st' and 'ed'.")
+        label = _get(annotation, "label", place)
+        # BEANS labels some tasks with integers. True is an integer to Python, and a mistake here.
+        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
+            raise UserError(f"{place}: label {label!r} is neither text nor a whole number; name the label.")
+        spans.append((st, ed, str(label)))
+    recording = entry.get("recording", path)
+    return _Recording(where, path, str(recording), length, spans)
+
+
+def _get(entry: dict[str, Any], key: str, where: str) -> Any:
+    if key not in entry:
+        raise UserError(f"{where}: the key {key!r} is missing; it has {', '.join(map(repr, entry)) or 'none'}.")
+    return entry[key]
+
+
+def _time(entry: dict[str, Any], key: str, where: str) -> float:
+    value = _get(entry, key, where)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # NaN and infinity fail this comparison too.
+    if not number or not 0 <= value <= sys.float_info.max:
+        raise UserError(f"{where}: {key!r} is {value!r}; write a time in seconds, 0 or more.")
+    return float(value)
+
+
+def _whole_recordings(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
+    windows: dict[Path, list[Item]] = defaultdict(list)
+    for item in items:
+        windows[item.path].append(item)
+    labels = {path: {label for item in own for label in item.labels} for path, own in windows.items()}
+    kept: set[Path] = set()
+    total, unseen, waiting = 0, set().union(*labels.values()), list(windows)
+    while waiting:
+        # Once every label is seen all are equal, and max takes the first: file order.
+        path = max(waiting, key=lambda path: len(labels[path] & unseen)) if unseen else waiting[0]
+        waiting.remove(path)
+        if not kept or total + len(windows[path]) <= n:
+            kept.add(path)
+            total += len(windows[path])
+            unseen -= labels[path]
+    return tuple(item for item in items if item.path in kept)
+
+
+# --- both kinds ---
+
+
+@contextmanager
+def _opened(task: Task, file: Path) -> Iterator[TextIO]:
+    """The file as text, for csv and for reading line by line; a byte-order mark at its start is left out."""
+    if not file.is_file():
+        remedy = (
+            f"check the paths in the task file, and --data-dir (they start at {task.root})"
+            if task.group == "own"
+            else f"run `beans tasks prepare {task.name}`"
+        )
+        raise UserError(f"Task {task.name} needs {file}, which does not exist: {remedy}.")
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            yield text
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text ({error.reason}): save it with that encoding.") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): check its permissions and the disk.") from error
+
+
+def _path(path: object, where: str, seen: dict[str, str]) -> str:
+    """The path as written, entered into ``seen`` (normal form: place) so that no file counts twice."""
+    if not isinstance(path, str) or not path:
+        raise UserError(f"{where}: path {path!r} is not the name of a file; name one, relative or absolute.")
+    first = seen.setdefault(os.path.normpath(path), where)
+    if first is not where:
+        raise UserError(f"{where}: {path} was named before ({first}); name every file once, in one split.")
+    return path
+
+
+def _label_index(task: Task, train_labels: Iterable[str]) -> dict[str, int]:
+    names = task.labels if task.labels is not None else sorted(set(train_labels))
+    return {name: index for index, name in enumerate(names)}
+
+
+def _lookup(label: str, index: Mapping[str, int], task: Task, where: str) -> int:
+    if label not in index:
+        source = "the labels of the task file" if task.labels is not None else "the labels of the train split"
+        raise UserError(f"{where}: label {label!r} is not among {source}; correct it, or list it under `labels`.")
+    return index[label]
