@@ -15,7 +15,8 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
+# As large as a database column holds.
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -195,9 +196,18 @@ def tracking_path(record_file: Path) -> Path:
 
 
 def read_tracking(record_file: Path) -> Tracking | None:
-    """The record's MLflow run, or None when it was not sent yet."""
+    """The record's MLflow run, or None when it was not sent yet.
+
+    Raises:
+        UserError: the file is there but is not such a note.
+    """
     path = tracking_path(record_file)
-    return Tracking.model_validate_json(path.read_bytes()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        return Tracking.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} does not name an MLflow run ({explain(error)}): delete it and push again.") from error
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -1,0 +1,292 @@
+"""Who is ranked with whom, and in what order. Pure functions: the same results give the same boards, in any order."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Self
+
+from leaderboard.record import Record, Tracking
+from tasks.task import GROUPS, Group, Metric, Task
+
+NOT_RUN = "not run"
+OTHER_WEIGHTS = "measured with other weights than the newest result of this name: submit again"
+OTHER_DATA = "not comparable: measured on other data than most submissions of this task"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the board needs of one record; see `Record` for the meaning of each field.
+
+    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record.
+    """
+
+    record_id: str
+    created: datetime
+    protocol: str
+    limit: int | None
+    track: str
+    submission: str
+    weights_sha256: str
+    task: str
+    group: Group
+    metric: Metric
+    split_hash: str
+    test: float
+    test_std: float
+    ci_low: float
+    ci_high: float
+    best_layer: int
+    best_layer_name: str
+    parameters: int
+    vram_bytes: int | None
+    vram_reason: str
+    device: str
+    run: Tracking | None = None
+
+    @classmethod
+    def of(cls, record: Record, run: Tracking | None = None) -> Self:
+        """The board's view of a record."""
+        created = record.created if record.created.tzinfo else record.created.replace(tzinfo=UTC)
+        return cls(
+            record_id=record.id,
+            created=created.astimezone(UTC),
+            protocol=record.protocol,
+            limit=record.limit,
+            track=record.track,
+            submission=record.submission.name,
+            weights_sha256=record.submission.weights_sha256,
+            task=record.task.name,
+            group=record.task.group,
+            metric=record.metric,
+            split_hash=record.task.split_hash,
+            test=record.test,
+            test_std=record.test_std,
+            ci_low=record.ci_low,
+            ci_high=record.ci_high,
+            best_layer=record.best_layer,
+            best_layer_name=record.best_layer_name,
+            parameters=record.submission.parameters,
+            vram_bytes=record.efficiency.vram_bytes,
+            vram_reason=record.efficiency.reason,
+            device=record.efficiency.device,
+            run=run,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One submission on one task: a result, or the reason why there is none."""
+
+    result: Result | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One task of a board."""
+
+    task: str
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One submission on a board.
+
+    Attributes:
+        rank: 1 is best, equal means share it; None where a task is missing or ``limit`` is set.
+        mean: unweighted mean over all tasks of the board; None where one is missing, since the mean over other tasks
+            cannot be compared.
+        cells: one a column of the board.
+        limit: the row's results saw only so many items a split.
+        vram_bytes: peak allocated memory for one 10-s clip on ``device``; None with ``vram_reason``.
+    """
+
+    rank: int | None
+    submission: str
+    mean: float | None
+    cells: tuple[Cell, ...]
+    limit: int | None
+    parameters: int
+    vram_bytes: int | None
+    vram_reason: str
+    device: str
+
+    @property
+    def covered(self) -> int:
+        """Tasks with a result."""
+        return sum(cell.result is not None for cell in self.cells)
+
+    @property
+    def coverage(self) -> str:
+        """For example ``9/10 tasks``."""
+        return f"{self.covered}/{len(self.cells)} tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """All submissions of one protocol, track and task group: ranked first, then incomplete, then limited ones."""
+
+    protocol: str
+    track: str
+    group: Group
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def current(results: Iterable[Result]) -> list[Result]:
+    """The newest result of each submission, task, track, protocol and limit; older ones are history."""
+    newest: dict[tuple[object, ...], Result] = {}
+    for result in results:
+        key = (result.submission, result.task, result.track, result.protocol, result.limit)
+        if key not in newest or _age(result) > _age(newest[key]):
+            newest[key] = result
+    return list(newest.values())
+
+
+def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Board]:
+    """Every board there is, standard protocol, ``ta`` track and core tasks first.
+
+    Args:
+        results: in any order, superseded ones included.
+        catalogue: the suite's own tasks. They fix the columns of their groups, so that one submission that ran nine of
+            ten core tasks is not ranked on the nine, and nobody can add a column; a result that claims a group its
+            task is not in counts as an own task. Without a catalogue the columns are the tasks that were run.
+    """
+    group_of = {task.name: task.group for task in catalogue}
+    fixed = set(group_of.values())
+    found: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
+    for result in current(results):
+        own = result.group in fixed and group_of.get(result.task) != result.group
+        found[result.protocol, result.track, "own" if own else result.group].append(result)
+    return [
+        _board(protocol, track, group, members, [task for task in catalogue if task.group == group])
+        for (protocol, track, group), members in sorted(found.items(), key=lambda item: _board_order(*item[0]))
+    ]
+
+
+def sort_rows(board: Board, key: str) -> list[Row]:
+    """The board's rows by another column, best first; rows without a value, then limited rows, stay below.
+
+    Args:
+        board: any board.
+        key: ``mean``, ``submission``, ``parameters``, ``vram`` or ``task:NAME``; a leading ``-`` turns the order
+            round. Anything else means ``mean``, since the key comes from an address that anybody can type.
+    """
+    plain = key.removeprefix("-")
+    tasks = {f"task:{column.task}": index for index, column in enumerate(board.columns)}
+
+    def value(row: Row) -> float | None:
+        if plain in tasks:
+            result = row.cells[tasks[plain]].result
+            return None if result is None else -result.test
+        if plain == "parameters":
+            return row.parameters
+        if plain == "vram":
+            return row.vram_bytes
+        return None if row.mean is None else -row.mean
+
+    def order(row: Row) -> tuple[bool, bool, float, str]:
+        found = value(row)
+        return row.limit is not None, found is None, (found or 0) * (-1 if key.startswith("-") else 1), row.submission
+
+    if plain == "submission":
+        rows = sorted(board.rows, key=lambda row: row.submission.casefold(), reverse=key.startswith("-"))
+        return sorted(rows, key=lambda row: row.limit is not None)
+    if key in ("", "mean"):
+        return list(board.rows)
+    return sorted(board.rows, key=order)
+
+
+def _age(result: Result) -> tuple[datetime, str]:
+    return result.created, result.record_id
+
+
+def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
+    # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
+    return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
+
+
+def _board(protocol: str, track: str, group: Group, results: list[Result], catalogue: list[Task]) -> Board:
+    full: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.limit is None:
+            full[result.task].append(result)
+    definitions = {task: _definition(members) for task, members in full.items()}
+
+    metrics: dict[str, Metric] = {result.task: result.metric for result in sorted(results, key=_age)}
+    metrics |= {task: metric for task, (_, metric) in definitions.items()}
+    if catalogue:
+        metrics = {task.name: task.metric for task in catalogue}
+    columns = tuple(Column(task, metrics[task]) for task in sorted(metrics, key=lambda task: (metrics[task], task)))
+
+    members_of: dict[tuple[str, int | None], list[Result]] = defaultdict(list)
+    for result in results:
+        members_of[result.submission, result.limit].append(result)
+    rows = [_row(name, limit, members, columns, definitions) for (name, limit), members in members_of.items()]
+    return Board(protocol, track, group, columns, _ranked(rows))
+
+
+def _definition(results: list[Result]) -> tuple[str, Metric]:
+    """The data and metric by which most submissions were measured; of equally many, the one used last."""
+    users: dict[tuple[str, Metric], list[Result]] = defaultdict(list)
+    for result in results:
+        users[result.split_hash, result.metric].append(result)
+    return max(users, key=lambda key: (len(users[key]), max(map(_age, users[key]))))
+
+
+def _row(
+    name: str,
+    limit: int | None,
+    results: list[Result],
+    columns: tuple[Column, ...],
+    definitions: dict[str, tuple[str, Metric]],
+) -> Row:
+    newest = max(results, key=_age)
+    of_task = {result.task: result for result in results}
+
+    def cell(task: str) -> Cell:
+        result = of_task.get(task)
+        if result is None:
+            return Cell(None, NOT_RUN)
+        if result.weights_sha256 != newest.weights_sha256:
+            return Cell(None, OTHER_WEIGHTS)
+        # A limited result has its own, smaller split; it is never compared.
+        if limit is None and (result.split_hash, result.metric) != definitions[task]:
+            return Cell(None, OTHER_DATA)
+        return Cell(result)
+
+    cells = tuple(cell(column.task) for column in columns)
+    scores = [cell.result.test for cell in cells if cell.result is not None]
+    same = [result for result in results if result.weights_sha256 == newest.weights_sha256]
+    cost = max(same, key=lambda result: (result.vram_bytes is not None, _age(result)))
+    return Row(
+        rank=None,
+        submission=name,
+        mean=math.fsum(scores) / len(scores) if len(scores) == len(columns) else None,
+        cells=cells,
+        limit=limit,
+        parameters=newest.parameters,
+        vram_bytes=cost.vram_bytes,
+        vram_reason=cost.vram_reason or "not measured",
+        device=cost.device,
+    )
+
+
+def _ranked(rows: list[Row]) -> tuple[Row, ...]:
+    # Means that differ only by rounding, as of (0.1, 0.2) and (0.15, 0.15), are the same mean.
+    scored = sorted(
+        ((-round(row.mean, 12), row.submission, row) for row in rows if row.limit is None and row.mean is not None),
+        key=lambda entry: entry[:2],
+    )
+    means = [negative for negative, _, _ in scored]
+    ranked = [replace(row, rank=1 + means.index(negative)) for negative, _, row in scored]
+    incomplete = sorted(
+        (row for row in rows if row.limit is None and row.mean is None), key=lambda row: (-row.covered, row.submission)
+    )
+    limited = sorted(
+        ((row.submission, -row.limit, row) for row in rows if row.limit is not None), key=lambda entry: entry[:2]
+    )
+    return (*ranked, *incomplete, *(row for _, _, row in limited))
