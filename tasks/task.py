@@ -69,8 +69,9 @@ class Task(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_metric(cls, values: dict[str, object]) -> dict[str, object]:
-        default = DEFAULT_METRIC.get(values.get("kind"))  # type: ignore[call-overload]
-        return {"metric": default, **values} if default else values
+        # A kind that is wrong or absent is reported as that, not as an absent metric too.
+        kind = values.get("kind")
+        return {"metric": DEFAULT_METRIC["detection" if kind == "detection" else "classification"], **values}
 
     @field_validator("metric", mode="before")
     @classmethod
@@ -80,8 +81,10 @@ class Task(BaseModel):
     @field_validator("labels", mode="before")
     @classmethod
     def _labels_are_text(cls, value: object) -> object:
+        if value is not None and not isinstance(value, list | tuple):
+            raise ValueError("write a list of names")
         # Several BEANS tasks label with integers; "1" and 1 are the same class.
-        return [str(label) for label in value] if isinstance(value, list | tuple) else value
+        return value and [str(label) if type(label) is int else label for label in value]
 
     @model_validator(mode="after")
     def _keys_fit_kind(self) -> Self:
@@ -100,6 +103,8 @@ class Task(BaseModel):
                 raise ValueError(f"a {self.kind} task has no key {key!r}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels holds a name twice")
+        if self.labels == ():
+            raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
         return self
 
     @property
@@ -170,9 +175,14 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
             )
         if data_dir is not None and not data_dir.is_dir():
             raise UserError(f"--data-dir {data_dir} is not a directory: give the directory that {path} is about.")
-        task = _parse(path.read_text(encoding="utf-8"), str(path))
+        try:
+            task = _parse(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"Task file {path} cannot be read as UTF-8 text: {error}.") from error
         # Only the catalogue may claim a place among the tasks that rank the public board.
-        return task.model_copy(update={"group": "own", "root": (data_dir or path.parent).resolve()})
+        if task.group != "own":
+            raise UserError(f"Task file {path}: group: only tasks that come with the suite have one; remove the key.")
+        return task.model_copy(update={"root": (data_dir or path.parent).resolve()})
     if name_or_path not in catalogue_names():
         raise UserError(
             f"There is no task {name_or_path!r}: choose one of `beans tasks list`, or give a task file (*.toml)."
@@ -187,7 +197,10 @@ def _catalogue() -> Iterable[Traversable]:
 
 def _parse(text: str, where: str) -> Task:
     try:
-        return Task.model_validate(tomllib.loads(text))
+        values = tomllib.loads(text)
+        if "root" in values:
+            raise UserError(f"Task file {where}: root: unknown key; say --data-dir where the data lie elsewhere.")
+        return Task.model_validate(values)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"Task file {where} is not valid TOML: {error}.") from error
     except ValidationError as error:
