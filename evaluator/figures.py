@@ -1,0 +1,143 @@
+"""The three figures of a record, drawn without a display: matplotlib's object interface, never pyplot."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from leaderboard.predictions import TestScores
+from leaderboard.record import Record
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours stay apart for every common kind of colour blindness; the markers differ too.
+VALID_COLOUR = "#0072B2"
+TEST_COLOUR = "#D55E00"
+GREY = "#666666"
+
+METRIC_LABELS = {"accuracy": "accuracy", "map": "mean average precision"}
+LABEL_LENGTH = 24
+MAX_NAMED_CLASSES = 60
+MAX_WRITTEN_CELLS = 15
+
+
+def layer_curve(record: Record) -> Figure:
+    """Validation and test metric of every layer's best probe, the chosen layer marked with its test interval."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _canvas(7.5, 4.5)
+    layers = [layer.index for layer in record.layers]
+    axes.axvline(record.best_layer, color=GREY, linestyle=":", linewidth=1.2, zorder=1)
+    axes.plot(layers, [layer.valid for layer in record.layers], "-o", color=VALID_COLOUR, markersize=5, label="valid")
+    tests = [layer.test for layer in record.layers]
+    axes.plot(layers, tests, "--s", color=TEST_COLOUR, markersize=5, label="test (diagnostic)")
+    axes.vlines(record.best_layer, record.ci_low, record.ci_high, color="black", linewidth=1.6, zorder=3)
+    axes.plot(
+        [record.best_layer],
+        [record.test],
+        "D",
+        color="black",
+        markersize=7,
+        zorder=4,
+        label=f"chosen: layer {record.best_layer}, test {record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(min(layers) - 0.5, max(layers) + 0.5)
+    axes.set_xlabel("layer")
+    axes.set_ylabel(METRIC_LABELS[record.metric])
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    _title(axes, record, f"{METRIC_LABELS[record.metric]} by layer")
+    return figure
+
+
+def confusion_matrix(record: Record, test: TestScores) -> Figure:
+    """Rows are the true classes, and each row sums to 1: how often a class was taken for each other, over all seeds."""
+    from sklearn.metrics import confusion_matrix as count
+
+    names = _short(record.task.labels)
+    classes = np.arange(len(names))
+    counts = sum(count(test.targets, scores.argmax(axis=1), labels=classes) for scores in test.scores)
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+    side = min(3.5 + 0.3 * len(names), 18.0)
+    figure, axes = _canvas(side + 1.2, side)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= MAX_WRITTEN_CELLS:
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
+            colour = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{share:.2f}", ha="center", va="center", fontsize=8, color=colour)
+    shown = _shown(len(names))
+    ticks = [names[index] for index in shown]
+    axes.set_xticks(shown, ticks, fontsize=8, parse_math=False, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(shown, ticks, fontsize=8, parse_math=False)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
+    _title(axes, record, f"confusion, {record.task.n_test} test items, {_seeds(test)}")
+    return figure
+
+
+def class_precision(record: Record, test: TestScores) -> Figure:
+    """Average precision of every class, best first: the mean over seeds. A class without positives is marked."""
+    import torch
+
+    from evaluator.metrics import average_precision
+
+    means = average_precision(torch.from_numpy(test.scores), torch.from_numpy(test.targets)).mean(0).numpy()
+    positives = test.targets.sum(axis=0, dtype=np.int64)
+    order = np.argsort(-means, kind="stable")
+    names = _short(record.task.labels)
+
+    figure, axes = _canvas(7.5, min(2.4 + 0.28 * len(names), 18.0))
+    rows = np.arange(len(names))
+    axes.barh(rows, means[order], color=VALID_COLOUR, height=0.75)
+    axes.axvline(record.test, color=TEST_COLOUR, linestyle="--", linewidth=1.4, label=f"mean of all: {record.test:.3f}")
+    shown = _shown(len(names))
+    labels = [f"{names[order[row]]}  (n={positives[order[row]]})" for row in shown]
+    axes.set_yticks(shown, labels, fontsize=8, parse_math=False)
+    for row in rows[positives[order] == 0]:
+        axes.text(0.01, row, "no positives in test: counts 0", va="center", fontsize=7, color=GREY)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("average precision")
+    axes.set_ylabel("class (n positives)")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+    figure.legend(loc="outside lower center", frameon=False)
+    _title(axes, record, f"average precision by class, {_seeds(test)}")
+    return figure
+
+
+def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _title(axes: Axes, record: Record, subtitle: str) -> None:
+    # A name is shown as it is written: "$" in it does not start a formula.
+    title = f"{record.submission.name} on {record.task.name} ({record.track})\n{subtitle}"
+    axes.set_title(title, loc="left", fontsize=11, parse_math=False)
+
+
+def _short(labels: list[str]) -> list[str]:
+    return [label if len(label) <= LABEL_LENGTH else f"{label[: LABEL_LENGTH - 1]}…" for label in labels]
+
+
+def _shown(classes: int) -> list[int]:
+    """Which classes have room for their name: all, or every n-th."""
+    return list(range(0, classes, math.ceil(classes / MAX_NAMED_CLASSES)))
+
+
+def _seeds(test: TestScores) -> str:
+    return "1 seed" if len(test.scores) == 1 else f"{len(test.scores)} seeds"
