@@ -113,7 +113,9 @@ def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
                 path = _path(row["path"], where, seen)
                 clips[row["split"]].append(_Clip(where, path, row["label"], row.get("recording") or path))
         except csv.Error as error:
-            raise UserError(f"{file}, line {reader.line_num}: not valid CSV ({error}); write it as CSV.") from error
+            # Where the broken row starts: an open quotation mark is noticed at the end of the file only.
+            where = f"{file}, line {reader.line_num + 1}"
+            raise UserError(f"{where}: not valid CSV ({error}); check the quotation marks.") from error
     if not seen:
         raise UserError(f"{file} names no clip: below its first line it needs one line a clip.")
     return clips

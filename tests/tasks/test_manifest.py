@@ -1,0 +1,278 @@
+"""Manifests: what is read is what was written, and every mistake is one sentence that says where it is."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import UserError
+from tasks.manifest import limit, read_manifest
+from tasks.task import SPLITS, Item, Manifest, Split, Task
+
+GOOD_ROWS = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "c.wav,cat,valid", "d.wav,dog,test"]
+
+
+def clips_task(root: Path, text: str | bytes, **keys: Any) -> Task:
+    (root / "clips.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Task(name="own", kind="classification", metric="accuracy", clips=Path("clips.csv"), root=root, **keys)
+
+
+def recording(path: str, *annotations: tuple[float, float, Any], length: Any = 10) -> str:
+    spans = [{"st": st_, "ed": ed, "label": label} for st_, ed, label in annotations]
+    return json.dumps({"path": path, "length": length, "annotations": spans})
+
+
+GOOD_LINES = {
+    "train": recording("a.wav", (1, 3, "cat"), (2, 4, "dog")),
+    "valid": recording("b.wav", (1, 3, "cat")),
+    "test": recording("c.wav"),
+}
+
+
+def scapes_task(root: Path, width: float = 2.0, shift: float = 1.0, labels: Any = None, **lines: str | bytes) -> Task:
+    for split, default in GOOD_LINES.items():
+        text = lines.get(split, default)
+        (root / f"{split}.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
+    files = {split: Path(f"{split}.jsonl") for split in SPLITS}
+    keys = {"window_width": width, "window_shift": shift, "labels": labels, "root": root}
+    return Task(name="own", kind="detection", metric="map", **files, **keys)
+
+
+# --- reading what is right ---
+
+
+def test_clips_keep_their_order_labels_and_paths(tmp_path: Path) -> None:
+    manifest = read_manifest(clips_task(tmp_path, "\n".join([*GOOD_ROWS, "/abs/e.wav,dog,train", ""])))
+    assert manifest.labels == ("cat", "dog")
+    assert manifest.items["train"] == (
+        Item("a.wav", tmp_path / "a.wav", (0,), "a.wav"),
+        Item("b.wav", tmp_path / "b.wav", (1,), "b.wav"),
+        Item("/abs/e.wav", Path("/abs/e.wav"), (1,), "/abs/e.wav"),
+    )
+
+
+def test_labels_are_text_even_when_they_look_like_numbers_or_hold_commas(tmp_path: Path) -> None:
+    rows = ["path,label,split", "a,001,train", "b,1,train", 'c,"Grampus,_Rissos_Dolphin",train', "d,NA,train"]
+    manifest = read_manifest(clips_task(tmp_path, "\n".join([*rows, "e,001,valid", "f,NA,test"])))
+    assert manifest.labels == ("001", "1", "Grampus,_Rissos_Dolphin", "NA")
+
+
+def test_spreadsheet_files_with_byte_order_mark_and_crlf_are_read(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbf" + "\r\n".join(GOOD_ROWS).replace("cat", "châ").encode()
+    assert read_manifest(clips_task(tmp_path, text)).labels == ("châ", "dog")
+
+
+def test_the_recording_column_groups_clips_and_other_columns_are_ignored(tmp_path: Path) -> None:
+    rows = ["note,path,label,split,recording"] + [
+        f"x,{path},{label},{split},{group}"
+        for path, label, split, group in [
+            ("a", "cat", "train", "tape 1"),
+            ("b", "dog", "train", "tape 1"),
+            ("c", "cat", "valid", ""),
+            ("d", "dog", "test", "tape 2"),
+        ]
+    ]
+    items = read_manifest(clips_task(tmp_path, "\n".join(rows))).items
+    assert [item.recording for split in SPLITS for item in items[split]] == ["tape 1", "tape 1", "c", "tape 2"]
+
+
+def test_the_order_of_listed_labels_is_kept_and_absent_ones_stay(tmp_path: Path) -> None:
+    manifest = read_manifest(clips_task(tmp_path, "\n".join(GOOD_ROWS), labels=("dog", "owl", "cat")))
+    assert manifest.labels == ("dog", "owl", "cat")
+    assert manifest.items["train"][0].labels == (2,)
+
+
+def test_windows_carry_labels_recording_and_times(tmp_path: Path) -> None:
+    manifest = read_manifest(scapes_task(tmp_path))
+    assert manifest.labels == ("cat", "dog")
+    assert [item.labels for item in manifest.items["train"][:6]] == [(0,), (0, 1), (0, 1), (1,), (), ()]
+    assert manifest.items["train"][1] == Item("a.wav@1-3", tmp_path / "a.wav", (0, 1), "a.wav", (1.0, 3.0))
+    assert {split: len(items) for split, items in manifest.items.items()} == {"train": 9, "valid": 9, "test": 9}
+
+
+def test_integer_labels_become_text(tmp_path: Path) -> None:
+    task = scapes_task(tmp_path, train=recording("a", (0, 1, 2), (0, 1, 10)), valid=recording("b", (0, 1, "10")))
+    assert read_manifest(task).labels == ("10", "2")
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.25, 0.05])
+def test_window_ids_stay_unique_in_long_recordings(tmp_path: Path, shift: float) -> None:
+    task = scapes_task(tmp_path, 0.5, shift, train=recording("a", (0, 1, "cat"), length=12_000))
+    ids = [item.id for item in read_manifest(task).items["train"]]
+    assert len(set(ids)) == len(ids), "two windows share an id, so one would overwrite the other's features"
+    assert ids[0] == "a@0-0.5"
+    assert all(re.fullmatch(r"a@[0-9.]{1,9}-[0-9.]{1,9}", name) for name in ids), "rounding noise in an id"
+
+
+def test_the_split_hash_sees_labels_and_splits_but_not_places(tmp_path: Path) -> None:
+    def digest(rows: list[str], place: str) -> str:
+        (tmp_path / place).mkdir(exist_ok=True)
+        return read_manifest(clips_task(tmp_path / place, "\n".join(rows))).split_hash
+
+    assert digest(GOOD_ROWS, "here") == digest([GOOD_ROWS[0], *GOOD_ROWS[:0:-1]], "there")
+    assert digest(GOOD_ROWS, "here") != digest([*GOOD_ROWS[:-1], "d.wav,cat,test"], "here")
+
+
+# --- what is wrong ---
+
+BAD_CLIPS = {
+    "empty file": ("", r"clips\.csv is empty"),
+    "header only": ("path,label,split\n", r"clips\.csv names no clip"),
+    "missing column": ("path,species,split\na,cat,train\n", r"no column 'label' but 'path', 'species', 'split'"),
+    "semicolons": ("path;label;split\na;cat;train\n", r"no column 'path' but 'path;label;split'"),
+    "unknown split": ([*GOOD_ROWS, "e,cat,validation"], r"line 6: unknown split 'validation'; use one of train, valid"),
+    "empty label": ([*GOOD_ROWS, "e,,train"], r"line 6: the label is empty"),
+    "empty path": ([*GOOD_ROWS, ",cat,train"], r"line 6: path '' is not the name of a file"),
+    "path twice": ([*GOOD_ROWS, "a.wav,cat,test"], r"line 6: a\.wav was named before \(.*clips\.csv, line 2\)"),
+    "path twice, otherwise spelt": ([*GOOD_ROWS, "./x/../a.wav,cat,test"], r"line 6: .* was named before"),
+    "no valid split": ([row for row in GOOD_ROWS if "valid" not in row], r"no clip in the valid split"),
+    "no test split": (GOOD_ROWS[:-1], r"no clip in the test split"),
+    "no train split": ([GOOD_ROWS[0], *GOOD_ROWS[3:]], r"no clip in the train split"),
+    "label not in train": ([*GOOD_ROWS, "e,owl,test"], r"line 6: label 'owl' is not among the labels of the train"),
+    "unquoted comma": ([*GOOD_ROWS, "e,Dolphin, common,train"], r"line 6: the number of fields.*double quotes"),
+    "field missing": ([*GOOD_ROWS, "e,cat"], r"line 6: the number of fields"),
+    "open quote": ([*GOOD_ROWS, 'e,"cat,train'], r"line 6: not valid CSV"),
+    "one label": (["path,label,split", "a,cat,train", "b,cat,valid", "c,cat,test"], r"only the label 'cat'"),
+    "latin-1": ("\n".join(GOOD_ROWS).replace("cat", "châ").encode("latin-1"), r"clips\.csv is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CLIPS)
+def test_a_wrong_csv_is_one_sentence_that_says_where(tmp_path: Path, name: str) -> None:
+    text, message = BAD_CLIPS[name]
+    text = "\n".join(text) if isinstance(text, list) else text
+    with pytest.raises(UserError, match=message) as caught:
+        read_manifest(clips_task(tmp_path, text))
+    assert str(tmp_path / "clips.csv") in str(caught.value), "the message does not name the file"
+
+
+def test_a_label_outside_the_listed_ones_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 2: label 'cat' is not among the labels of the task file"):
+        read_manifest(clips_task(tmp_path, "\n".join(GOOD_ROWS), labels=("dog", "owl")))
+
+
+BAD_LINES = {
+    "malformed JSON": ("{'path': 'a'}", r"line 1: not valid JSON"),
+    "not an object": ("[1, 2]", r"line 1: not a JSON object"),
+    "second line": (GOOD_LINES["train"] + "\n\n{", r"line 3: not valid JSON"),
+    "no path": (
+        '{"length": 3, "annotations": []}',
+        r"line 1: the key 'path' is missing; it has 'length', 'annotations'",
+    ),
+    "no length": ('{"path": "x", "annotations": []}', r"line 1: the key 'length' is missing"),
+    "no annotations": ('{"path": "x", "length": 3}', r"line 1: the key 'annotations' is missing"),
+    "annotations null": ('{"path": "x", "length": 3, "annotations": null}', r"line 1: 'annotations' is not a list"),
+    "annotation is text": ('{"path": "x", "length": 3, "annotations": ["cat"]}', r"annotation 1: not an object"),
+    "path is a number": ('{"path": 3, "length": 3, "annotations": []}', r"path 3 is not the name of a file"),
+    "length is text": (recording("x", length="60"), r"line 1: 'length' is '60'; write a time in seconds"),
+    "length is true": (recording("x", length=True), r"'length' is True"),
+    "length is zero": (recording("x", length=0), r"'length' is 0"),
+    "length is huge": ('{"path": "x", "length": 1' + "0" * 400 + ', "annotations": []}', r"'length' is 1"),
+    "st is missing": (
+        '{"path": "x", "length": 3, "annotations": [{"ed": 1, "label": "cat"}]}',
+        r"the key 'st' is missing",
+    ),
+    "st is negative": (recording("x", (1, 2, "cat"), (-1, 2, "cat")), r"line 1, annotation 2: 'st' is -1"),
+    "st is NaN": (recording("x", (float("nan"), 2, "cat")), r"annotation 1: 'st' is nan"),
+    "ed is infinite": (recording("x", (1, float("inf"), "cat")), r"annotation 1: 'ed' is inf"),
+    "ends first": (recording("x", (3, 2, "cat")), r"annotation 1: ends \(2 s\) before it starts \(3 s\)"),
+    "label is null": (recording("x", (1, 2, None)), r"label None is neither text nor a whole number"),
+    "label is true": (recording("x", (1, 2, True)), r"label True is neither"),
+    "label is a fraction": (recording("x", (1, 2, 1.5)), r"label 1\.5 is neither"),
+    "label is empty": (recording("x", (1, 2, "")), r"label '' is neither"),
+    "path twice": (recording("x") + "\n" + recording("x"), r"line 2: x was named before \(.*line 1\)"),
+    "path of another split": (recording("c.wav"), r"c\.wav was named before"),
+    "empty file": ("", r"valid split empty|leaves the train split empty|no annotation"),
+    "no annotation": (recording("x"), r"train\.jsonl has no annotation"),
+    "latin-1": ('{"path": "châ"}'.encode("latin-1"), r"train\.jsonl is not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_wrong_json_lines_are_one_sentence_that_says_where(tmp_path: Path, name: str) -> None:
+    line, message = BAD_LINES[name]
+    with pytest.raises(UserError, match=message) as caught:
+        read_manifest(scapes_task(tmp_path, train=line))
+    assert str(tmp_path) in str(caught.value), "the message does not name the file"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("text", ["", "\n\n", recording("short", (0, 1, "cat"), length=0.5)])
+def test_an_empty_split_of_windows_is_named(tmp_path: Path, split: Split, text: str) -> None:
+    with pytest.raises(UserError, match=rf"{split}\.jsonl leaves the {split} split empty.*2 s"):
+        read_manifest(scapes_task(tmp_path, labels=["cat", "dog"], **{split: text}))
+
+
+def test_an_annotation_outside_the_listed_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.jsonl, line 1: label 'dog' is not among the labels of the task file"):
+        read_manifest(scapes_task(tmp_path, labels=["cat"]))
+
+
+@pytest.mark.parametrize(("group", "remedy"), [("own", "--data-dir"), ("builtin", "beans tasks prepare own")])
+def test_a_missing_manifest_says_what_to_do(tmp_path: Path, group: str, remedy: str) -> None:
+    task = clips_task(tmp_path, "").model_copy(update={"group": group})
+    (tmp_path / "clips.csv").unlink()
+    with pytest.raises(UserError, match=rf"clips\.csv, which does not exist.*{remedy}"):
+        read_manifest(task)
+
+
+# --- limit ---
+
+
+def classified(labels: list[int]) -> Manifest:
+    task = Task(name="t", kind="classification", metric="accuracy", clips=Path("c"))
+    items = tuple(Item(str(n), Path(str(n)), (label,), str(n)) for n, label in enumerate(labels))
+    return Manifest(task, tuple("abcdef"), dict.fromkeys(SPLITS, items))
+
+
+@given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=60), n=st.integers(1, 70))
+def test_a_limited_classification_task_keeps_n_items_over_all_labels_that_fit(labels: list[int], n: int) -> None:
+    manifest = classified(labels)
+    kept = limit(manifest, n).items["train"]
+    assert len(kept) == min(n, len(labels))
+    assert [item for item in manifest.items["train"] if item in kept] == list(kept), "order lost or an item doubled"
+    assert len({item.labels for item in kept}) == min(n, len(set(labels))), "a label that fits is gone"
+    assert limit(manifest, n).items == limit(manifest, n).items
+
+
+def test_a_limited_label_is_spread_over_its_items_and_not_over_one_individual() -> None:
+    kept = limit(classified([0] * 30), 3).items["train"]
+    assert [int(item.id) for item in kept] == [0, 10, 20]
+
+
+def detected(labels: list[tuple[int, ...]], windows: int) -> Manifest:
+    task = Task(
+        name="t",
+        kind="detection",
+        metric="map",
+        window_width=2,
+        window_shift=1,
+        train=Path("a"),
+        valid=Path("b"),
+        test=Path("c"),
+    )
+    items = tuple(
+        Item(f"{n}@{w}", Path(str(n)), own if w == 0 else (), str(n), (w, w + 2.0))
+        for n, own in enumerate(labels)
+        for w in range(windows)
+    )
+    return Manifest(task, tuple("abcdef"), dict.fromkeys(SPLITS, items))
+
+
+def test_a_limited_detection_task_keeps_whole_recordings_with_unseen_labels_first() -> None:
+    manifest = detected([(0,), (0,), (), (1, 2), (3,)], windows=10)
+    kept = limit(manifest, 39).items["train"]
+    assert [item.recording for item in kept[::10]] == ["0", "3", "4"], "a label that fits is gone"
+    assert len(kept) == 30
+    assert len(limit(manifest, 1).items["test"]) == 10, "even one recording must be whole"
+    assert limit(manifest, 1000).items == manifest.items
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_a_limit_below_one_is_refused(n: int) -> None:
+    with pytest.raises(UserError, match="at least 1"):
+        limit(classified([0, 1]), n)
