@@ -25,8 +25,8 @@ from leaderboard.record import (
     read_tracking,
     record_paths,
     tracking_path,
-    write_atomically,
 )
+from tasks.files import write_atomically
 from tasks.errors import UserError
 
 if TYPE_CHECKING:

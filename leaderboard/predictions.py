@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leaderboard.record import Predictions, Record, write_atomically
+from leaderboard.record import Predictions, Record
 from tasks.errors import UserError
+from tasks.files import write_atomically
 
 
 @dataclass(frozen=True)

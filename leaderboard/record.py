@@ -1,6 +1,5 @@
 """The result record: everything one evaluation found, and all that may appear on the board."""
 
-import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import UserError
+from tasks.files import write_atomically
 from tasks.task import Group, Kind, Metric, explain
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -208,18 +208,3 @@ def read_tracking(record_file: Path) -> Tracking | None:
         return Tracking.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(f"{path} does not name an MLflow run ({explain(error)}): delete it and push again.") from error
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write through a temporary file in the same directory, so that a reader sees the old or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

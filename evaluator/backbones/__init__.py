@@ -1,0 +1,118 @@
+"""Backbones: what the suite asks of an audio encoder, and one module a family of encoders.
+
+A module here is a loader: its ``load(**arguments)`` takes the keys of a submission's ``[submission]`` table and returns
+a :class:`Backbone`. A new family is a new module; nothing else needs to know of it.
+"""
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor
+
+LOADERS = ("huggingface", "python", "statistics")
+
+
+class Layer(NamedTuple):
+    """One layer's output: a name for people, and its width in channels."""
+
+    name: str
+    width: int
+
+
+class Backbone(Protocol):
+    """A frozen encoder. The suite owns decoding, resampling, batching, device, precision, pooling and caching.
+
+    Attributes:
+        sample_rate: what the encoder wants to hear, in Hz.
+        layers: one entry an output of ``encode``; index 0 is what enters the first block.
+
+    Optional attributes, read with ``getattr``:
+        exact_masking (bool): clips of unequal length may share a batch, because the lengths given to ``encode`` keep
+            padding from changing any valid frame. Default False: only clips of equal length share a batch.
+        min_samples (int): shorter clips are padded with zeros at the end to this many samples. Default 1.
+        normalisation (str): what the encoder does to the amplitude, for the record. Default "none".
+        options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
+    """
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate in Hz."""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Name and width of every layer that ``encode`` returns, in its order."""
+
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor | list[Tensor]]:
+        """Encode a batch.
+
+        Args:
+            waveforms: (batch, samples) float32, zeros after each clip's end.
+            lengths: (batch,) valid samples.
+
+        Returns:
+            Per layer (batch, frames, width); and (batch,) valid frames: one tensor when all layers share a hop, one a
+            layer when they do not.
+        """
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A backbone ready to run, with what identifies it.
+
+    Attributes:
+        weights_sha256: over names, shapes and values of every parameter and buffer, or over the defining source file
+            where the backbone is no torch module.
+        parameters: number of trained values.
+        code: the source files that define what it computes.
+    """
+
+    backbone: Backbone
+    weights_sha256: str
+    parameters: int
+    exact_masking: bool = False
+    min_samples: int = 1
+    normalisation: str = "none"
+    options: Mapping[str, object] = field(default_factory=dict)
+    code: tuple[Path, ...] = ()
+
+
+def loader(name: str) -> Callable[..., Backbone]:
+    """The ``load`` function of the module called ``name``, which is one of ``LOADERS``."""
+    module = importlib.import_module(f"evaluator.backbones.{name}")
+    return cast(Callable[..., Backbone], module.load)
+
+
+def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
+    """Move a backbone to ``device``, freeze it, and take its fingerprint."""
+    parameters = 0
+    weights = hashlib.sha256()
+    if isinstance(backbone, torch.nn.Module):
+        # The fingerprint is of what was loaded, not of a file name: other weights can never meet an old cache.
+        for name, tensor in sorted(backbone.state_dict().items()):
+            weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
+            weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.numel() else b"")
+        parameters = sum(parameter.numel() for parameter in backbone.parameters())
+        backbone.eval().requires_grad_(False).to(device)
+    return Loaded(
+        backbone=backbone,
+        weights_sha256=weights.hexdigest(),
+        parameters=parameters,
+        exact_masking=bool(getattr(backbone, "exact_masking", False)),
+        min_samples=int(getattr(backbone, "min_samples", 1)),
+        normalisation=str(getattr(backbone, "normalisation", "none")),
+        options=dict(getattr(backbone, "options", {})),
+        code=_source(type(backbone)),
+    )
+
+
+def _source(kind: type) -> tuple[Path, ...]:
+    try:
+        return (Path(inspect.getfile(kind)),)
+    except (OSError, TypeError):
+        return ()

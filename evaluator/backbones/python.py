@@ -1,0 +1,65 @@
+"""A user's own model: any function that returns a Backbone."""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from evaluator.backbones import Backbone
+from tasks.errors import UserError
+
+
+def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
+    """Call ``module:function`` and return its backbone.
+
+    Args:
+        target: ``module:function``; the module is ``MODULE.py`` beside the submission file, or anything importable.
+        base: the directory of the submission file.
+        seed: set before the call, so that a model that starts from random weights is the same model every time.
+
+    Raises:
+        UserError: the target cannot be found, fails, or returns something that is no backbone.
+    """
+    module_name, _, function_name = target.partition(":")
+    module = _import(module_name, base, target)
+    function = getattr(module, function_name, None) if function_name else None
+    if not callable(function):
+        raise UserError(f"target {target!r}: write module:function; {module_name} has no function {function_name!r}.")
+    torch.manual_seed(seed)
+    try:
+        backbone = function()
+    except Exception as error:
+        raise UserError(f"target {target!r} failed with {type(error).__name__}: {error}") from error
+    missing = [name for name in ("sample_rate", "layers", "encode") if not hasattr(backbone, name)]
+    if missing:
+        raise UserError(f"target {target!r} returned a {type(backbone).__name__} without {', '.join(missing)}.")
+    source = inspect.getsourcefile(module)
+    code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+    # The code is part of what the model is: an edited encode must not meet features of the old one.
+    backbone.options = {**getattr(backbone, "options", {}), "code": code, "seed": seed}
+    return backbone  # type: ignore[no-any-return]
+
+
+def _import(name: str, base: Path, target: str) -> ModuleType:
+    beside = base / Path(*name.split(".")).with_suffix(".py")
+    if not beside.is_file():
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            raise UserError(f"target {target!r}: {beside} does not exist and {name!r} cannot be imported.") from error
+    # Two users' files may share a name, so the module is known by its path.
+    spec = importlib.util.spec_from_file_location(f"beans_user_{name.replace('.', '_')}", beside)
+    if spec is None or spec.loader is None:
+        raise UserError(f"target {target!r}: {beside} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"target {target!r}: importing {beside} failed: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,145 @@
+"""What a score is: top-1 accuracy, BEANS' mean average precision, and their intervals."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from tasks.task import Metric
+
+
+Scores = NDArray[np.float32]
+Targets = NDArray[np.int64] | NDArray[np.uint8]
+
+
+def score(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
+    """The task's metric, for any number of probes at once.
+
+    Args:
+        metric: "accuracy" or "map".
+        logits: (..., items, classes).
+        targets: (items,) class indices, or (items, classes) of 0 and 1 for "map".
+
+    Returns:
+        (...) in [0, 1].
+    """
+    if metric == "accuracy":
+        return (logits.argmax(-1) == targets).float().mean(-1)
+    return average_precision(logits, targets).mean(-1)
+
+
+def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
+    """Average precision of each class, exactly as BEANS computes it.
+
+    The mean of the precision at each positive in descending score; 0 for a class without positives. Items with equal
+    scores keep their order.
+
+    Args:
+        logits: (..., items, classes).
+        targets: (items, classes) of 0 and 1.
+
+    Returns:
+        (..., classes) in [0, 1].
+    """
+    order = logits.argsort(dim=-2, descending=True, stable=True)
+    hits = targets.to(torch.float32).expand(logits.shape).gather(-2, order)
+    ranks = torch.arange(1, logits.shape[-2] + 1, device=logits.device, dtype=torch.float32)
+    precision = hits.cumsum(-2) / ranks[:, None]
+    return (precision * hits).sum(-2) / hits.sum(-2).clamp_min(1)
+
+
+def secondary(metric: "Metric", scores: Scores, targets: Targets) -> dict[str, float]:
+    """The further metrics of a record, each the mean over seeds.
+
+    Args:
+        metric: the task's metric.
+        scores: (seeds, items, classes) logits.
+        targets: (items,) or (items, classes).
+    """
+    from sklearn.metrics import f1_score, recall_score
+
+    if metric == "accuracy":
+        # Over the classes that occur in the test split: recall of a class without items is undefined.
+        present = np.unique(targets)
+        predicted = scores.argmax(-1)
+        averaged = {"average": "macro", "labels": present, "zero_division": 0}
+        return {
+            "balanced_accuracy": _mean(recall_score(targets, seed, **averaged) for seed in predicted),
+            "macro_f1": _mean(f1_score(targets, seed, **averaged) for seed in predicted),
+        }
+    per_class = average_precision(torch.from_numpy(scores), torch.from_numpy(targets))
+    present_classes = torch.from_numpy(targets.any(0))
+    return {
+        "map_present_classes": float(per_class[:, present_classes].mean()) if present_classes.any() else 0.0,
+        # A class is predicted where its probability is above one half.
+        "macro_f1": _mean(f1_score(targets, seed > 0, average="macro", zero_division=0) for seed in scores),
+    }
+
+
+def bootstrap_interval(
+    metric: "Metric", scores: Scores, targets: Targets, recordings: Sequence[str], *, resamples: int, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean over seeds, resampling recordings with replacement.
+
+    Items of one recording are not independent, so a recording enters a resample with all its items or not at all.
+
+    Args:
+        metric: the task's metric.
+        scores: (seeds, items, classes) logits.
+        targets: (items,) or (items, classes).
+        recordings: (items,) the recording of each item.
+        resamples: number of bootstrap resamples.
+        seed: of the resampling.
+    """
+    _, member = np.unique(np.asarray(recordings), return_inverse=True)
+    groups = int(member.max()) + 1
+    generator = np.random.default_rng(seed)
+    statistics = np.empty(resamples)
+    correct = (scores.argmax(-1) == targets).mean(0) if metric == "accuracy" else None
+    ranked = None if metric == "accuracy" else _rank(scores, targets)
+    for resample in range(resamples):
+        drawn = np.bincount(generator.integers(groups, size=groups), minlength=groups)
+        copies = drawn[member]
+        if correct is not None:
+            statistics[resample] = np.average(correct, weights=copies)
+        else:
+            assert ranked is not None
+            statistics[resample] = np.mean([_weighted_average_precision(*entry, copies) for entry in ranked])
+    low, high = np.quantile(statistics, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _rank(scores: Scores, targets: Targets) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Per seed and class: the items in descending score, and where in that order the positives stand."""
+    ranked = []
+    for seed in scores:
+        for column in range(targets.shape[1]):
+            order = np.argsort(-seed[:, column], kind="stable")
+            ranked.append((order, np.flatnonzero(targets[order, column])))
+    return ranked
+
+
+def _weighted_average_precision(
+    order: NDArray[np.int64], positives: NDArray[np.int64], copies: NDArray[np.int64]
+) -> float:
+    """Average precision of the sample that holds each item ``copies`` times, without building that sample."""
+    weights = copies[order]
+    seen = np.cumsum(weights)[positives] - weights[positives]
+    weights = weights[positives]
+    hits = np.cumsum(weights) - weights
+    total, repeats = 0.0, int(weights.sum())
+    if repeats == 0:
+        return 0.0
+    # A positive drawn several times stands at consecutive ranks, each with its own precision.
+    for copy in range(1, int(weights.max()) + 1):
+        drawn = weights >= copy
+        total += float(((hits[drawn] + copy) / (seen[drawn] + copy)).sum())
+    return total / repeats
+
+
+def _mean(values: object) -> float:
+    return float(np.mean(list(values)))  # type: ignore[call-overload]

@@ -1,0 +1,162 @@
+"""The learning-rate search: Optuna asks, all layers of all asked rates are trained at once, Optuna is told."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from evaluator.protocol import Protocol
+from leaderboard.record import Trial
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+    from optuna.trial import Trial as OptunaTrial
+
+# Rates trained together. The second batch can learn from the first.
+_BATCH = 8
+# A best rate in the outer twentieth of the range, on a log scale, says that the range may be too narrow.
+_EDGE = 0.05
+
+Train = Callable[[list[float]], list[tuple[list[float], list[int]]]]
+"""Learning rates to, for each: per layer the best validation metric and the epoch (from 1) that reached it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What validation chose."""
+
+    layer: int
+    lr: float
+    epoch: int
+    valid: float
+
+
+def search(train: Train, protocol: Protocol, *, storage: str, study_name: str) -> list[Trial]:
+    """Run one Optuna study, or what is left of it.
+
+    The first batch of rates lies evenly over the logarithm of the range; further batches are asked of Optuna's
+    tree-structured Parzen estimator. ``protocol.grid`` replaces both. Killed at any moment, the same call continues:
+    batches that were told are kept, one that was not is trained again from the same rates.
+
+    Args:
+        train: trains all layers at the given rates.
+        protocol: range, number of trials, or grid.
+        storage: Optuna's storage address.
+        study_name: the study, unique for submission, task, track and protocol.
+
+    Raises:
+        UserError: the storage cannot be opened.
+    """
+    from optuna.trial import Trial as OptunaTrial
+
+    study = _open(storage, study_name)
+    rates = list(protocol.grid) or _spread(protocol, min(_BATCH, protocol.trials))
+    total = len(protocol.grid) or protocol.trials
+    for number, start in enumerate(range(0, total, _BATCH)):
+        size = min(_BATCH, total - start)
+        trials = _batch(study, number, size, rates[start : start + size], protocol)
+        asked = [trial for trial in trials if isinstance(trial, OptunaTrial)]
+        if asked:
+            # All of them, also those told before a kill: what is trained beside a probe can move its last bits.
+            results = train([trial.params["lr"] for trial in trials])
+            for trial, (valid, epoch) in zip(trials, results, strict=True):
+                if isinstance(trial, OptunaTrial):
+                    trial.set_user_attr("valid", valid)
+                    trial.set_user_attr("epoch", epoch)
+                    study.tell(trial, max(valid))
+    return _finished(study)
+
+
+def select(trials: Sequence[Trial]) -> Choice:
+    """The highest validation metric; ties go to the lower layer, then the lower epoch, then the lower rate."""
+    candidates = [
+        Choice(layer, trial.lr, epoch, valid)
+        for trial in trials
+        for layer, (valid, epoch) in enumerate(zip(trial.valid, trial.epoch, strict=True))
+    ]
+    return min(candidates, key=lambda choice: (-choice.valid, choice.layer, choice.epoch, choice.lr))
+
+
+def best_of_layer(trials: Sequence[Trial], layer: int) -> Choice:
+    """The best learning rate and epoch of one layer, by the same rule."""
+    candidates = [Choice(layer, trial.lr, trial.epoch[layer], trial.valid[layer]) for trial in trials]
+    return min(candidates, key=lambda choice: (-choice.valid, choice.epoch, choice.lr))
+
+
+def edge_flags(choice: Choice, protocol: Protocol) -> list[str]:
+    """Say so when the chosen rate lies at the edge of what was searched, where a better one may lie beyond."""
+    low, high = (math.log(rate) for rate in _range(protocol))
+    position = (math.log(choice.lr) - low) / (high - low) if high > low else 0.5
+    if position <= _EDGE:
+        return ["lr-at-lower-edge"]
+    return ["lr-at-upper-edge"] if position >= 1 - _EDGE else []
+
+
+def _range(protocol: Protocol) -> tuple[float, float]:
+    return (min(protocol.grid), max(protocol.grid)) if protocol.grid else (protocol.lr_low, protocol.lr_high)
+
+
+def _spread(protocol: Protocol, count: int) -> list[float]:
+    """The middles of ``count`` equal parts of the range's logarithm."""
+    low, high = math.log(protocol.lr_low), math.log(protocol.lr_high)
+    return [math.exp(low + (high - low) * (part + 0.5) / count) for part in range(count)]
+
+
+def _batch(
+    study: "Study", number: int, size: int, rates: Sequence[float], protocol: Protocol
+) -> list["OptunaTrial | FrozenTrial"]:
+    """The trials of one batch: those told already as they are, the others asked for.
+
+    A run that was killed left trials that nobody will tell. They are failed, which hides them from the sampler, and
+    asked again: with their own rates if the whole batch had been asked, from the same random state if not.
+    """
+    import optuna
+    from optuna.trial import TrialState
+
+    # Later batches are looked at when it is their turn.
+    left = [trial for trial in study.get_trials() if trial.user_attrs.get("batch", number) == number]
+    mine = [trial for trial in left if trial.state != TrialState.FAIL and "batch" in trial.user_attrs]
+    told = [trial for trial in mine if trial.state == TrialState.COMPLETE]
+    for trial in left:
+        if trial.state == TrialState.RUNNING:
+            study.tell(trial.number, state=TrialState.FAIL)
+    if len(mine) == size:
+        rates = [trial.params["lr"] for trial in mine]
+    parzen = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
+    batch: list[OptunaTrial | FrozenTrial] = list(told)
+    for place in range(len(told), size):
+        study.sampler = (
+            optuna.samplers.PartialFixedSampler({"lr": rates[place]}, parzen) if place < len(rates) else parzen
+        )
+        asked = study.ask()
+        asked.suggest_float("lr", *_range(protocol), log=True)
+        asked.set_user_attr("batch", number)
+        batch.append(asked)
+    return batch
+
+
+def _finished(study: "Study") -> list[Trial]:
+    from optuna.trial import TrialState
+
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        Trial(number=number, lr=trial.params["lr"], valid=trial.user_attrs["valid"], epoch=trial.user_attrs["epoch"])
+        for number, trial in enumerate(complete)
+    ]
+
+
+def _open(storage: str, study_name: str) -> "Study":
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    try:
+        return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
+    except (SQLAlchemyError, ImportError) as error:
+        raise UserError(
+            f"Optuna's storage cannot be opened ({type(error).__name__}): check OPTUNA_STORAGE and that it is running."
+        ) from error
