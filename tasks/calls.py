@@ -103,7 +103,7 @@ def _band_noise(n: int, rate: int, centre: float, ratio: float, rng: np.random.G
 
 
 def _notes(n: int, rate: int, voice: Voice, note: Callable[[int], Samples], fade: float = 0.01) -> Samples:
-    """Notes at the voice's tempo over ``n`` samples; the last is cut off with a fade."""
+    """Notes at the voice's tempo over ``n`` samples; the last is shortened to fit."""
     period = rate / voice.tempo
     out = np.zeros(n)
     for index in range(int(np.ceil(n / period))):

@@ -1,0 +1,160 @@
+"""Preparation is whole or not at all: killed, doubled, out of space or outdated, no half-made task is ever read."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.manifest import read_manifest
+from tasks.prepare import MARK, is_prepared, prepare, why_not_prepared
+from tasks.prepare.source import Progress, Source
+from tasks.prepare.synthetic import SOURCES
+from tasks.task import Task, load_task
+
+PREPARE = """
+import sys
+from pathlib import Path
+from tasks.prepare import prepare
+print(prepare(sys.argv[1], Path(sys.argv[2]), lambda done, total: print(done, flush=True)))
+"""
+
+
+def start(name: str, data: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", PREPARE, name, str(data)], stdout=subprocess.PIPE, text=True)
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def entries(data: Path) -> set[str]:
+    return {entry.name for entry in data.iterdir()}
+
+
+def small(directory: Path, progress: Progress) -> None:
+    progress(0, 1)
+    (directory / "clips.csv").write_text("path,label,split\n")
+    progress(1, 1)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 0, small))
+
+
+def test_built_in_tasks_are_complete(prepared: Path) -> None:
+    expected = {"mini-calls": (300, 100, 100), "mini-soundscape": (12 * 59, 5 * 59, 5 * 59)}
+    for name, counts in expected.items():
+        manifest = read_manifest(load_task(name, data=prepared))
+        assert tuple(len(items) for items in manifest.items.values()) == counts
+        assert all(item.path.is_file() for items in manifest.items.values() for item in items)
+    assert prepare("mini-calls", prepared) is False, "prepared again although it was there"
+
+
+def test_a_killed_preparation_leaves_nothing_and_the_next_makes_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
+    process = start("mini-soundscape", tmp_path)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "5":
+            break
+    process.kill()
+    assert process.wait() == -9, "it ended before it was killed"
+    assert (tmp_path / ".mini-soundscape.partial" / "audio" / "scape_04.flac").is_file(), "not killed midway"
+    assert not is_prepared(load_task("mini-soundscape", data=tmp_path)), "a half-made task counts as prepared"
+
+    steps: list[tuple[int, int]] = []
+    assert prepare("mini-soundscape", tmp_path, lambda done, total: steps.append((done, total))) is True
+    assert contents(tmp_path / "mini-soundscape") == contents(prepared / "mini-soundscape")
+    assert entries(tmp_path) == {"mini-soundscape", ".mini-soundscape.lock"}, "the killed run's files are still there"
+    assert steps == [(done, 22) for done in range(23)]
+
+
+def test_two_processes_at_once_prepare_it_once(tmp_path: Path, prepared: Path) -> None:
+    processes = [start("mini-soundscape", tmp_path) for _ in range(2)]
+    answers = sorted(process.communicate(timeout=200)[0].split()[-1] for process in processes)
+    assert answers == ["False", "True"], "both, or neither, did the work"
+    assert contents(tmp_path / "mini-soundscape") == contents(prepared / "mini-soundscape")
+
+
+def test_an_unprepared_task_says_what_to_run(tmp_path: Path) -> None:
+    task = load_task("mini-calls", data=tmp_path)
+    assert why_not_prepared(task) == "not prepared: run `beans tasks prepare mini-calls`"
+    assert not is_prepared(task)
+    with pytest.raises(UserError, match="run `beans tasks prepare mini-calls`"):
+        read_manifest(task)
+
+
+def test_an_own_task_is_prepared_when_its_files_exist(tmp_path: Path) -> None:
+    task = Task(name="own", kind="classification", metric="accuracy", clips=Path("clips.csv"), root=tmp_path)
+    assert (
+        why_not_prepared(task)
+        == f"{tmp_path / 'clips.csv'} does not exist: check the paths in the task file and --data-dir"
+    )
+    (tmp_path / "clips.csv").touch()
+    assert is_prepared(task)
+
+
+@pytest.mark.usefixtures("quick")
+def test_data_of_another_version_is_made_anew(tmp_path: Path) -> None:
+    assert prepare("mini-calls", tmp_path)
+    (tmp_path / "mini-calls" / MARK).write_text("0")
+    (tmp_path / "mini-calls" / "old.flac").touch()
+    reason = why_not_prepared(load_task("mini-calls", data=tmp_path))
+    assert reason == "prepared by another version of this suite: run `beans tasks prepare mini-calls`"
+    assert prepare("mini-calls", tmp_path) is True
+    assert entries(tmp_path) == {"mini-calls", ".mini-calls.lock"}
+    assert entries(tmp_path / "mini-calls") == {"clips.csv", MARK}, "files of the older version were kept"
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_directory_without_the_mark_is_not_trusted(tmp_path: Path) -> None:
+    (tmp_path / "mini-calls").mkdir()
+    (tmp_path / "mini-calls" / "clips.csv").touch()
+    assert not is_prepared(load_task("mini-calls", data=tmp_path)), "files somebody copied by hand count as prepared"
+    assert prepare("mini-calls", tmp_path) is True
+
+
+def test_an_interrupted_preparation_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 0, small))
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare("mini-calls", tmp_path, interrupt)
+    assert entries(tmp_path) == {".mini-calls.lock"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_a_disk_that_fills_up_is_one_sentence_with_the_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_to_a_full_disk(directory: Path, progress: Progress) -> None:
+        small(directory, progress)
+        Path("/dev/full").write_bytes(bytes(10))
+
+    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 55_000_000, write_to_a_full_disk))
+    with pytest.raises(UserError, match=r"disk of .* is full: task mini-calls needs 55 MB; free some space"):
+        prepare("mini-calls", tmp_path)
+    assert entries(tmp_path) == {".mini-calls.lock"}, "the half-made task still takes up the full disk"
+
+
+def test_too_little_space_is_said_before_work_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(directory: Path, progress: Progress) -> None:
+        raise AssertionError("began although the result does not fit")
+
+    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 10**18, never))
+    with pytest.raises(UserError, match="needs 1000000000000 MB"):
+        prepare("mini-calls", tmp_path)
+
+
+def test_a_data_directory_that_cannot_be_made_is_an_error_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="Task mini-calls cannot be prepared in"):
+        prepare("mini-calls", tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "own.toml"])
+def test_only_tasks_of_the_catalogue_are_prepared(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError):
+        prepare(name, tmp_path)
