@@ -1,0 +1,59 @@
+"""The Streamlit app: ``streamlit run leaderboard/app.py``; `leaderboard.serve` starts it with theme and addresses."""
+
+import os
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from leaderboard import text
+from leaderboard.pages import board, submission
+from leaderboard.store import Store
+from tasks.errors import UserError
+from tasks.home import Home
+
+_STYLE = """
+[data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem}
+.facts {display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.2rem; font-size: .95rem}
+.facts span:nth-child(odd) {opacity: .65}
+.facts span:nth-child(even) {overflow-wrap: anywhere}
+.facts a {color: inherit}
+"""
+
+
+@st.cache_resource
+def open_store(database_url: str) -> Store:
+    """One store a process, so that the schema is looked at once."""
+    return Store(database_url)
+
+
+def mlflow_server() -> str | None:
+    """The MLflow server that was started beside the board, under the name by which the reader reached the board."""
+    port = os.environ.get("BEANS_MLFLOW_PORT")
+    host = urlsplit(st.context.url or "").hostname or "localhost"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port else None
+
+
+def main() -> None:
+    """Draw the page that the address asks for."""
+    st.set_page_config(page_title="BEANS probe", page_icon=":material/graphic_eq:", layout="wide")
+    home = Home.from_environment()
+    store = open_store(home.database_url)
+
+    def show_board() -> None:
+        board.show(store, submission_page)
+
+    def show_submission() -> None:
+        submission.show(store, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
+
+    board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
+    submission_page = st.Page(show_submission, title="Submission", icon=":material/graphic_eq:", url_path="submission")
+    st.html(f"<style>{_STYLE}</style>")
+    page = st.navigation([board_page, submission_page], position="top")
+    try:
+        page.run()
+    except UserError as error:
+        st.error(text.markdown(str(error)))
+
+
+if __name__ == "__main__":
+    main()

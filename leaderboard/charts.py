@@ -1,0 +1,95 @@
+"""The curves of one record."""
+
+import altair as alt
+
+from leaderboard.record import Record
+
+VALID, TEST = "#0f9d8a", "#e07b39"
+MARK = "#8a94a6"
+
+
+def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
+    """Validation and test score over layers; the chosen layer with its test interval over seeds and items."""
+    points = [
+        {"layer": layer.index, "name": layer.name, "split": split, "score": value, "lr": layer.lr}
+        for layer in record.layers
+        for split, value in (("validation", layer.valid), ("test", layer.test))
+    ]
+    last = max((layer.index for layer in record.layers), default=0)
+    x = alt.X(
+        "layer:Q",
+        title="layer (0 = input of the first block)",
+        scale=alt.Scale(domain=[0, max(last, 1)], nice=False, padding=12),
+        axis=alt.Axis(tickMinStep=1, format="d", grid=False),
+    )
+    y = alt.Y("score:Q", title=record.metric.replace("map", "mAP"), scale=alt.Scale(zero=False, nice=True))
+    color = alt.Color(
+        "split:N",
+        title=None,
+        scale=alt.Scale(domain=["validation", "test"], range=[VALID, TEST]),
+        legend=alt.Legend(orient="top", direction="horizontal"),
+    )
+    curve = alt.Chart(alt.InlineData(values=points)).encode(
+        x=x,
+        y=y,
+        color=color,
+        tooltip=[
+            alt.Tooltip("layer:Q"),
+            alt.Tooltip("name:N"),
+            alt.Tooltip("split:N"),
+            alt.Tooltip("score:Q", format=".4f"),
+            alt.Tooltip("lr:Q", title="learning rate", format=".2e"),
+        ],
+    )
+    best = [{"layer": record.best_layer, "score": record.test, "low": record.ci_low, "high": record.ci_high}]
+    chosen = alt.Chart(alt.InlineData(values=best))
+    rule = chosen.mark_rule(color=MARK, strokeDash=[4, 4]).encode(x="layer:Q")
+    label = chosen.mark_text(
+        align="right" if record.best_layer > last / 2 else "left",
+        dx=-7 if record.best_layer > last / 2 else 7,
+        baseline="bottom",
+        color=MARK,
+        fontWeight="bold",
+        text=f"best layer {record.best_layer}",
+    ).encode(x="layer:Q", y=alt.value("height"))
+    bar = chosen.mark_rule(color=TEST, strokeWidth=2.5).encode(
+        x="layer:Q",
+        y=alt.Y("low:Q"),
+        y2="high:Q",
+        tooltip=[
+            alt.Tooltip("score:Q", title="test, mean over seeds", format=".4f"),
+            alt.Tooltip("low:Q", title="95 % from", format=".4f"),
+            alt.Tooltip("high:Q", title="to", format=".4f"),
+        ],
+    )
+    dot = chosen.mark_point(color=TEST, filled=True, size=110, shape="diamond", opacity=1).encode(
+        x="layer:Q", y="score:Q"
+    )
+    lines = curve.mark_line(strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True))
+    return alt.layer(rule, lines, bar, dot, label).properties(height=340)
+
+
+def rate_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
+    """Validation score of the best layer over the learning rates that were tried; the chosen one is marked."""
+    index = next((at for at, layer in enumerate(record.layers) if layer.index == record.best_layer), 0)
+    points = [
+        {"lr": trial.lr, "score": trial.valid[index], "trial": trial.number}
+        for trial in sorted(record.trials, key=lambda trial: trial.lr)
+        if index < len(trial.valid)
+    ]
+    decades = [10.0**power for power in range(-9, 3)]
+    curve = alt.Chart(alt.InlineData(values=points)).encode(
+        x=alt.X(
+            "lr:Q",
+            title="learning rate",
+            scale=alt.Scale(type="log", nice=False, padding=12),
+            axis=alt.Axis(values=decades, format="~e", grid=False),
+        ),
+        y=alt.Y("score:Q", title=f"validation, layer {record.best_layer}", scale=alt.Scale(zero=False, nice=True)),
+        tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("lr:Q", format=".3e"), alt.Tooltip("score:Q", format=".4f")],
+    )
+    chosen = (
+        alt.Chart(alt.InlineData(values=[{"lr": record.lr}])).mark_rule(color=MARK, strokeDash=[4, 4]).encode(x="lr:Q")
+    )
+    line = curve.mark_line(color=VALID, strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True, color=VALID))
+    return alt.layer(chosen, line).properties(height=340)

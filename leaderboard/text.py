@@ -1,0 +1,99 @@
+"""How numbers and names are spelt on the pages. Names come from records, so they are escaped wherever they go."""
+
+import html
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from leaderboard.ranking import Result
+from leaderboard.record import Tracking
+
+TRACKS = {"ta": "T-A", "twa": "T-WA"}
+TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
+GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
+METRICS = {"accuracy": "accuracy", "map": "mAP"}
+
+
+def score(value: float) -> str:
+    """Three decimals, as the papers print them."""
+    return f"{value:.3f}"
+
+
+def half_interval(low: float, high: float) -> str:
+    """Half the width of an interval, to print after a score."""
+    return f"± {(high - low) / 2:.3f}"
+
+
+def interval_in_words(result: Result) -> str:
+    """Everything behind one score."""
+    return (
+        f"{result.test:.4f}, 95 % interval [{result.ci_low:.4f}, {result.ci_high:.4f}], "
+        f"standard deviation over seeds {result.test_std:.4f}; "
+        f"best layer {result.best_layer} ({result.best_layer_name}), chosen on validation"
+    )
+
+
+def parameters(count: int) -> str:
+    """Millions of parameters."""
+    return f"{count / 1e6:.1f} M" if count >= 50_000 else f"{count / 1e6:.2g} M" if count else "0"
+
+
+def rate(value: float) -> str:
+    """A learning rate, such as 1.0e-3."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def memory(count: int) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
+
+
+def markdown(text: str) -> str:
+    """``text`` such that Streamlit's markdown shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def facts(entries: dict[str, object]) -> str:
+    """A list of facts as HTML, everything escaped; addresses of the web become links."""
+    rows = "".join(f"<span>{html.escape(key)}</span><span>{_fact(value)}</span>" for key, value in entries.items())
+    return f'<div class="facts">{rows}</div>'
+
+
+def run_link(run: Tracking | None, *, local_uri: str, local_server: str | None) -> str | None:
+    """The page of an MLflow run, or None when no server shows it.
+
+    Args:
+        run: where the record was logged.
+        local_uri: this home's own tracking address.
+        local_server: address of the MLflow server started beside the board, which shows ``local_uri``.
+    """
+    if run is None:
+        return None
+    server = local_server if run.uri == local_uri and local_server else web_address(run.uri)
+    if server is None:
+        return None
+    identifiers = [re.sub(r"[^A-Za-z0-9_-]", "", part) for part in (run.experiment_id, run.run_id)]
+    return f"{server.rstrip('/')}/#/experiments/{identifiers[0]}/runs/{identifiers[1]}"
+
+
+def web_address(text: str) -> str | None:
+    """``text`` without a user name and password if it is an http(s) address, else None."""
+    try:
+        parts = urlsplit(text)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return urlunsplit((parts.scheme, host + port, parts.path, parts.query, parts.fragment))
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(item) for item in value)
+    text = str(value)
+    address = web_address(text)
+    if address is None:
+        return html.escape(text)
+    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{html.escape(address)}</a>'
