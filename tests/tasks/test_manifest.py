@@ -99,9 +99,9 @@ def test_integer_labels_become_text(tmp_path: Path) -> None:
     assert read_manifest(task).labels == ("10", "2")
 
 
-@pytest.mark.parametrize("shift", [0.1, 0.25])
-def test_window_ids_stay_unique_in_long_recordings(tmp_path: Path, shift: float) -> None:
-    task = scapes_task(tmp_path, 0.5, shift, train=recording("a", (0, 1, "cat"), length=11_000))
+@pytest.mark.parametrize(("shift", "length"), [(0.1, 10_500), (0.05, 1_000), (0.001, 20)])
+def test_window_ids_stay_unique_in_long_recordings(tmp_path: Path, shift: float, length: float) -> None:
+    task = scapes_task(tmp_path, 0.5, shift, train=recording("a", (0, 1, "cat"), length=length))
     ids = [item.id for item in read_manifest(task).items["train"]]
     assert len(set(ids)) == len(ids), "two windows share an id, so one would overwrite the other's features"
     assert ids[0] == "a@0-0.5"
