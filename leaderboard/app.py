@@ -35,7 +35,7 @@ def mlflow_server() -> str | None:
 
 def main() -> None:
     """Draw the page that the address asks for."""
-    st.set_page_config(page_title="BEANS probe", page_icon=":material/graphic_eq:", layout="wide")
+    st.set_page_config(page_title="BEANS probe", page_icon="🐾", layout="wide")
     home = Home.from_environment()
     store = open_store(home.database_url)
 

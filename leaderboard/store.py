@@ -45,6 +45,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """What `leaderboard.migrations` builds; a test holds the two together."""
 
+    type_annotation_map = {float: sa.Double}  # noqa: RUF012
+
 
 class StoredResult(Base):
     """One record: the columns of `Result` for the board, and the whole record as JSON."""

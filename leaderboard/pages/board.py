@@ -90,15 +90,12 @@ def _sort_by_header() -> None:
 
 def _summary(board: Board) -> None:
     ranked = sum(row.rank is not None for row in board.rows)
-    tasks = len(board.columns)
-    words = f"{text.TRACKS.get(board.track, board.track)}: {text.TRACK_HELP.get(board.track, 'a further head')}"
+    everybody = len({row.submission for row in board.rows})
+    tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
+    track = f"{text.TRACKS.get(board.track, board.track)}: {text.TRACK_HELP.get(board.track, 'a further head')}"
+    facts = [f"{ranked} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(
-        text.markdown(
-            f"{ranked} ranked of {len({row.submission for row in board.rows})} · {tasks} {'task' if tasks == 1 else 'tasks'} · {words} · "
-            "score ± half of the 95 % interval"
-        )
-    )
+    left.caption(text.markdown(" · ".join(facts)))
     right.download_button(
         "Download CSV",
         to_csv(board),

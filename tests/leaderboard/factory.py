@@ -14,7 +14,7 @@ def sha(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def make_record(  # noqa: PLR0913
+def make_record(
     submission: str = "wavlm-large",
     task: str = "mini-calls",
     *,

@@ -1,0 +1,131 @@
+"""A live server on records made for the tests, and a real headless browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
+from factory import make_record
+
+from leaderboard.record import Record, Tracking
+from leaderboard.serve import leaderboard_command
+from leaderboard.store import Store
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+RUN = Tracking(uri="https://user:secret@mlflow.example.org", experiment_id="3", run_id="abc123")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def records() -> list[Record]:
+    """Three ranked submissions whose order differs between tasks, an incomplete and hostile one, a limited one."""
+    scores = {"aves": (0.8, 0.5), "hubert": (0.6, 0.9), "floor": (0.2, 0.1)}
+    found = [
+        make_record(name, task, track=track, test=test + (0.05 if track == "twa" else 0), metric=metric)
+        for name, pair in scores.items()
+        for (task, metric), test in zip([("mini-calls", "accuracy"), ("mini-soundscape", "map")], pair, strict=True)
+        for track in ("ta", "twa")
+    ]
+    # A level curve, so that a test can find it with the mouse.
+    layer = {"name": HOSTILE, "width": 8, "valid": 0.3, "test": 0.3, "lr": 0.001, "epoch": 1}
+    hostile = make_record(
+        HOSTILE,
+        "mini-calls",
+        test=0.3,
+        about={"authors": HOSTILE, "paper": f"javascript:alert(3)//{HOSTILE}", HOSTILE: HOSTILE},
+        best_layer_name=HOSTILE,
+        n_layers=4,
+        best_layer=0,
+        layers=[{"index": index, **layer} for index in range(4)],
+        flags=[HOSTILE, "lr-at-upper-edge"],
+    )
+    return [*found, hostile, make_record("aves", "mini-calls", test=0.99, limit=20)]
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Start a board on a database address; returns where it listens."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def begin(database_url: str) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        home = tmp_path_factory.mktemp("home")
+        environment = {**os.environ, "BEANS_HOME": str(home), "BEANS_DATABASE_URL": database_url}
+        command = leaderboard_command("127.0.0.1", port)
+        children.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
+                return address
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("the board did not start within a minute")
+
+    yield begin
+    for child in children:
+        child.terminate()
+        child.wait(20)
+
+
+@pytest.fixture(scope="session")
+def board(start: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a board with `records`."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('board') / 'beans.db'}"
+    store = Store(url)
+    for record in records():
+        store.publish(record, RUN if record.submission.name == "aves" else None)
+    return start(url)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no browser: install chromium or set CHROMIUM to its path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A fresh page; the test fails if the app asks any other host, opens a dialog or shows a traceback."""
+    context = browser.new_context(viewport={"width": 1360, "height": 1000}, accept_downloads=True)
+    page = context.new_page()
+    strangers: list[str] = []
+    dialogs: list[str] = []
+    page.on("request", lambda request: _note(request.url, strangers))
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    yield page
+    assert page.locator('[data-testid="stException"]').count() == 0
+    context.close()
+    assert strangers == [], "the board asked other hosts"
+    assert dialogs == [], "markup of a record was run"
+
+
+def _note(url: str, strangers: list[str]) -> None:
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname != "127.0.0.1":
+        strangers.append(url)

@@ -1,0 +1,199 @@
+"""The board in a real browser, as a reader uses it."""
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import HOSTILE, records
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+BY_MEAN = ["hubert", "aves", "floor", HOSTILE, "aves"]
+
+
+def names(page: Page) -> list[str]:
+    return page.locator("tbody tr td:nth-child(2) a").all_text_contents()
+
+
+def expect_names(page: Page, expected: list[str]) -> None:
+    expect(page.locator("tbody tr td:nth-child(2) a")).to_have_text(expected, timeout=20_000)
+
+
+def opened(page: Page, address: str) -> Page:
+    page.goto(address)
+    expect(page.locator("tbody tr").first).to_be_visible(timeout=30_000)
+    return page
+
+
+def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> None:
+    opened(page, board)
+    assert names(page) == BY_MEAN
+    assert page.locator("tbody tr td:nth-child(1)").all_text_contents() == ["1", "2", "3", "–", "–"]
+    rows = page.locator("tbody tr")
+    expect(rows.nth(0)).to_contain_text("0.750")
+    expect(rows.nth(0)).to_contain_text("0.600± 0.030")
+    expect(rows.nth(0)).to_contain_text("layer 7")
+    expect(rows.nth(3)).to_contain_text("1/2 tasks")
+    expect(rows.nth(3)).to_contain_text("not run")
+    expect(rows.nth(4)).to_contain_text("limited to 20")
+
+
+def test_empty_memory_says_why(board: str, page: Page) -> None:
+    """A dash alone would look like an error of the board."""
+    opened(page, board)
+    expect(page.locator("tbody tr").first.locator("td").last).to_have_attribute("title", re.compile("no CUDA device"))
+    expect(page.get_by_text("VRAM is empty where it could not be measured: no CUDA device")).to_be_visible()
+
+
+def test_header_sorts_and_a_second_click_turns_round(board: str, page: Page) -> None:
+    opened(page, board)
+    page.get_by_role("button", name="mini-calls").click()
+    expect_names(page, ["aves", "hubert", HOSTILE, "floor", "aves"])
+    expect(page).to_have_url(re.compile(r"sort=task(%3A|:)mini-calls"))
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("mini-calls")
+    page.get_by_role("button", name="mini-calls").click()
+    expect_names(page, ["floor", HOSTILE, "hubert", "aves", "aves"])
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("mini-calls")
+
+
+def test_control_sorts_and_the_address_keeps_it(board: str, page: Page) -> None:
+    """A sorted view can be sent to a colleague."""
+    opened(page, board)
+    page.get_by_role("combobox", name="Sort by").click()
+    page.get_by_role("option", name="Name", exact=True).click()
+    expect(page).to_have_url(re.compile("sort=submission"))
+    expect_names(page, [HOSTILE, "aves", "floor", "hubert", "aves"])
+    page.reload()
+    expect_names(page, [HOSTILE, "aves", "floor", "hubert", "aves"])
+
+
+def test_deep_link_chooses_track_and_order(board: str, page: Page) -> None:
+    opened(page, f"{board}/?track=twa&sort=task:mini-calls")
+    expect_names(page, ["aves", "hubert", "floor"])
+    expect(page.get_by_text("T-WA: learned weights over frames")).to_be_visible()
+    expect(page.locator("tbody tr").first).to_contain_text("0.850")
+
+
+def test_choosing_a_track_changes_board_and_address(board: str, page: Page) -> None:
+    opened(page, board)
+    page.get_by_role("combobox", name="Track").click()
+    page.get_by_role("option", name="T-WA", exact=True).click()
+    expect(page).to_have_url(re.compile("track=twa"))
+    expect_names(page, ["hubert", "aves", "floor"])
+
+
+def test_address_that_names_nothing_shows_the_default(board: str, page: Page) -> None:
+    opened(page, f"{board}/?track=none&group=x&protocol=<b>&sort=task:gone")
+    assert names(page) == BY_MEAN
+
+
+def test_csv_holds_every_number_in_full(board: str, page: Page, tmp_path: Path) -> None:
+    opened(page, board)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download CSV").click()
+    waiting.value.save_as(tmp_path / "board.csv")
+    with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["submission"] for row in rows] == BY_MEAN
+    expected = {record.id: record for record in records()}
+    checked = 0
+    for row in rows:
+        for task in ("mini-calls", "mini-soundscape"):
+            if row[task]:
+                record = expected[row[f"{task}.record_id"]]
+                found = (float(row[task]), float(row[f"{task}.ci_low"]), float(row[f"{task}.ci_high"]))
+                assert found == (record.test, record.ci_low, record.ci_high)
+                checked += 1
+    assert checked == 8
+    assert float(rows[0]["mean"]) == pytest.approx(0.75, abs=1e-15)
+
+
+def test_name_opens_the_submission(board: str, page: Page) -> None:
+    opened(page, board)
+    page.get_by_role("link", name="hubert").click()
+    expect(page).to_have_url(re.compile(r"/submission\?name=hubert$"))
+    expect(page.get_by_role("heading", name="hubert", exact=True)).to_be_visible(timeout=20_000)
+
+
+def test_any_place_in_a_row_opens_the_submission(board: str, page: Page) -> None:
+    opened(page, board)
+    page.locator("tbody tr").nth(2).locator("td").nth(3).click()
+    expect(page).to_have_url(re.compile(r"/submission\?name=floor$"))
+
+
+def test_submission_page_tells_everything(board: str, page: Page) -> None:
+    opened(page, f"{board}/submission?name=aves")
+    expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible()
+    expect(page.get_by_text("2 of 3")).to_be_visible()
+    expect(page.get_by_text("Chen et al.", exact=True)).to_be_visible()
+    expect(page.locator('[data-testid="stVegaLiteChart"]')).to_have_count(2)
+    for chart in page.locator('[data-testid="stVegaLiteChart"]').all():
+        expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
+    expect(page.get_by_text("beans submit aves.toml --tasks mini-calls --track ta")).to_be_visible()
+    expect(page.get_by_text("torch 2.11.0, transformers 5.17.0")).to_be_visible()
+
+
+def test_row_of_a_submission_chooses_its_curves(board: str, page: Page) -> None:
+    opened(page, f"{board}/submission?name=aves")
+    row = page.locator("tbody tr").filter(has_text="mini-soundscape").filter(has_text="T-WA")
+    row.click()
+    expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=20_000)
+    expect(page).to_have_url(re.compile("record=[0-9a-f]{16}"))
+    page.reload()
+    expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=30_000)
+
+
+def test_run_links_to_mlflow_without_the_password(board: str, page: Page) -> None:
+    opened(page, f"{board}/submission?name=aves")
+    link = page.locator("tbody tr").first.get_by_role("link", name="run")
+    expect(link).to_have_attribute("href", "https://mlflow.example.org/#/experiments/3/runs/abc123")
+    assert "secret" not in page.content()
+
+
+def test_unknown_submission_offers_the_known_ones(board: str, page: Page) -> None:
+    page.goto(f"{board}/submission?name=nobody%20**x**")
+    expect(page.get_by_text("There is no submission called “nobody **x**”")).to_be_visible(timeout=30_000)
+    page.get_by_role("combobox", name="Choose one").click()
+    page.get_by_role("option", name="floor").click()
+    expect(page.get_by_role("heading", name="floor", exact=True)).to_be_visible(timeout=20_000)
+
+
+def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> None:
+    """Records come from strangers. The page fixture fails on any dialog they open."""
+    opened(page, board)
+    expect(page.get_by_role("link", name=HOSTILE)).to_be_visible()
+    page.get_by_role("link", name=HOSTILE).click()
+    expect(page.get_by_role("heading", name=HOSTILE, exact=True)).to_be_visible(timeout=20_000)
+    expect(
+        page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
+    ).not_to_have_count(0)
+    expect(page.get_by_text(HOSTILE).first).to_be_visible()
+    box = page.locator('[data-testid="stVegaLiteChart"]').first.bounding_box()
+    assert box is not None
+    tooltip = page.locator("#vg-tooltip-element")
+    for down in range(0, int(box["height"]), 2):
+        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + down)
+        if tooltip.is_visible():
+            break
+    expect(tooltip).to_contain_text(HOSTILE)
+    assert page.locator('img[src="x"]').count() == 0
+    assert page.locator('a[href^="javascript"]').count() == 0
+
+
+def test_empty_board_says_what_to_do(start: Callable[[str], str], page: Page, tmp_path: Path) -> None:
+    address = start(f"sqlite:///{tmp_path / 'new' / 'beans.db'}")
+    page.goto(address)
+    expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("beans submit submissions/statistics.toml")).to_be_visible()
+    page.goto(f"{address}/submission")
+    expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
+
+
+def test_broken_database_is_one_sentence(start: Callable[[str], str], page: Page, tmp_path: Path) -> None:
+    """The reader sees what to mend, not a traceback."""
+    (tmp_path / "beans.db").write_text("no database" * 1000)
+    page.goto(start(f"sqlite:///{tmp_path / 'beans.db'}"))
+    expect(page.get_by_text("file is not a database")).to_be_visible(timeout=30_000)

@@ -1,0 +1,220 @@
+"""The database, on real SQLite files and a real PostgreSQL; a mistake here loses results or shows wrong ones."""
+
+import multiprocessing
+import socket
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from conftest import free_port
+from factory import make_record
+
+from leaderboard import migrate
+from leaderboard.ranking import Result
+from leaderboard.record import Record, Tracking, tracking_path, write_record
+from leaderboard.store import Base, Store, _engine
+from tasks.errors import UserError
+
+RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
+
+
+def publish_many(url: str, who: int, count: int) -> None:
+    store = Store(url)
+    for number in range(count):
+        store.publish(make_record(f"model-{who}-{number}", n_layers=3, best_layer=1))
+        store.publish(make_record("shared", n_layers=3, best_layer=1))
+
+
+def test_what_was_published_is_read_back_to_the_last_digit(url: str) -> None:
+    record = make_record(test=0.1 + 0.2, created=datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2))))
+    store = Store(url)
+    store.publish(record, RUN)
+    assert store.record(record.id) == record
+    assert store.results() == [Result.of(record, RUN)]
+    assert store.results()[0].created == datetime(2026, 3, 1, 10, tzinfo=UTC)
+
+
+def test_empty_database_is_no_error(url: str) -> None:
+    """The first page a new user opens."""
+    store = Store(url)
+    assert store.results() == []
+    assert store.record("0" * 16) is None
+
+
+def test_creating_a_store_touches_nothing(tmp_path: Path) -> None:
+    Store(f"sqlite:///{tmp_path / 'new' / 'beans.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_publishing_twice_is_publishing_once(url: str) -> None:
+    """`beans records push` may be run again at any time."""
+    store = Store(url)
+    for _ in range(2):
+        store.publish(make_record())
+    assert len(store.results()) == 1
+
+
+def test_run_is_added_later_and_never_lost(url: str) -> None:
+    """A record published while MLflow was down gets its link afterwards and keeps it."""
+    store = Store(url)
+    store.publish(make_record())
+    assert store.results()[0].run is None
+    store.publish(make_record(), RUN)
+    store.publish(make_record())
+    assert store.results()[0].run == RUN
+
+
+def test_older_results_stay_as_history(url: str) -> None:
+    store = Store(url)
+    first = make_record(test=0.4)
+    store.publish(first)
+    store.publish(make_record(test=0.5, created=first.created + timedelta(days=1)))
+    assert [result.test for result in store.results("wavlm-large")] == [0.4, 0.5]
+    assert store.results("somebody else") == []
+
+
+def test_processes_publishing_at_once_lose_nothing(url: str) -> None:
+    """Several evaluations on one home, the database not even made yet."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=publish_many, args=(url, who, 10)) for who in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    found = [result.submission for result in Store(url).results()]
+    assert sorted(found) == sorted(["shared", *(f"model-{who}-{number}" for who in range(4) for number in range(10))])
+
+
+def test_migrations_build_what_the_code_expects_and_go_down_again(url: str) -> None:
+    store = Store(url)
+    store.publish(make_record(), RUN)
+    engine = _engine(url)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    migrate.upgrade(engine)
+    assert len(store.results()) == 1, "upgrading what is up to date keeps the data"
+    migrate.downgrade(engine, "base")
+    assert "results" not in sa.inspect(engine).get_table_names()
+    migrate.upgrade(engine)
+    again = Store(url)
+    again.publish(make_record(), RUN)
+    assert again.record(make_record().id) == make_record()
+
+
+def test_transaction_that_fails_halfway_leaves_no_trace(url: str) -> None:
+    """What stands is what stood before, and the next publish works."""
+    store = Store(url)
+    store.publish(make_record("good"))
+    with pytest.raises(UserError), store._transaction(write=True) as connection:
+        connection.execute(sa.text("DELETE FROM results"))
+        connection.execute(sa.text("SELECT * FROM nothing"))
+    assert [result.submission for result in store.results()] == ["good"]
+    store.publish(make_record("next"))
+    assert len(store.results()) == 2
+
+
+def test_name_that_postgresql_cannot_hold_is_refused_in_one_sentence(postgres: str) -> None:
+    with pytest.raises(UserError, match="NUL"):
+        Store(f"{postgres}/postgres").publish(make_record("a\0b"))
+
+
+def write(directory: Path, *records: Record) -> list[Path]:
+    return [write_record(directory, record) for record in records]
+
+
+def test_rebuild_replaces_everything_by_the_files(url: str, tmp_path: Path) -> None:
+    store, records = Store(url), tmp_path / "records"
+    store.publish(make_record("gone"))
+    (path, _) = write(records, make_record("a"), make_record("b"))
+    tracking_path(path).write_text(RUN.model_dump_json())
+    assert store.rebuild(records) == 2
+    assert {result.submission: result.run for result in store.results()} == {"a": RUN, "b": None}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema_version": 1}', b"\xff\xfe", b"[]"])
+def test_rebuild_with_a_broken_file_names_it_and_changes_nothing(url: str, tmp_path: Path, content: bytes) -> None:
+    """Half a board would look like a whole one."""
+    store, records = Store(url), tmp_path / "records"
+    store.publish(make_record("kept"))
+    write(records, make_record("a"))
+    (records / "zz-broken.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"zz-broken\.json"):
+        store.rebuild(records)
+    assert [result.submission for result in store.results()] == ["kept"]
+
+
+def test_rebuild_with_a_broken_run_note_names_it(url: str, tmp_path: Path) -> None:
+    (path,) = write(tmp_path / "records", make_record("a"))
+    tracking_path(path).write_text("{}")
+    with pytest.raises(UserError, match=r"mlflow\.json"):
+        Store(url).rebuild(path.parent)
+
+
+def test_rebuild_from_a_directory_that_is_not_there_empties_nothing(url: str, tmp_path: Path) -> None:
+    """A mistyped BEANS_HOME must not wipe the board."""
+    store = Store(url)
+    store.publish(make_record())
+    with pytest.raises(UserError, match="nowhere"):
+        store.rebuild(tmp_path / "nowhere")
+    assert len(store.results()) == 1
+
+
+def test_unreachable_server_is_one_sentence_without_the_password() -> None:
+    with pytest.raises(UserError) as caught:
+        Store(f"postgresql://beans:s3cret@127.0.0.1:{free_port()}/board?password=s3cret").results()
+    message = str(caught.value)
+    assert "127.0.0.1" in message
+    assert "BEANS_DATABASE_URL" in message
+    assert "s3cret" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "mysql://u:s3cret@h/d", "oracle+nothing://u:s3cret@h/d", "sqlite://", "postgresql://u:s3cret@h:x/d"],
+)
+def test_wrong_address_is_one_sentence_without_the_password(address: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Store(address).results()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "beans.db"
+    path.write_bytes(b"this is a text file, and no database at all" * 100)
+    with pytest.raises(UserError, match=r"beans\.db"):
+        Store(f"sqlite:///{path}").publish(make_record())
+
+
+def test_database_of_a_newer_suite_is_refused(url: str) -> None:
+    """An old program must not write into a schema it does not know."""
+    Store(url).publish(make_record())
+    with _engine(url).begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(UserError, match="another version"):
+        Store(url).publish(make_record("b"))
+
+
+def test_store_recovers_when_the_file_was_replaced(tmp_path: Path) -> None:
+    """Deleting .beans while the board is open must not need a restart of the board."""
+    path = tmp_path / "beans.db"
+    store = Store(f"sqlite:///{path}")
+    store.publish(make_record())
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(UserError):
+        store.results()
+    assert store.results() == []
+
+
+def test_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leaderboard.store.CONNECT_TIMEOUT", 2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(UserError, match="timeout"):
+            Store(f"postgresql://beans@127.0.0.1:{silent.getsockname()[1]}/board").results()
