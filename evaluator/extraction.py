@@ -374,7 +374,7 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
         if len(shape) != 3 or shape[0] != len(inputs) or shape[2] != layer.width or count.shape != lengths.shape:
             raise UserError(
                 f"Layer {index} ({layer.name}) has shape {shape} with {tuple(count.shape)} frame counts, not"
-                f" (batch {len(inputs)}, frames, width {layer.width}) with ({len(inputs)},): correct `layers` or `encode`."
+                f" (batch {len(inputs)}, frames, width {layer.width}) with ({len(inputs)},): correct layers or encode."
             )
         if int(count.max()) > shape[1]:
             raise UserError(

@@ -168,17 +168,20 @@ class Features:
     plans: dict["Split", list[Shard]]
     directory: Path
 
-    def samples(self, split: "Split", block: Block, track: str, device: torch.device) -> Samples:
-        """One split as one block of layers sees it."""
+    def samples(self, split: "Split", layers: Sequence[int], track: str, device: torch.device) -> Samples:
+        """One split as ``layers``, which lie in one block, see it."""
+        number, block = next(
+            (number, block) for number, block in enumerate(self.blocks) if set(layers) <= set(block.layers)
+        )
+        rows = [block.layers.index(layer) for layer in layers]
         targets = self.targets(split).to(device)
-        number = self.blocks.index(block)
         if NEEDS_FRAMES[track]:
-            return Frames.read(self.directory, self.plans[split], number, targets, block)
-        pooled = torch.empty(len(block.layers), len(targets), block.width)
+            return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
+        pooled = torch.empty(len(rows), len(targets), block.width)
         for shard in self.plans[split]:
             index = [clip.index for clip in shard.clips]
-            pooled[:, index] = _read(_pooled_path(self.directory, shard))[f"pooled.{number}"]
-        return Pooled(pooled.to(device), targets, block.layers)
+            pooled[:, index] = _read(_pooled_path(self.directory, shard))[f"pooled.{number}"][rows]
+        return Pooled(pooled.to(device), targets, layers)
 
     def targets(self, split: "Split") -> Tensor:
         """(items,) class indices, or (items, classes) of 0 and 1 for detection."""
@@ -216,15 +219,34 @@ class Features:
 class Frames:
     """Samples of a head that reads frames: half precision on disk, brought to single precision piece by piece."""
 
-    def __init__(self, places: list[tuple[Tensor, int, int]], targets: Tensor, block: Block) -> None:
+    def __init__(
+        self,
+        places: list[tuple[Tensor, int, int]],
+        rows: Sequence[int],
+        targets: Tensor,
+        layers: Sequence[int],
+        width: int,
+    ) -> None:
         self.targets = targets
-        self.layers = block.layers
-        self.width = block.width
+        self.layers = layers
+        self.width = width
+        # Per item: the frames of its shard (block's layers, frames, width), where its own begin, and how many.
         self._places = places
+        # All layers of a block in their order is the usual case, and a slice of them needs no copy.
+        self._rows = slice(None) if list(rows) == list(range(len(places[0][0]))) else list(rows)
         self._buffer = torch.zeros(0, device=targets.device)
 
     @classmethod
-    def read(cls, directory: Path, shards: Sequence[Shard], number: int, targets: Tensor, block: Block) -> "Frames":
+    def read(
+        cls,
+        directory: Path,
+        shards: Sequence[Shard],
+        number: int,
+        rows: Sequence[int],
+        targets: Tensor,
+        layers: Sequence[int],
+        width: int,
+    ) -> "Frames":
         """Map the shards of one split into memory; the operating system keeps what fits."""
         places: list[tuple[Tensor, int, int]] = [(torch.empty(0), 0, 0)] * len(targets)
         for shard in shards:
@@ -235,7 +257,7 @@ class Frames:
             for clip, count in zip(shard.clips, counts, strict=True):
                 places[clip.index] = (frames, start, count)
                 start += count
-        return cls(places, targets, block)
+        return cls(places, rows, targets, layers, width)
 
     def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Items in order of their length, so that little is padded, as many at once as the buffer holds."""
@@ -265,7 +287,8 @@ class Frames:
         for row in range(sets):
             for column, item in enumerate(items[row].tolist()):
                 frames, start, count = self._places[item]
-                inputs[:, row, column, :count].copy_(frames[:, start : start + count], non_blocking=True)
+                stretch = frames[:, start : start + count]
+                inputs[:, row, column, :count].copy_(stretch[self._rows], non_blocking=True)
         device = self.targets.device
         mask = (torch.arange(longest) < counts[..., None]).repeat(len(self.layers), 1, 1)
         return items.to(device), inputs.flatten(0, 1), mask.to(device)

@@ -1,6 +1,5 @@
 """Probes trained for every layer, learning rate and seed in one batch, each exactly as it would be trained alone."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,7 +124,7 @@ def fit(
     layers, probes = rates.shape
     groups = layers * len(seeds)
     parameters = _stack(head, train, classes, seeds, probes)
-    optimiser = _optimiser(parameters, rates.repeat_interleave(len(seeds), dim=0), protocol.weight_decay)
+    optimiser = _Adam(parameters, rates.repeat_interleave(len(seeds), dim=0), protocol.weight_decay)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     kept = {name: torch.empty_like(tensor) for name, tensor in parameters.items()} if keep is not None else None
     history = []
@@ -191,19 +190,29 @@ def _stack(head: Head, train: Samples, classes: int, seeds: Sequence[int], probe
     return stacked
 
 
-def _optimiser(parameters: dict[str, Tensor], rates: Tensor, weight_decay: float) -> torch.optim.Optimizer:
-    """torch's own Adam over views of the stacked parameters, one group a learning rate."""
-    by_rate: dict[float, list[Tensor]] = defaultdict(list)
-    for tensor in parameters.values():
-        assert tensor.grad is not None
-        for group, row in enumerate(rates.tolist()):
-            for probe, rate in enumerate(row):
-                view = tensor.detach()[group, probe].requires_grad_()
-                view.grad = tensor.grad[group, probe]
-                by_rate[rate].append(view)
-    return torch.optim.Adam(
-        [{"params": views, "lr": rate} for rate, views in by_rate.items()], weight_decay=weight_decay, fused=True
-    )
+class _Adam:
+    """torch's fused Adam with a learning rate of its own for every probe.
+
+    An optimiser group a rate would do the same in hundreds of small steps. Instead one step of rate 1 is made on a copy
+    and each probe goes its own fraction of the way: Adam's step is proportional to its rate.
+    """
+
+    def __init__(self, parameters: dict[str, Tensor], rates: Tensor, weight_decay: float) -> None:
+        self.parameters = list(parameters.values())
+        self.ahead = [tensor.detach().clone().requires_grad_() for tensor in self.parameters]
+        for ahead, tensor in zip(self.ahead, self.parameters, strict=True):
+            ahead.grad = tensor.grad
+        self.rates = [rates.to(tensor).view(*rates.shape, *[1] * (tensor.ndim - 2)) for tensor in self.parameters]
+        self.optimiser = torch.optim.Adam(self.ahead, lr=1.0, weight_decay=weight_decay, fused=True)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of every probe."""
+        for ahead, tensor in zip(self.ahead, self.parameters, strict=True):
+            ahead.copy_(tensor)
+        self.optimiser.step()
+        for ahead, tensor, rate in zip(self.ahead, self.parameters, self.rates, strict=True):
+            tensor.lerp_(ahead, rate)
 
 
 def _loss(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ from leaderboard.record import (
     record_paths,
     tracking_path,
 )
-from tasks.files import write_atomically
 from tasks.errors import UserError
+from tasks.files import write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

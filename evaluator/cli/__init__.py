@@ -1,0 +1,36 @@
+"""The command line: arguments in, tables out, nothing else."""
+
+import sys
+
+import typer
+
+from evaluator.cli import doctor, leaderboard, records, submissions, submit, tasks
+from evaluator.cli.console import complain
+from tasks.errors import UserError
+
+app = typer.Typer(
+    name="beans",
+    help="Evaluate frozen audio encoders on animal sounds, and rank them.",
+    epilog="Example: beans submit submissions/statistics.toml --tasks mini-calls",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("submit", epilog=submit.EXAMPLE)(submit.submit)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(submissions.app, name="submissions")
+app.add_typer(records.app, name="records")
+app.add_typer(leaderboard.app, name="leaderboard")
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence and exit code 2, a bug keeps its traceback."""
+    try:
+        app()
+    except UserError as error:
+        complain(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        complain("Interrupted: run the same command to continue where it stopped.")
+        sys.exit(130)

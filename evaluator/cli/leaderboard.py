@@ -1,0 +1,83 @@
+"""``beans leaderboard``: the board in the terminal and in the browser."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from evaluator.cli.console import METRIC_NAMES, print_json, print_table
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from leaderboard.ranking import Board, Cell
+
+app = typer.Typer(
+    help="Leaderboard: show, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
+)
+
+
+@app.command(epilog="Example: beans leaderboard show --json")
+def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show every board: one for each protocol, track and group of tasks."""
+    from leaderboard.ranking import boards
+    from leaderboard.store import Store
+    from tasks.task import catalogue_names, load_task
+
+    home = Home.from_environment()
+    catalogue = [load_task(name, data=home.data) for name in catalogue_names()]
+    found = boards(Store(home.database_url).results(), catalogue)
+    if as_json:
+        print_json([asdict(board) for board in found])
+        return
+    if not found:
+        print("The board is empty: run `beans submit submissions/statistics.toml`.")
+    for board in found:
+        _print_board(board)
+
+
+def _print_board(board: "Board") -> None:
+    tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
+    rows = [
+        [
+            "" if row.rank is None else str(row.rank),
+            row.submission + (f" (limited to {row.limit})" if row.limit else ""),
+            row.coverage if row.mean is None else f"{row.mean:.3f}",
+            *(_spell(cell) for cell in row.cells),
+            f"{row.parameters / 1e6:.1f} M",
+            row.vram_reason if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
+        ]
+        for row in board.rows
+    ]
+    columns = ["rank", "submission", "mean", *tasks, "parameters", "VRAM, one 10-s clip"]
+    title = f"{board.protocol} · track {board.track} · {board.group} tasks"
+    print_table(title, columns, rows, numeric=("rank", "mean", "parameters"))
+
+
+def _spell(cell: "Cell") -> str:
+    result = cell.result
+    if result is None:
+        return cell.reason
+    return f"{result.test:.3f} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
+
+
+@app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the leaderboard.")] = 8501,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Serve MLflow too.")] = False,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+) -> None:
+    """Serve the leaderboard in the browser until interrupted."""
+    from leaderboard.serve import serve as serve_pages
+
+    serve_pages(Home.from_environment(), host=host, port=port, mlflow_port=mlflow_port if mlflow else None)
+
+
+@app.command(epilog="Example: beans leaderboard rebuild")
+def rebuild() -> None:
+    """Rebuild the board's database from the record files alone."""
+    from leaderboard.store import Store
+
+    home = Home.from_environment()
+    count = Store(home.database_url).rebuild(home.records)
+    print(f"The board holds {count} records.")

@@ -1,0 +1,75 @@
+"""``beans submissions``: the submission files that come along."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.cli.console import complain, print_json, print_table
+from tasks.errors import UserError
+
+app = typer.Typer(
+    help="Submissions: list, show.", no_args_is_help=True, epilog="Example: beans submissions show statistics"
+)
+
+Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
+_DIRECTORY = Path("submissions")
+
+
+@app.command("list", epilog="Example: beans submissions list --json")
+def list_submissions(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
+    """List submission files with what they load; a broken one is named."""
+    from evaluator.submission import Submission
+
+    if not directory.is_dir():
+        raise UserError(f"There is no directory {directory}: run this in the project, or give --directory.")
+    rows, failed = [], False
+    for path in sorted(directory.glob("*.toml")):
+        try:
+            entry = Submission.read(path)
+        except UserError as error:
+            complain(str(error))
+            failed = True
+            continue
+        rows.append(
+            {
+                "name": entry.name,
+                "loader": entry.loader,
+                "family": entry.about.family if entry.about else "",
+                "description": entry.about.description if entry.about else "",
+                "path": str(path),
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        columns = ["name", "loader", "family", "path"]
+        print_table("Submissions", columns, [[row[column] for column in columns] for row in rows])
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: beans submissions show submissions/statistics.toml")
+def show(
+    submission: Annotated[str, typer.Argument(help="A submission file, or the name of one.", show_default=False)],
+    directory: Directory = _DIRECTORY,
+    as_json: Json = False,
+) -> None:
+    """Show what a submission file loads and says of itself."""
+    from evaluator.submission import Submission
+
+    path = Path(submission) if submission.endswith(".toml") else directory / f"{submission}.toml"
+    entry = Submission.read(path)
+    facts = {
+        "name": entry.name,
+        "loader": entry.loader,
+        **entry.arguments,
+        **(entry.about.model_dump(mode="json") if entry.about else {}),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    print_table(
+        entry.name, ["key", "value"], [[key, str(value)] for key, value in facts.items() if value not in ("", [])]
+    )

@@ -1,0 +1,278 @@
+"""``beans submit``: evaluate submissions on tasks."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evaluator.cli.console import (
+    METRIC_NAMES,
+    complain,
+    print_json,
+    print_table,
+    progress,
+    split_list,
+    split_numbers,
+    warn,
+)
+from tasks.errors import UserError
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    import torch
+
+    from evaluator.evaluate import Outcome
+    from evaluator.protocol import Protocol
+    from evaluator.submission import Submission
+    from tasks.task import Manifest
+
+EXAMPLE = "Example: beans submit submissions/statistics.toml --tasks mini-calls,my-task.toml --track ta,twa"
+
+
+def submit(
+    submission: Annotated[list[Path], typer.Argument(help="Submission files (TOML).", show_default=False)],
+    tasks: Annotated[
+        str | None, typer.Option(help="Task names or task files, separated by commas. [default: all prepared tasks]")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the paths of task files start.")] = None,
+    track: Annotated[str, typer.Option(help="Tracks, separated by commas: ta, twa.")] = "ta",
+    trials: Annotated[int, typer.Option(min=1, help="Learning rates to search.")] = 16,
+    lr: Annotated[
+        str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How often the chosen probe is retrained for the test.")] = 5,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many items a split: a quick look, marked and never ranked.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, or bf16 (ranked apart).")] = "fp32",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what is there, and the disk it needs.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line for each submission, task and track.")
+    ] = False,
+) -> None:
+    """Evaluate submissions: every layer, a learning-rate search, one row each on the leaderboard.
+
+    Killed or interrupted, the same command continues where it stopped and ends with the same numbers.
+    """
+    from evaluator.environment import pick_device
+    from evaluator.evaluate import evaluate
+    from evaluator.submission import Submission
+
+    for option, value, known in (
+        ("--device", device, ("auto", "cpu", "cuda")),
+        ("--precision", precision, ("fp32", "bf16")),
+    ):
+        if value not in known:
+            raise UserError(f"{option} {value} is unknown: choose from {', '.join(known)}.")
+    home = Home.from_environment()
+    place = pick_device(device)
+    rules = _rules(trials, split_numbers("--lr", lr), seeds, precision)
+    tracks = _tracks(track)
+    submissions = [Submission.read(path) for path in submission]
+    failures: list[str] = []
+    manifests = _manifests(tasks, data_dir, home, limit, failures)
+    if failures and fail_fast:
+        raise UserError(failures[0])
+    outcomes: list[Outcome] = []
+    with progress() as report:
+        for entry in submissions:
+            if dry_run:
+                _dry_run(entry, manifests, tracks, home, place, precision, as_json)
+                continue
+            try:
+                for outcome in evaluate(
+                    entry, manifests, tracks, rules, home, device=place, limit=limit, report=report
+                ):
+                    outcomes.append(outcome)
+                    _tell(outcome, as_json)
+                    if outcome.error is not None:
+                        failures.append(outcome.error)
+                        if fail_fast:
+                            raise typer.Exit(2)
+            except UserError as error:
+                # This submission cannot run at all; the others still can.
+                complain(str(error))
+                failures.append(str(error))
+                if fail_fast:
+                    raise typer.Exit(2) from error
+    if not as_json and not dry_run:
+        _summarise(outcomes)
+    if failures:
+        raise typer.Exit(2)
+
+
+def _rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
+    from evaluator.protocol import Protocol
+
+    # With a grid the number of trials is the grid's, and no departure of its own.
+    return Protocol(
+        grid=tuple(sorted(set(grid))), trials=Protocol.trials if grid else trials, seeds=seeds, precision=precision
+    )
+
+
+def _tracks(value: str) -> list[str]:
+    from evaluator.heads import HEADS
+
+    tracks = list(dict.fromkeys(split_list(value)))
+    unknown = [name for name in tracks if name not in HEADS]
+    if unknown or not tracks:
+        raise UserError(f"--track {value}: choose from {', '.join(HEADS)}, separated by commas.")
+    return tracks
+
+
+def _manifests(
+    names: str | None, data_dir: Path | None, home: Home, limit: int | None, failures: list[str]
+) -> list["Manifest"]:
+    """The manifests that can be read; what is wrong with the others is said and added to ``failures``."""
+    from tasks.manifest import limit as limit_items
+    from tasks.manifest import read_manifest
+    from tasks.prepare import is_prepared, why_not_prepared
+    from tasks.task import catalogue_names, load_task
+
+    chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
+    if not chosen:
+        raise UserError("No task is prepared: run `beans tasks prepare mini-calls`, or name a task file with --tasks.")
+    manifests = []
+    for name in dict.fromkeys(chosen):
+        try:
+            task = load_task(name, data=home.data, data_dir=data_dir)
+            reason = why_not_prepared(task)
+            if reason is not None:
+                raise UserError(reason)
+            manifest = read_manifest(task)
+            manifests.append(manifest if limit is None else limit_items(manifest, limit))
+        except UserError as error:
+            complain(str(error))
+            failures.append(str(error))
+    twice = [name for name in {m.task.name for m in manifests} if sum(m.task.name == name for m in manifests) > 1]
+    if twice:
+        raise UserError(f"Two tasks are called {twice[0]!r}: give them different names, results are known by theirs.")
+    return manifests
+
+
+def _tell(outcome: "Outcome", as_json: bool) -> None:
+    where = f"{outcome.submission} · {outcome.task} · {outcome.track}"
+    if outcome.error is not None:
+        complain(f"{where}: {outcome.error}")
+    for warning in outcome.warnings:
+        warn(f"{where}: {warning}")
+    if as_json and outcome.record is not None:
+        print_json(summary(outcome), indent=None)
+
+
+def summary(outcome: "Outcome") -> dict[str, Any]:
+    """What a script wants of a result: the record's main fields, flat."""
+    record = outcome.record
+    assert record is not None
+    return {
+        "submission": record.submission.name,
+        "task": record.task.name,
+        "track": record.track,
+        "protocol": record.protocol,
+        "limit": record.limit,
+        "metric": record.metric,
+        "valid": record.valid,
+        "test": record.test,
+        "test_std": record.test_std,
+        "ci_low": record.ci_low,
+        "ci_high": record.ci_high,
+        "secondary": record.secondary,
+        "best_layer": record.best_layer,
+        "best_layer_name": record.best_layer_name,
+        "lr": record.lr,
+        "epoch": record.epoch,
+        "flags": record.flags,
+        "n_layers": len(record.layers),
+        "layers": [layer.model_dump(include={"index", "name", "valid", "test"}) for layer in record.layers],
+        "n_train": record.task.n_train,
+        "n_valid": record.task.n_valid,
+        "n_test": record.task.n_test,
+        "vram_bytes": record.efficiency.vram_bytes,
+        "seconds": record.seconds,
+        "reused": outcome.reused,
+        "record": str(outcome.path),
+        "mlflow_run_id": outcome.tracking.run_id if outcome.tracking else None,
+    }
+
+
+def _summarise(outcomes: list["Outcome"]) -> None:
+    rows = []
+    for outcome in outcomes:
+        record = outcome.record
+        if record is None:
+            rows.append([outcome.submission, outcome.task, outcome.track, "", "failed", "", "", "", ""])
+            continue
+        rows.append(
+            [
+                outcome.submission,
+                outcome.task,
+                outcome.track,
+                METRIC_NAMES[record.metric],
+                f"{record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
+                f"{record.valid:.3f}",
+                f"{record.best_layer}/{len(record.layers) - 1}",
+                f"{record.lr:.1e}" + ("" if not record.flags else " (edge)"),
+                "kept" if outcome.reused else f"{sum(record.seconds.values()):.0f}",
+            ]
+        )
+    columns = ["submission", "task", "track", "metric", "test [95 %]", "valid", "best layer", "rate", "seconds"]
+    if rows:
+        print_table("Results", columns, rows, numeric=("valid", "seconds"))
+
+
+def _dry_run(
+    submission: "Submission",
+    manifests: list["Manifest"],
+    tracks: list[str],
+    home: Home,
+    device: "torch.device",
+    precision: str,
+    as_json: bool,
+) -> None:
+    """Say what would run. The backbone is loaded, because its weights are part of what is looked up."""
+    import shutil
+
+    from evaluator.backbones import ready
+    from evaluator.extraction import Extractor
+    from evaluator.features import FeatureStore
+
+    extractor = Extractor.of(ready(submission.load(), device), device, precision)
+    rows = []
+    for manifest in manifests:
+        estimate = FeatureStore(home.features).estimate(extractor, manifest, tracks)
+        rows.append(
+            {
+                "submission": submission.name,
+                "task": manifest.task.name,
+                "tracks": tracks,
+                "items": {split: len(items) for split, items in manifest.items.items()},
+                "layers": len(extractor.model.backbone.layers),
+                **dataclasses.asdict(estimate),
+            }
+        )
+    parent = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
+    free = shutil.disk_usage(parent).free
+    if as_json:
+        for row in rows:
+            print_json({**row, "free_bytes": free}, indent=None)
+        return
+    table = [
+        [
+            str(row["task"]),
+            ",".join(tracks),
+            " / ".join(str(count) for count in row["items"].values()),
+            f"{row['total_seconds'] / 60:.1f} min",
+            f"{1 - row['seconds'] / row['total_seconds']:.0%}",
+            f"{row['bytes'] / 2**30:.2f} GiB",
+        ]
+        for row in rows
+    ]
+    columns = ["task", "tracks", "train / valid / test", "audio", "features there", "disk needed"]
+    print_table(
+        f"{submission.name}: {rows[0]['layers'] if rows else 0} layers; {free / 2**30:.1f} GiB free", columns, table
+    )

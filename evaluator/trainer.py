@@ -1,0 +1,105 @@
+"""Probes on a task's features: at the rates the search asks for, then at the chosen one, on the test split."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from evaluator.features import Features
+from evaluator.heads import HEADS
+from evaluator.metrics import score
+from evaluator.probes import Fit, Samples, fit, predict
+from evaluator.protocol import Protocol
+from evaluator.search import Choice
+
+OnEpoch = Callable[[int, int], None]
+"""Told how many epochs are done, and how many there may be."""
+
+
+class Trainer:
+    """One track of one task. The test split is read by ``test`` and ``test_curve`` alone."""
+
+    def __init__(self, features: Features, track: str, device: torch.device, rules: Protocol) -> None:
+        self.features = features
+        self.track = track
+        self.device = device
+        self.rules = rules
+        self.head = HEADS[track]()
+        self.metric = features.manifest.task.metric
+        self.classes = len(features.manifest.labels)
+
+    def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[tuple[list[float], list[int]]]:
+        """Train every layer at every rate: per rate, per layer the best validation metric and its epoch (from 1)."""
+        layers = sum(len(block.layers) for block in self.features.blocks)
+        valid = torch.empty(layers, len(rates))
+        epoch = torch.empty(layers, len(rates), dtype=torch.long)
+        for number, block in enumerate(self.features.blocks):
+            grid = torch.tensor(rates, dtype=torch.float64).expand(len(block.layers), -1)
+            found = self._fit(block.layers, grid, seeds=(0,), on_epoch=self._counter(on_epoch, number))
+            best, first = found.best()
+            valid[list(block.layers)], epoch[list(block.layers)] = best[:, 0].cpu(), first[:, 0].cpu()
+        return [(valid[:, rate].tolist(), epoch[:, rate].tolist()) for rate in range(len(rates))]
+
+    def test(self, choice: Choice) -> tuple[Tensor, list[float]]:
+        """Retrain the chosen probe with every seed, to the chosen epoch, and read the test split.
+
+        Returns:
+            (seeds, items, classes) test logits, and the validation metric of each epoch of the first seed.
+        """
+        seeds = tuple(range(self.rules.seeds))
+        layers = (choice.layer,)
+        rate = torch.tensor([[choice.lr]], dtype=torch.float64)
+        found = self._fit(layers, rate, seeds=seeds, keep=torch.tensor([choice.epoch]))
+        assert found.parameters is not None
+        logits = predict(self.head, found.parameters, self._samples("test", layers), len(seeds))
+        return logits[0, :, 0].float().cpu(), found.valid[:, 0, 0, 0].tolist()
+
+    def test_curve(self, best: Sequence[Choice]) -> list[float]:
+        """The test metric of each layer's best probe: a diagnostic, which chooses nothing."""
+        curve = torch.empty(len(best))
+        for block in self.features.blocks:
+            chosen = [best[layer] for layer in block.layers]
+            rates = torch.tensor([[choice.lr] for choice in chosen], dtype=torch.float64)
+            found = self._fit(block.layers, rates, seeds=(0,), keep=torch.tensor([choice.epoch for choice in chosen]))
+            assert found.parameters is not None
+            samples = self._samples("test", block.layers)
+            logits = predict(self.head, found.parameters, samples, 1)
+            curve[list(block.layers)] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
+        return curve.tolist()
+
+    def _fit(
+        self,
+        layers: Sequence[int],
+        rates: Tensor,
+        *,
+        seeds: Sequence[int],
+        keep: Tensor | None = None,
+        on_epoch: Callable[[], None] = lambda: None,
+    ) -> Fit:
+        return fit(
+            self.head,
+            self._samples("train", layers),
+            self._samples("valid", layers),
+            classes=self.classes,
+            metric=self.metric,
+            rates=rates,
+            seeds=seeds,
+            protocol=self.rules,
+            keep=keep,
+            on_epoch=on_epoch,
+        )
+
+    def _samples(self, split: str, layers: Sequence[int]) -> Samples:
+        return self.features.samples(split, layers, self.track, self.device)  # type: ignore[arg-type]
+
+    def _counter(self, on_epoch: OnEpoch, number: int) -> Callable[[], None]:
+        """Count epochs over all blocks as one."""
+        done = number * self.rules.epochs
+        total = len(self.features.blocks) * self.rules.epochs
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            on_epoch(done, total)
+
+        return advance
