@@ -165,13 +165,16 @@ def test_sending_twice_gives_one_run(store: Store, records: Path, protocol: str)
 def test_unfinished_run_is_replaced(store: Store, records: Path, protocol: str) -> None:
     record_file = make_record(records, protocol=protocol)
     record = read_record(record_file)
-    experiment_id = store.client.create_experiment(protocol)
+    other_file = make_record(records, protocol=protocol, seed=1)
+    experiment_id = track(other_file, store.uri, store.artifacts).experiment_id
     killed = store.client.create_run(experiment_id, tags={"record_id": record.id})
     other = store.client.create_run(experiment_id, tags={"record_id": "f" * 16})
     tracking = track(record_file, store.uri, store.artifacts)
-    left = {run.info.run_id: run.info.status for run in runs_of(store.client, protocol)}
-    assert left == {tracking.run_id: "FINISHED", other.info.run_id: "RUNNING"}, "half a run, or another record's"
-    assert killed.info.run_id not in left
+    runs = {run.info.run_id: run for run in runs_of(store.client, protocol)}
+    assert killed.info.run_id not in runs, "half a run is left"
+    assert runs[other.info.run_id].info.status == "RUNNING", "another record's run was taken away"
+    of_record = [run for run in runs.values() if run.data.tags["record_id"] == record.id]
+    assert [(run.info.run_id, run.info.status) for run in of_record] == [(tracking.run_id, "FINISHED")]
 
 
 def test_run_deleted_in_mlflow_is_sent_again(sqlite_store: Store, records: Path, protocol: str) -> None:
