@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from leaderboard import text
-from leaderboard.pages import board, submission
 from leaderboard.store import Store
+from leaderboard.views import board, submission
 from tasks.errors import UserError
 from tasks.home import Home
 

@@ -31,8 +31,9 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
 def _migrate(engine: sa.Engine, change: Callable[[Config, str], None], revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", "leaderboard:migrations")
-    with _one_at_a_time, engine.begin() as connection:
-        # SQLite has its write lock already: engines of `leaderboard.store` begin with BEGIN IMMEDIATE.
+    # Who looks at the schema first changes it. SQLite's lock is taken at the beginning, since a transaction that has
+    # read cannot wait for it any more.
+    with _one_at_a_time, engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         config.attributes["connection"] = connection

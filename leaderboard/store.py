@@ -93,7 +93,7 @@ class Store:
 
     def publish(self, record: Record, tracking: Tracking | None = None) -> None:
         """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new."""
-        with self._transaction(write=True) as connection:
+        with self._transaction() as connection:
             _upsert(connection, record, tracking)
 
     def results(self, submission: str | None = None) -> list[Result]:
@@ -133,7 +133,7 @@ class Store:
         if not records.is_dir():
             raise UserError(f"There is no directory {records}: the board was left as it is; check BEANS_HOME.")
         found = set()
-        with self._transaction(write=True) as connection:
+        with self._transaction() as connection:
             connection.execute(sa.delete(StoredResult))
             for path in record_paths(records):
                 try:
@@ -145,16 +145,14 @@ class Store:
         return len(found)
 
     @contextmanager
-    def _transaction(self, *, write: bool = False) -> Iterator[sa.Connection]:
+    def _transaction(self) -> Iterator[sa.Connection]:
         """A connection in one transaction; the schema is brought up to date before the first."""
         try:
             if self._opened is None:
                 engine = _engine(self._address)
                 upgrade(engine)
                 self._opened = engine
-            # A write takes SQLite's lock at once: upgrading a read lock later can fail without waiting.
-            begin = "IMMEDIATE" if write else "DEFERRED"
-            with self._opened.execution_options(sqlite_begin=begin).begin() as connection:
+            with self._opened.begin() as connection:
                 yield connection
         except DBAPIError as error:
             # The database may have been replaced under us: look at its schema again next time.
@@ -223,7 +221,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'IMMEDIATE')}")
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
 
 
 def _shown(address: str) -> str:

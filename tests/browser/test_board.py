@@ -9,6 +9,8 @@ import pytest
 from conftest import HOSTILE, records
 from playwright.sync_api import Page, expect
 
+from leaderboard.store import Store
+
 pytestmark = pytest.mark.browser
 
 BY_MEAN = ["hubert", "aves", "floor", HOSTILE, "aves"]
@@ -171,16 +173,29 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
         page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
     ).not_to_have_count(0)
     expect(page.get_by_text(HOSTILE).first).to_be_visible()
-    box = page.locator('[data-testid="stVegaLiteChart"]').first.bounding_box()
+    chart = page.locator('[data-testid="stVegaLiteChart"]').first
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
     assert box is not None
     tooltip = page.locator("#vg-tooltip-element")
     for down in range(0, int(box["height"]), 2):
         page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + down)
-        if tooltip.is_visible():
+        page.wait_for_timeout(20)
+        if tooltip.count():
             break
     expect(tooltip).to_contain_text(HOSTILE)
     assert page.locator('img[src="x"]').count() == 0
     assert page.locator('a[href^="javascript"]').count() == 0
+
+
+def test_first_link_opened_after_a_start_may_be_a_submission(
+    start: Callable[[str], str], page: Page, tmp_path: Path
+) -> None:
+    """Streamlit serves a `pages` directory by itself until the app has run once, and a shared link was empty."""
+    url = f"sqlite:///{tmp_path / 'beans.db'}"
+    Store(url).publish(records()[0])
+    page.goto(f"{start(url)}/submission?name=aves")
+    expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible(timeout=30_000)
 
 
 def test_empty_board_says_what_to_do(start: Callable[[str], str], page: Page, tmp_path: Path) -> None:

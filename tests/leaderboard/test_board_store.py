@@ -3,6 +3,7 @@
 import multiprocessing
 import socket
 from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,9 @@ from tasks.errors import UserError
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
 
 
-def publish_many(url: str, who: int, count: int) -> None:
+def publish_many(url: str, who: int, count: int, together: Barrier) -> None:
     store = Store(url)
+    together.wait(60)
     for number in range(count):
         store.publish(make_record(f"model-{who}-{number}", n_layers=3, best_layer=1))
         store.publish(make_record("shared", n_layers=3, best_layer=1))
@@ -79,7 +81,8 @@ def test_older_results_stay_as_history(url: str) -> None:
 def test_processes_publishing_at_once_lose_nothing(url: str) -> None:
     """Several evaluations on one home, the database not even made yet."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=publish_many, args=(url, who, 10)) for who in range(4)]
+    together = context.Barrier(4)
+    processes = [context.Process(target=publish_many, args=(url, who, 10, together)) for who in range(4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -109,7 +112,7 @@ def test_transaction_that_fails_halfway_leaves_no_trace(url: str) -> None:
     """What stands is what stood before, and the next publish works."""
     store = Store(url)
     store.publish(make_record("good"))
-    with pytest.raises(UserError), store._transaction(write=True) as connection:
+    with pytest.raises(UserError), store._transaction() as connection:
         connection.execute(sa.text("DELETE FROM results"))
         connection.execute(sa.text("SELECT * FROM nothing"))
     assert [result.submission for result in store.results()] == ["good"]
