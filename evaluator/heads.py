@@ -89,5 +89,6 @@ def initial(head: Head, *, width: int, classes: int, layer: int, seed: int) -> d
     values = {}
     for name, (shape, fan_in) in head.shapes(width, classes).items():
         bound = 1 / math.sqrt(fan_in)
-        values[name] = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+        drawn = torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+        values[name] = drawn.to(torch.get_default_dtype())
     return values

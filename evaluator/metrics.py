@@ -25,11 +25,11 @@ def score(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
         targets: (items,) class indices, or (items, classes) of 0 and 1 for "map".
 
     Returns:
-        (...) in [0, 1].
+        (...) float64 in [0, 1], so that equal shares of right answers are equal numbers.
     """
     if metric == "accuracy":
-        return (logits.argmax(-1) == targets).float().mean(-1)
-    return average_precision(logits, targets).mean(-1)
+        return (logits.argmax(-1) == targets).double().mean(-1)
+    return average_precision(logits, targets).double().mean(-1)
 
 
 def average_precision(logits: Tensor, targets: Tensor) -> Tensor:

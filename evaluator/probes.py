@@ -128,7 +128,7 @@ def fit(
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     kept = {name: torch.empty_like(tensor) for name, tensor in parameters.items()} if keep is not None else None
     history = []
-    best = torch.full((layers, len(seeds), probes), -1.0, device=device)
+    best = torch.full((layers, len(seeds), probes), -1.0, dtype=torch.double, device=device)
     stale = torch.zeros_like(best, dtype=torch.long)
     for epoch in range(1, (protocol.epochs if keep is None else int(keep.max())) + 1):
         order = torch.stack([torch.randperm(len(train.targets), generator=generator) for generator in orders])

@@ -31,7 +31,7 @@ class Trainer:
     def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[tuple[list[float], list[int]]]:
         """Train every layer at every rate: per rate, per layer the best validation metric and its epoch (from 1)."""
         layers = sum(len(block.layers) for block in self.features.blocks)
-        valid = torch.empty(layers, len(rates))
+        valid = torch.empty(layers, len(rates), dtype=torch.double)
         epoch = torch.empty(layers, len(rates), dtype=torch.long)
         for number, block in enumerate(self.features.blocks):
             grid = torch.tensor(rates, dtype=torch.float64).expand(len(block.layers), -1)
@@ -56,7 +56,7 @@ class Trainer:
 
     def test_curve(self, best: Sequence[Choice]) -> list[float]:
         """The test metric of each layer's best probe: a diagnostic, which chooses nothing."""
-        curve = torch.empty(len(best))
+        curve = torch.empty(len(best), dtype=torch.double)
         for block in self.features.blocks:
             chosen = [best[layer] for layer in block.layers]
             rates = torch.tensor([[choice.lr] for choice in chosen], dtype=torch.float64)

@@ -1,0 +1,229 @@
+"""Thousands of probes in one batch must be the very probes that a plain loop would train."""
+
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from evaluator.heads import HEADS, TimeAverage, initial
+from evaluator.metrics import score
+from evaluator.probes import Pooled, fit, predict
+from evaluator.protocol import Protocol
+
+LAYERS, ITEMS, FRAMES, WIDTH, CLASSES = 3, 70, 9, 16, 4
+RATES = [1e-4, 3e-3, 5e-2]
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    """In double precision, rounding cannot hide behind 'close enough', nor chaos at high rates blur equality."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+class FrameSamples:
+    """Frames in memory, in pieces of 7 items."""
+
+    def __init__(self, frames: Tensor, counts: Tensor, targets: Tensor) -> None:
+        self.frames, self.counts, self.targets = frames, counts, targets
+        self.layers, self.width = range(len(frames)), frames.shape[-1]
+
+    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for items in index.split(7, dim=1):
+            mask = torch.arange(self.frames.shape[2]) < self.counts[items][..., None]
+            yield items, self.frames[:, items].flatten(0, 1), mask.repeat(len(self.frames), 1, 1)
+
+
+def make(track: str, metric: str, seed: int) -> tuple[object, Tensor, Tensor]:
+    """Samples, and the same as plain tensors: frames (layers, items, frames, width) and counts."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randn(LAYERS, ITEMS, FRAMES, WIDTH, generator=generator)
+    counts = torch.randint(2, FRAMES + 1, (ITEMS,), generator=generator)
+    if metric == "accuracy":
+        targets = torch.randint(0, CLASSES, (ITEMS,), generator=generator)
+        frames[..., :CLASSES] += torch.nn.functional.one_hot(targets, CLASSES)[None, :, None] * 0.5
+    else:
+        targets = (torch.rand(ITEMS, CLASSES, generator=generator) < 0.3).double()
+        frames[..., :CLASSES] += targets[None, :, None] * 0.5
+    if track == "twa":
+        return FrameSamples(frames, counts, targets), frames, counts
+    mask = (torch.arange(FRAMES) < counts[:, None])[None, ..., None]
+    pooled = (frames * mask).sum(2) / counts[None, :, None]
+    return Pooled(pooled, targets, range(LAYERS)), pooled[:, :, None], torch.ones(ITEMS, dtype=torch.long)
+
+
+class PlainProbe(torch.nn.Module):
+    """The head as the protocol writes it, one clip at a time."""
+
+    def __init__(self, track: str, layer: int, seed: int) -> None:
+        super().__init__()
+        values = initial(HEADS[track](), width=WIDTH, classes=CLASSES, layer=layer, seed=seed)
+        self.linear = torch.nn.Linear(WIDTH, CLASSES)
+        self.linear.load_state_dict({"weight": values["weight"], "bias": values["bias"]})
+        self.attention = torch.nn.Linear(WIDTH, 1) if track == "twa" else None
+        if self.attention is not None:
+            self.attention.load_state_dict({"weight": values["attention"][None], "bias": values["attention_bias"]})
+
+    def forward(self, clips: list[Tensor]) -> Tensor:
+        pooled = []
+        for frames in clips:
+            if self.attention is None:
+                pooled.append(frames.mean(0))
+            else:
+                pooled.append((self.attention(frames)[:, 0].softmax(0)[:, None] * frames).sum(0))
+        return self.linear(torch.stack(pooled))
+
+
+def train_alone(
+    track: str, metric: str, layer: int, rate: float, seed: int, epochs: int
+) -> tuple[list[float], PlainProbe]:
+    samples, frames, counts = make(track, metric, 0)
+    held, held_frames, held_counts = make(track, metric, 1)
+    probe = PlainProbe(track, layer, seed)
+    optimiser = torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=1e-3)
+    order = torch.Generator().manual_seed(seed)
+    curve = []
+    for _ in range(epochs):
+        for index in torch.randperm(ITEMS, generator=order).split(32):
+            logits = probe([frames[layer, i, : counts[i]] for i in index.tolist()])
+            targets = samples.targets[index]  # type: ignore[attr-defined]
+            loss = (
+                cross_entropy(logits, targets)
+                if metric == "accuracy"
+                else binary_cross_entropy_with_logits(logits, targets)
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            logits = probe([held_frames[layer, i, : held_counts[i]] for i in range(ITEMS)])
+        curve.append(float(score(metric, logits, held.targets)))  # type: ignore[attr-defined,arg-type]
+    return curve, probe
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "map"])
+@pytest.mark.parametrize("track", ["ta", "twa"])
+def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str) -> None:
+    """Otherwise the search would choose among probes that nobody can reproduce one at a time."""
+    train, held = make(track, metric, 0)[0], make(track, metric, 1)[0]
+    epochs, seeds = 12, (0, 3)
+    found = fit(
+        HEADS[track](),
+        train,  # type: ignore[arg-type]
+        held,  # type: ignore[arg-type]
+        classes=CLASSES,
+        metric=metric,  # type: ignore[arg-type]
+        rates=torch.tensor(RATES).expand(LAYERS, -1),
+        seeds=seeds,
+        protocol=Protocol(),
+        keep=torch.full((LAYERS,), epochs),
+    )
+    assert found.parameters is not None
+    logits = predict(HEADS[track](), found.parameters, held, len(seeds))  # type: ignore[arg-type]
+    _, frames, counts = make(track, metric, 1)
+    for layer in range(LAYERS):
+        for place, seed in enumerate(seeds):
+            for number, rate in enumerate(RATES):
+                curve, probe = train_alone(track, metric, layer, rate, seed, epochs)
+                assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
+                group = layer * len(seeds) + place
+                torch.testing.assert_close(
+                    found.parameters["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
+                )
+                with torch.no_grad():
+                    alone = probe([frames[layer, i, : counts[i]] for i in range(ITEMS)])
+                torch.testing.assert_close(logits[layer, place, number], alone, atol=1e-5, rtol=0)
+
+
+def test_in_single_precision_batch_and_alone_agree_too() -> None:
+    """What runs is float32; at a rate that does not amplify rounding it must agree as well."""
+    samples, _, _ = make("ta", "accuracy", 0)
+    held, _, _ = make("ta", "accuracy", 1)
+    single = [Pooled(s.features.float(), s.targets, s.layers) for s in (samples, held)]  # type: ignore[attr-defined]
+    torch.set_default_dtype(torch.float32)
+    found = fit(
+        TimeAverage(), single[0], single[1], classes=CLASSES, metric="accuracy",
+        rates=torch.tensor([[1e-3]] * LAYERS), seeds=(0,), protocol=Protocol(), keep=torch.full((LAYERS,), 10),
+    )  # fmt: skip
+    torch.set_default_dtype(torch.float64)
+    assert found.parameters is not None
+    _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
+    torch.testing.assert_close(
+        found.parameters["weight"][1, 0].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
+    )
+
+
+def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_go_on() -> None:
+    train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
+    rules = Protocol(epochs=40, patience=5)
+    found = fit(
+        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        rates=torch.tensor([[1e-9, 1e-2]] * LAYERS), seeds=(0,), protocol=rules,
+    )  # fmt: skip
+    idle = found.valid[:, 0, 0, 0]
+    assert torch.isfinite(idle[: 1 + 5]).all() and torch.isnan(idle[1 + 5 :]).all()
+    for probe in (found.valid[:, layer, 0, 1] for layer in range(LAYERS)):
+        ran = int(torch.isfinite(probe).sum())
+        best_at = int(probe[:ran].argmax())
+        assert ran == min(best_at + 1 + 5, len(probe))
+
+
+def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
+    train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
+    found = fit(
+        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        rates=torch.tensor([RATES] * LAYERS), seeds=(0,), protocol=Protocol(epochs=30),
+    )  # fmt: skip
+    values, epochs = found.best()
+    curve = [value for value in found.valid[:, 1, 0, 2].tolist() if not math.isnan(value)]
+    assert float(values[1, 0, 2]) == max(curve)
+    assert int(epochs[1, 0, 2]) == curve.index(max(curve)) + 1
+
+
+def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
+    """The chosen probe is retrained for the test; it must be the one that validation chose."""
+    train, held = make("twa", "map", 0)[0], make("twa", "map", 1)[0]
+    common = {"classes": CLASSES, "metric": "map", "protocol": Protocol(epochs=15)}
+    searched = fit(
+        HEADS["twa"](),
+        train,
+        held,
+        rates=torch.tensor([RATES] * LAYERS),
+        seeds=(0,),
+        **common,  # type: ignore[arg-type]
+    )
+    values, epochs = searched.best()
+    keep = epochs[:, 0, 1]
+    again = fit(
+        HEADS["twa"](),
+        train,
+        held,
+        rates=torch.tensor([[RATES[1]]] * LAYERS),
+        seeds=(0,),
+        keep=keep,
+        **common,  # type: ignore[arg-type]
+    )
+    assert again.parameters is not None
+    logits = predict(HEADS["twa"](), again.parameters, held, 1)  # type: ignore[arg-type]
+    scores = score("map", logits, held.targets)[:, 0, 0]  # type: ignore[attr-defined]
+    torch.testing.assert_close(scores, values[:, 0, 1], atol=1e-9, rtol=0)
+
+
+def test_padding_frames_get_no_weight() -> None:
+    train, frames, counts = make("twa", "accuracy", 0)
+    spoiled = frames.clone()
+    spoiled[(torch.arange(FRAMES) >= counts[:, None]).expand(LAYERS, -1, -1)] = 1e6
+    head = HEADS["twa"]()
+    parameters = {
+        name: torch.stack(
+            [initial(head, width=WIDTH, classes=CLASSES, layer=layer, seed=0)[name] for layer in range(LAYERS)]
+        )[:, None]
+        for name in ("attention", "attention_bias", "weight", "bias")
+    }
+    clean = predict(head, parameters, train, 1)  # type: ignore[arg-type]
+    dirty = predict(head, parameters, FrameSamples(spoiled, counts, train.targets), 1)  # type: ignore[attr-defined]
+    torch.testing.assert_close(clean, dirty)

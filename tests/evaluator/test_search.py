@@ -1,0 +1,105 @@
+"""The search: what is asked, what survives a kill, and what is chosen."""
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from evaluator.protocol import Protocol
+from evaluator.search import best_of_layer, edge_flags, search, select
+from leaderboard.record import Trial
+from tasks.errors import UserError
+
+
+def quality(rate: float) -> float:
+    """Best at 5e-3, falling off on both sides."""
+    return 0.9 - abs(math.log10(rate) + 2.3) / 5
+
+
+def train(rates: list[float]) -> list[tuple[list[float], list[int]]]:
+    return [([quality(rate), 0.1], [3, 4]) for rate in rates]
+
+
+def address(path: Path) -> str:
+    return f"sqlite:///{path / 'optuna.db'}"
+
+
+def test_sixteen_trials_cover_the_range_and_the_second_half_looks_where_the_first_was_good(tmp_path: Path) -> None:
+    rates = [trial.lr for trial in search(train, Protocol(), storage=address(tmp_path), study_name="s")]
+    assert len(rates) == 16
+    assert all(1e-5 <= rate <= 1e-1 for rate in rates)
+    gaps = [math.log10(b / a) for a, b in zip(sorted(rates[:8]), sorted(rates[:8])[1:], strict=False)]
+    assert gaps == pytest.approx([0.5] * 7)
+    assert max(map(quality, rates[8:])) > max(map(quality, rates[:8])) - 0.05
+
+
+def test_a_grid_is_trained_as_it_is(tmp_path: Path) -> None:
+    rules = Protocol(grid=(1e-5, 5e-5, 1e-4))
+    found = search(train, rules, storage=address(tmp_path), study_name="s")
+    assert [trial.lr for trial in found] == [1e-5, 5e-5, 1e-4]
+
+
+class Kill(BaseException):
+    """As sudden as SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("method", ["ask", "tell"])
+@pytest.mark.parametrize("when", range(1, 17, 3))
+def test_killed_at_any_ask_or_tell_the_search_continues_with_the_same_rates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, when: int
+) -> None:
+    """A resumed study that asks other rates would end with another number."""
+    whole = search(train, Protocol(), storage=f"sqlite:///{tmp_path / 'whole.db'}", study_name="s")
+    original, calls = getattr(optuna.Study, method), 0
+
+    def dying(self: optuna.Study, *arguments: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == when:
+            raise Kill
+        return original(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Study, method, dying)
+        with pytest.raises(Kill):
+            search(train, Protocol(), storage=address(tmp_path), study_name="s")
+    assert search(train, Protocol(), storage=address(tmp_path), study_name="s") == whole
+
+
+def test_a_finished_search_trains_nothing_again(tmp_path: Path) -> None:
+    first = search(train, Protocol(), storage=address(tmp_path), study_name="s")
+
+    def never(rates: list[float]) -> list[tuple[list[float], list[int]]]:
+        raise AssertionError("trained again")
+
+    assert search(never, Protocol(), storage=address(tmp_path), study_name="s") == first
+
+
+def test_a_storage_that_cannot_be_opened_is_one_sentence_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="OPTUNA_STORAGE") as caught:
+        search(train, Protocol(), storage="postgresql+psycopg://me:secret@127.0.0.1:9/none", study_name="s")
+    assert "secret" not in str(caught.value)
+
+
+def trial(lr: float, valid: list[float], epoch: list[int]) -> Trial:
+    return Trial(number=0, lr=lr, valid=valid, epoch=epoch)
+
+
+def test_ties_go_to_the_lower_layer_then_the_lower_epoch() -> None:
+    trials = [trial(1e-2, [0.5, 0.8, 0.8], [1, 9, 1]), trial(1e-3, [0.5, 0.8, 0.8], [1, 4, 1])]
+    choice = select(trials)
+    assert (choice.layer, choice.epoch, choice.lr) == (1, 4, 1e-3)
+    assert best_of_layer(trials, 2).lr == 1e-3
+
+
+@pytest.mark.parametrize(("lr", "flags"), [(1.1e-5, ["lr-at-lower-edge"]), (1e-3, []), (9e-2, ["lr-at-upper-edge"])])
+def test_a_best_rate_at_the_edge_is_flagged(lr: float, flags: list[str]) -> None:
+    """Published tables with a rate at the edge of their grid cannot be compared; the reader must be told."""
+    assert edge_flags(select([trial(lr, [0.5], [1])]), Protocol()) == flags
+
+
+def test_the_ends_of_a_grid_are_edges() -> None:
+    rules = Protocol(grid=(1e-5, 5e-5, 1e-4))
+    assert edge_flags(select([trial(1e-4, [0.5], [1])]), rules) == ["lr-at-upper-edge"]
+    assert edge_flags(select([trial(5e-5, [0.5], [1])]), rules) == []
