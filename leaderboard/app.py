@@ -20,7 +20,7 @@ _STYLE = """
 """
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def open_store(database_url: str) -> Store:
     """One store a process, so that the schema is looked at once."""
     return Store(database_url)

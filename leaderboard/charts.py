@@ -66,7 +66,7 @@ def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
         x="layer:Q", y="score:Q"
     )
     lines = curve.mark_line(strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True))
-    return alt.layer(rule, lines, bar, dot, label).properties(height=340)
+    return alt.layer(rule, lines, bar, dot, label, _reach(curve)).properties(height=340)
 
 
 def rate_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
@@ -92,4 +92,10 @@ def rate_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
         alt.Chart(alt.InlineData(values=[{"lr": record.lr}])).mark_rule(color=MARK, strokeDash=[4, 4]).encode(x="lr:Q")
     )
     line = curve.mark_line(color=VALID, strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True, color=VALID))
-    return alt.layer(chosen, line).properties(height=340)
+    return alt.layer(chosen, line, _reach(curve)).properties(height=340)
+
+
+def _reach(curve: alt.Chart) -> alt.Chart:
+    """Large invisible points, so that a tooltip needs no steady hand."""
+    points: alt.Chart = curve.mark_point(size=500, filled=True, opacity=0)
+    return points

@@ -174,13 +174,15 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
     ).not_to_have_count(0)
     expect(page.get_by_text(HOSTILE).first).to_be_visible()
     chart = page.locator('[data-testid="stVegaLiteChart"]').first
-    chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
-    assert box is not None
-    tooltip = page.locator("#vg-tooltip-element")
-    for down in range(0, int(box["height"]), 2):
-        page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + down)
-        page.wait_for_timeout(20)
+    expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    # Down through the third of four points; the page may still move, hence up to three times.
+    for down in [*range(0, 340, 6)] * 3:
+        chart.scroll_into_view_if_needed()
+        box = chart.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + box["width"] * 0.692, box["y"] + down)
+        page.wait_for_timeout(30)
         if tooltip.count():
             break
     expect(tooltip).to_contain_text(HOSTILE)
