@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
-from factory import make_record
 
-from leaderboard.record import Record, Tracking
+from factory import free_port
+from sample import records
+
+from leaderboard.record import Tracking
 from leaderboard.serve import leaderboard_command
 from leaderboard.store import Store
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 RUN = Tracking(uri="https://user:secret@mlflow.example.org", experiment_id="3", run_id="abc123")
 ARGUMENTS = [
     "--no-sandbox",
@@ -34,40 +34,13 @@ ARGUMENTS = [
 ]
 
 
-def records() -> list[Record]:
-    """Three ranked submissions whose order differs between tasks, an incomplete and hostile one, a limited one."""
-    scores = {"aves": (0.8, 0.5), "hubert": (0.6, 0.9), "floor": (0.2, 0.1)}
-    found = [
-        make_record(name, task, track=track, test=test + (0.05 if track == "twa" else 0), metric=metric)
-        for name, pair in scores.items()
-        for (task, metric), test in zip([("mini-calls", "accuracy"), ("mini-soundscape", "map")], pair, strict=True)
-        for track in ("ta", "twa")
-    ]
-    # A level curve, so that a test can find it with the mouse.
-    layer = {"name": HOSTILE, "width": 8, "valid": 0.3, "test": 0.3, "lr": 0.001, "epoch": 1}
-    hostile = make_record(
-        HOSTILE,
-        "mini-calls",
-        test=0.3,
-        about={"authors": HOSTILE, "paper": f"javascript:alert(3)//{HOSTILE}", HOSTILE: HOSTILE},
-        best_layer_name=HOSTILE,
-        n_layers=4,
-        best_layer=0,
-        layers=[{"index": index, **layer} for index in range(4)],
-        flags=[HOSTILE, "lr-at-upper-edge"],
-    )
-    return [*found, hostile, make_record("aves", "mini-calls", test=0.99, limit=20)]
-
-
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """Start a board on a database address; returns where it listens."""
     children: list[subprocess.Popen[bytes]] = []
 
     def begin(database_url: str) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         home = tmp_path_factory.mktemp("home")
         environment = {**os.environ, "BEANS_HOME": str(home), "BEANS_DATABASE_URL": database_url}
         command = leaderboard_command("127.0.0.1", port)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import HOSTILE, records
 from playwright.sync_api import Page, expect
+from sample import HOSTILE, records
 
 from leaderboard.store import Store
 

@@ -10,8 +10,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from conftest import free_port
-from factory import make_record
+from factory import free_port, make_record
 
 from leaderboard import migrate
 from leaderboard.ranking import Result

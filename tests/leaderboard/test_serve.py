@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import free_port
+from factory import free_port
 
 from leaderboard.serve import serve
 from tasks.errors import UserError

@@ -1,0 +1,32 @@
+"""What the browser tests find on the board."""
+
+from factory import make_record
+
+from leaderboard.record import Record
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+def records() -> list[Record]:
+    """Three ranked submissions whose order differs between tasks, an incomplete and hostile one, a limited one."""
+    scores = {"aves": (0.8, 0.5), "hubert": (0.6, 0.9), "floor": (0.2, 0.1)}
+    found = [
+        make_record(name, task, track=track, test=test + (0.05 if track == "twa" else 0), metric=metric)
+        for name, pair in scores.items()
+        for (task, metric), test in zip([("mini-calls", "accuracy"), ("mini-soundscape", "map")], pair, strict=True)
+        for track in ("ta", "twa")
+    ]
+    # A level curve, so that a test can find it with the mouse.
+    layer = {"name": HOSTILE, "width": 8, "valid": 0.3, "test": 0.3, "lr": 0.001, "epoch": 1}
+    hostile = make_record(
+        HOSTILE,
+        "mini-calls",
+        test=0.3,
+        about={"authors": HOSTILE, "paper": f"javascript:alert(3)//{HOSTILE}", HOSTILE: HOSTILE},
+        best_layer_name=HOSTILE,
+        n_layers=4,
+        best_layer=0,
+        layers=[{"index": index, **layer} for index in range(4)],
+        flags=[HOSTILE, "lr-at-upper-edge"],
+    )
+    return [*found, hostile, make_record("aves", "mini-calls", test=0.99, limit=20)]
