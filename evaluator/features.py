@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 # Values of frames brought to single precision at once (256 MB); more does not run faster.
 _CHUNK_VALUES = 64_000_000
+# Beyond this many values a piece is ended before more than a quarter of it is padding; below, a piece costs more than
+# the padding it saves.
+_SMALL_CHUNK_VALUES = 2_000_000
 # Two clips whose lengths differ by less are the same sound if the shorter is the beginning of the longer.
 _SAME_SOUND_SECONDS = 0.1
 
@@ -268,18 +271,24 @@ class Frames:
         start = 0
         while start < batch:
             stop = start + 1
-            while stop < batch and self._values(sets, stop + 1 - start, int(counts[:, stop].max())) <= _CHUNK_VALUES:
+            while stop < batch and self._fits(counts[:, start : stop + 1]):
                 stop += 1
             yield self._fill(items[:, start:stop], counts[:, start:stop])
             start = stop
 
-    def _values(self, sets: int, items: int, frames: int) -> int:
-        return len(self.layers) * sets * items * frames * self.width
+    def _fits(self, counts: Tensor) -> bool:
+        """Whether clips of so many frames, (sets, items), make one piece."""
+        values = self._values(counts)
+        used = int(counts.sum()) * len(self.layers) * self.width
+        return values <= _CHUNK_VALUES and (values <= _SMALL_CHUNK_VALUES or values - used <= values / 4)
+
+    def _values(self, counts: Tensor) -> int:
+        return len(self.layers) * counts.numel() * int(counts.max()) * self.width
 
     def _fill(self, items: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         sets, batch = items.shape
         longest = int(counts.max())
-        size = self._values(sets, batch, longest)
+        size = self._values(counts)
         if len(self._buffer) < size:
             # Zeros once; later, what an earlier piece left beyond a clip's end is finite and gets no weight.
             self._buffer = torch.zeros(size, device=self.targets.device)

@@ -1,6 +1,7 @@
 """wav2vec 2.0, HuBERT and WavLM through transformers: pretrained from a directory or the hub, or as random control."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -102,10 +103,11 @@ def load(
             raise UserError(f"architecture {architecture!r} is unknown: choose from {', '.join(ARCHITECTURES)}.")
         if weights != "random":
             raise UserError('architecture needs weights = "random"; for pretrained weights give model.')
-        try:
-            settings = AutoConfig.for_model(architecture, **(config or {}))
-        except (TypeError, ValueError) as error:
-            raise UserError(f"config does not fit {architecture}: {error}") from error
+        # transformers keeps a misspelt key as it is and changes nothing.
+        unknown = sorted(set(config or {}) - set(AutoConfig.for_model(architecture).to_dict()))
+        if unknown:
+            raise UserError(f"config has keys that {architecture} does not: {', '.join(unknown)}.")
+        settings = AutoConfig.for_model(architecture, **(config or {}))
         normalise, rate = True, 16_000
         source = architecture
     else:
@@ -114,13 +116,17 @@ def load(
             raise UserError("config goes with architecture; a checkpoint brings its own.")
         source = str(base / model) if (base / model).is_dir() else model
         settings, normalise, rate = _read_checkpoint(source, revision, do_normalize, sample_rate)
+    _quieten(local=Path(source).is_dir())
     if settings.model_type not in ARCHITECTURES:
         raise UserError(
             f"{source} is a {settings.model_type!r} model: this loader takes {', '.join(ARCHITECTURES)} so far."
         )
     if weights == "random":
         torch.manual_seed(seed)
-        encoder: Any = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+        try:
+            encoder: Any = AutoModel.from_config(settings)  # type: ignore[no-untyped-call]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"config does not make a {settings.model_type}: {_first_line(error)}") from error
     else:
         encoder = _load_strictly(source, revision)
     return SpeechEncoder(
@@ -160,7 +166,11 @@ def _load_strictly(source: str, revision: str | None) -> Any:
 
     try:
         encoder, report = AutoModel.from_pretrained(
-            source, revision=revision, dtype=torch.float32, output_loading_info=True
+            source,
+            revision=revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below by name, which the error it raises instead does not do
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"weights of model {source!r} cannot be loaded: {_first_line(error)}") from error
@@ -172,6 +182,18 @@ def _load_strictly(source: str, revision: str | None) -> Any:
             listed = ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
             raise UserError(f"weights of model {source!r} do not fit: {len(names)} {what} ({listed}).")
     return encoder
+
+
+def _quieten(local: bool) -> None:
+    """Keep transformers' own reports off the terminal; what matters in them is said in our words."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    if local:
+        # A download keeps its progress bar.
+        transformers.logging.disable_progress_bar()
+    # Of WavLM's own code, about a mask that it makes itself.
+    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
 def _standardise(waveforms: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
