@@ -1,0 +1,230 @@
+"""Everything that only a GPU can show, in one command: ``make gpu``.
+
+    python3 -m benchmarks.gpu [--out DIR]
+
+Needs the python3 and torch of the machine and no installation. Every part runs in a process of its own, so that none
+meets another's memory and one that fails stops no other. Writes DIR/gpu.json and DIR/gpu.md after every part.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import torch
+
+from benchmarks.models import MODELS
+from benchmarks.report import Facts, facts, table
+
+_ROOT = Path(__file__).resolve().parent.parent
+_OUT = Path("docs/measurements")
+# Lines of a failed part's output that are kept.
+_TAIL = 15
+# The suite's promise: features on the GPU equal those on the CPU to this, relative to their scale.
+_EQUAL = 1e-3
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement.
+
+    Attributes:
+        name: in the report.
+        arguments: of python3; "{result}" stands for a file that ``read`` will find.
+        read: what the process printed, and that file, to the result.
+        cells: the result in words, one for each row of the table.
+        accept: whether a result is as it should be; a process that fails is not even asked.
+        timeout: seconds.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    read: Callable[[str, Path], Result]
+    cells: Callable[[Result], list[str]]
+    accept: Callable[[Result], bool] = lambda result: True
+    timeout: float = 900.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a part came to; ``error`` says why it is not ok."""
+
+    name: str
+    ok: bool
+    seconds: float
+    cells: list[str]
+    result: Result | None
+    error: str | None
+
+
+def parts(train: int, valid: int, repetitions: int) -> list[Part]:
+    """All of them, the longest last."""
+    found = [
+        Part(
+            "tests",
+            ["-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "-q", "--junitxml", "{result}"],
+            lambda printed, path: read_junit(path),
+            lambda result: [f"{result['passed']} passed, {result['failed']} failed, {result['skipped']} skipped"],
+            # A test that is skipped here was never run anywhere.
+            lambda result: result["failed"] == 0 and result["skipped"] == 0 and result["passed"] > 0,
+        )
+    ]
+    for model in MODELS:
+        arguments = ["-m", "benchmarks.models", "cost", model]
+        found.append(Part(f"one 10-s clip, {model}", arguments, _read_line, _cost_cells))
+    for model in MODELS:
+        arguments = ["-m", "benchmarks.models", "difference", model]
+        found.append(
+            Part(
+                f"CPU against GPU, {model}",
+                arguments,
+                _read_line,
+                _difference_cells,
+                lambda result: bool(result["pooled"] <= _EQUAL),
+            )
+        )
+    for track in ("ta", "twa"):
+        arguments = ["-m", "benchmarks.sweep", "--device", "cuda", "--track", track, "--json", "{result}"]
+        arguments += ["--train", str(train), "--valid", str(valid), "--forward-clips", str(train + valid)]
+        arguments += ["--repetitions", str(repetitions)]
+        found.append(Part(f"sweep, {track}", arguments, lambda printed, path: _read_sweep(path), _sweep_cells))
+    return found
+
+
+def run(part: Part) -> Outcome:
+    """Run one part in a process of its own, whatever it comes to."""
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "result"
+        command = [sys.executable, *(argument.replace("{result}", str(path)) for argument in part.arguments)]
+        result, cells, error = None, [], None
+        try:
+            done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=part.timeout, check=False)
+            if done.returncode != 0:
+                error = f"exit code {done.returncode}: " + _tail(done.stdout + done.stderr)
+            # Also after a failure: tests that failed still say which, and a sweep that disagrees still has its times.
+            result = part.read(done.stdout, path)
+            cells = part.cells(result)
+            if error is None and not part.accept(result):
+                error = "the result is not as it should be"
+        except subprocess.TimeoutExpired:
+            error = f"no answer within {part.timeout:g} s"
+        except (OSError, ValueError, LookupError, ElementTree.ParseError) as unreadable:
+            error = error or f"no result: {unreadable}"
+    return Outcome(part.name, error is None, time.perf_counter() - start, cells, result, error)
+
+
+def read_junit(path: Path) -> Result:
+    """Counts of a pytest run, and the first line of what went wrong in each test that failed."""
+    cases = list(ElementTree.parse(path).iter("testcase"))
+    failed = {}
+    for case in cases:
+        for trouble in (*case.findall("failure"), *case.findall("error")):
+            failed[case.get("name", "?")] = (trouble.get("message") or "").split("\n")[0]
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    return {
+        "passed": len(cases) - len(failed) - skipped,
+        "failed": len(failed),
+        "skipped": skipped,
+        "failures": failed,
+    }
+
+
+def write(out: Path, machine: Facts, outcomes: Sequence[Outcome], left: int) -> None:
+    """``gpu.json`` and ``gpu.md``, of what is done so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"machine": machine, "parts_left": left, "parts": [asdict(outcome) for outcome in outcomes]}
+    (out / "gpu.json").write_text(json.dumps(content, indent=2) + "\n")
+    rows = [
+        [outcome.name, "ok" if outcome.ok else "FAILED", "; ".join(outcome.cells) or "-", f"{outcome.seconds:.0f}"]
+        for outcome in outcomes
+    ]
+    lines = ["# Measured on a GPU", "", table(["part", "", "result", "took (s)"], rows), ""]
+    lines += [f"- {name}: {value}" for name, value in machine.items() if value is not None]
+    if left:
+        lines += ["", f"Interrupted or still running: {left} parts are missing."]
+    for outcome in outcomes:
+        if outcome.error is not None:
+            lines += ["", f"## {outcome.name} failed", "", "```", outcome.error, "```"]
+    (out / "gpu.md").write_text("\n".join(lines) + "\n")
+
+
+def _read_line(printed: str, path: Path) -> Result:
+    lines = printed.strip().splitlines()
+    if not lines:
+        raise ValueError("nothing was printed")
+    result: Result = json.loads(lines[-1])
+    return result
+
+
+def _read_sweep(path: Path) -> Result:
+    content: Result = json.loads(path.read_text())
+    return {"setup": content["setup"], **content["tracks"][0]}
+
+
+def _cost_cells(result: Result) -> list[str]:
+    return [
+        f"peak {result['vram_bytes'] / 2**20:.0f} MiB",
+        f"of which weights {result['weights_bytes'] / 2**20:.0f} MiB",
+        f"{1000 * result['seconds']:.1f} ms",
+    ]
+
+
+def _difference_cells(result: Result) -> list[str]:
+    return [
+        f"pooled {result['pooled']:.1e} of their scale (at most {_EQUAL:g})",
+        f"frames {result['frames']:.1e}",
+        f"frames with TF32 convolutions {result['frames_tf32']:.1e}",
+    ]
+
+
+def _sweep_cells(result: Result) -> list[str]:
+    return [
+        f"batched / one by one {result['batched_over_one_by_one']:.4f}",
+        f"batched / forward {result['batched_over_forward']:.4f}",
+        f"curves of probes trained together and alone differ by at most {result['steady_difference']:.4f}",
+    ]
+
+
+def _tail(text: str) -> str:
+    # Paths of the machine are nobody's business in a file that is committed.
+    lines = text.replace(str(_ROOT), ".").replace(sys.prefix, "PREFIX").strip().splitlines()
+    return "\n".join(lines[-_TAIL:]) or "no output"
+
+
+def main() -> int:
+    """Run all parts; 1 if one failed, 2 without a GPU."""
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"where to write ({_OUT})")
+    parser.add_argument("--train", type=int, default=512, metavar="N", help="train clips of the sweep (512)")
+    parser.add_argument("--valid", type=int, default=128, metavar="N", help="validation clips of the sweep (128)")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="of the sweep (3)")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("make gpu needs a CUDA device, and torch sees none on this machine.", file=sys.stderr)
+        return 2
+    machine = facts(torch.device("cuda"), shlex.join(["python3", "-m", "benchmarks.gpu", *sys.argv[1:]]))
+    todo = parts(arguments.train, arguments.valid, arguments.repetitions)
+    outcomes: list[Outcome] = []
+    for number, part in enumerate(todo, start=1):
+        outcome = run(part)
+        outcomes.append(outcome)
+        words = "; ".join(outcome.cells) or outcome.error or ""
+        print(f"{part.name}: {'ok' if outcome.ok else 'FAILED'} ({words}, {outcome.seconds:.0f} s)", flush=True)
+        write(arguments.out, machine, outcomes, len(todo) - number)
+    print(f"Written: {arguments.out / 'gpu.json'} and {arguments.out / 'gpu.md'}")
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""One model of a published size on the GPU, in a process of its own: what a 10-s clip costs, or what the GPU changes.
+
+    python3 -m benchmarks.models cost wavlm-large
+    python3 -m benchmarks.models difference wavlm-large
+
+Weights are random: memory, time and rounding do not depend on what a model has learned. Prints one JSON object.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluator.audio import Cut, Header
+from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.efficiency import CLIP_SECONDS, measure
+from evaluator.extraction import Clip, Extractor
+
+_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
+
+MODELS: dict[str, Callable[[], Backbone]] = {
+    name: partial(huggingface.load, weights="random", architecture=architecture, config=config)
+    for name, architecture, config in (
+        ("hubert-base", "hubert", {}),
+        ("hubert-large", "hubert", {**_LARGE, "conv_bias": True}),
+        ("wavlm-large", "wavlm", _LARGE),
+    )
+}
+"""What makes each model, on the CPU."""
+
+
+def cost(name: str) -> dict[str, Any]:
+    """Peak memory in bytes and median seconds of one clip, batch 1, on the GPU."""
+    return asdict(measure(MODELS[name]))
+
+
+def difference(name: str) -> dict[str, float]:
+    """Largest difference between the features of one clip on the CPU and on the GPU, over all layers.
+
+    Relative to the root mean square of the layer's features on the CPU. ``pooled`` is what the suite's extraction
+    returns, with whatever settings it runs with. ``frames`` and ``frames_tf32`` are single frames, without and with
+    the rounding of convolutions to TensorFloat-32, torch's default on a GPU that has it.
+    """
+    samples = int(CLIP_SECONDS * 16_000)
+    noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
+    pooled, frames = {}, {}
+    for device in ("cpu", "cuda"):
+        pooled[device] = _pooled(name, noise, torch.device(device))
+    for setting, device, rounded in (("cpu", "cpu", False), ("exact", "cuda", False), ("rounded", "cuda", True)):
+        torch.backends.cudnn.allow_tf32 = rounded
+        frames[setting] = _frames(name, noise, torch.device(device))
+    return {
+        "pooled": relative(pooled["cpu"], pooled["cuda"]),
+        "frames": relative(frames["cpu"], frames["exact"]),
+        "frames_tf32": relative(frames["cpu"], frames["rounded"]),
+    }
+
+
+def relative(expected: list[Tensor], found: list[Tensor]) -> float:
+    """Largest difference in units of each layer's root mean square."""
+    return max(
+        float((ours - theirs).abs().max() / ours.square().mean().sqrt())
+        for ours, theirs in zip(expected, found, strict=True)
+    )
+
+
+def _pooled(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
+    extractor = Extractor.of(ready(MODELS[name](), device), device)
+    samples = len(sound)
+    item: Any = SimpleNamespace(path=Path("noise.wav"), id="noise")
+    clip = Clip(0, item, Header(extractor.model.backbone.sample_rate, samples), Cut(0, samples, samples), samples)
+    encoded = extractor.encode([clip], [sound], frames=False)
+    return [layer for block in encoded.pooled for layer in block]
+
+
+@torch.inference_mode()
+def _frames(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
+    backbone = ready(MODELS[name](), device).backbone
+    layers, _ = backbone.encode(sound[None].to(device), torch.tensor([len(sound)], device=device))
+    return [layer[0].cpu() for layer in layers]
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.models", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("what", choices=["cost", "difference"])
+    parser.add_argument("model", choices=sorted(MODELS))
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks.models needs a CUDA device, and torch sees none here.")
+    print(json.dumps({"cost": cost, "difference": difference}[arguments.what](arguments.model)))
+
+
+if __name__ == "__main__":
+    main()

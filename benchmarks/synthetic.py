@@ -1,0 +1,70 @@
+"""Features of realistic size with something to learn in them, made from a seed."""
+
+import torch
+from torch import Tensor
+
+from evaluator.features import Frames
+from evaluator.probes import Pooled, Samples
+
+_SEED = 0
+# How far the class means lie apart, and how much clips and frames scatter around them: neither trivial nor hopeless.
+_CLASS_SPREAD, _CLIP_SPREAD, _FRAME_SPREAD = 0.1, 1.0, 2.0
+
+
+class SyntheticTask:
+    """Two splits of features: a class mean for every layer, plus noise for every clip and every frame."""
+
+    def __init__(
+        self,
+        *,
+        train: int,
+        valid: int,
+        classes: int,
+        layers: int,
+        width: int,
+        frames: int | None,
+        device: torch.device,
+    ) -> None:
+        """Make the features.
+
+        Args:
+            train: items of the train split.
+            valid: items of the validation split.
+            classes: number of classes.
+            layers: number of layers.
+            width: channels of each.
+            frames: frames of every clip; None for features that are already averaged over frames.
+            device: where they are trained on.
+        """
+        generator = torch.Generator().manual_seed(_SEED)
+        self.device = device
+        self.targets: dict[str, Tensor] = {}
+        self.features: dict[str, Tensor] = {}
+        centres = _CLASS_SPREAD * torch.randn(layers, classes, width, generator=generator)
+        for split, items in (("train", train), ("valid", valid)):
+            targets = torch.randint(classes, (items,), generator=generator)
+            pooled = centres[:, targets] + _CLIP_SPREAD * torch.randn(layers, items, width, generator=generator)
+            self.targets[split] = targets.to(device)
+            if frames is None:
+                self.features[split] = pooled.to(device)
+                continue
+            # The host's memory holds them in half precision, as the feature store does.
+            halves = torch.empty(layers, items, frames, width, dtype=torch.float16)
+            for item in range(items):
+                noise = torch.randn(layers, frames, width, generator=generator)
+                halves[:, item] = pooled[:, item, None] + _FRAME_SPREAD * noise
+            self.features[split] = halves
+
+    def stacked(self, split: str) -> Samples:
+        """All layers at once, as the suite's own probes read them."""
+        features, targets = self.features[split], self.targets[split]
+        layers = range(len(features))
+        if features.ndim == 3:
+            return Pooled(features, targets, layers)
+        count = features.shape[2]
+        places = [(features.flatten(1, 2), item * count, count) for item in range(len(targets))]
+        return Frames(places, layers, targets, layers, features.shape[-1])
+
+    def single(self, split: str, layer: int) -> tuple[Tensor, Tensor]:
+        """One layer in single precision, and the targets, both on the device."""
+        return self.features[split][layer].to(self.device).float(), self.targets[split]

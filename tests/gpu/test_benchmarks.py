@@ -1,0 +1,100 @@
+"""The benchmarks themselves, on a CPU and at sizes that say nothing about speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--train 70 --valid 40 --classes 4 --layers 3 --width 16 --rates 5 --rates-at-once 3 --epochs 6 --seconds 0.3"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``benchmarks.gpu``; the benchmarks are no installed package."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    import benchmarks.gpu
+
+    return benchmarks.gpu
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_sweep_measures_three_ways_and_finds_them_in_agreement(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    options = [*TINY.split(), "--alone", "4", "--forward-clips", "2", "--repetitions", "2", "--device", "cpu"]
+    done = run("-m", "benchmarks.sweep", "--track", "ta,twa", *options, "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "measured on 4 of 15 probes and scaled up" in done.stdout
+    content = json.loads(path.read_text())
+    assert {"cpu", "threads", "torch", "command"} <= set(content["machine"])
+    assert [entry["track"] for entry in content["tracks"]] == ["ta", "twa"]
+    for entry in content["tracks"]:
+        assert len(entry["batched_seconds"]) == len(entry["one_by_one_seconds"]) == len(entry["forward_seconds"]) == 2
+        assert entry["batched_over_one_by_one"] > 0 and entry["batched_over_forward"] > 0
+        assert entry["steady_difference"] <= 1.5 / 40
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a CUDA device")
+def test_without_a_gpu_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    done = run("-m", "benchmarks.gpu", "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert done.stderr == "make gpu needs a CUDA device, and torch sees none on this machine.\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_that_fails_is_reported_and_the_others_still_run(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def part(name: str, code: str, **settings: Any) -> Any:
+        return gpu.Part(name, ["-c", code], lambda printed, path: json.loads(printed), lambda r: [f"{r}"], **settings)
+
+    stubs = [
+        part("breaks", "raise SystemExit('no such kernel')"),
+        part("is wrong", "print(2)", accept=lambda result: result == 1),
+        part("hangs", "import time; time.sleep(60)", timeout=0.1),
+        part("works", "print(1)"),
+    ]
+    monkeypatch.setattr(gpu, "parts", lambda *sizes: stubs)
+    monkeypatch.setattr(gpu, "facts", lambda device, command: {"command": command})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path)])
+    assert gpu.main() == 1
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    assert [entry["ok"] for entry in content["parts"]] == [False, False, False, True]
+    assert content["parts_left"] == 0
+    text = (tmp_path / "gpu.md").read_text()
+    assert "no such kernel" in text
+    assert "no answer within 0.1 s" in text
+    assert text.count("FAILED") == 3
+
+
+def test_tests_that_were_skipped_do_not_pass_for_tests_that_ran(gpu: Any, tmp_path: Path) -> None:
+    file = tmp_path / "test_example.py"
+    file.write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_bad(): assert 1 == 2\n"
+        "@pytest.mark.skip\ndef test_skipped(): pass\n"
+    )
+    report = tmp_path / "report.xml"
+    run("-m", "pytest", "-p", "no:cacheprovider", "-q", str(file), "--junitxml", str(report))
+    found = gpu.read_junit(report)
+    assert (found["passed"], found["failed"], found["skipped"]) == (1, 1, 1)
+    assert found["failures"] == {"test_bad": "assert 1 == 2"}
+    assert not gpu.parts(1, 1, 1)[0].accept(found)
+
+
+def test_the_arguments_of_every_kind_of_part_are_understood(gpu: Any) -> None:
+    parts = {part.arguments[1]: part.arguments for part in gpu.parts(8, 8, 1)}
+    assert set(parts) == {"pytest", "benchmarks.models", "benchmarks.sweep"}
+    for module in ("benchmarks.models", "benchmarks.sweep"):
+        # Help, asked for last, comes after all before it was parsed.
+        done = run(*parts[module], "--help")
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,88 @@
+"""`make gpu` runs with the python3 of a machine that has torch but not the rest: what it imports must not need more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A blocked package looks as if it were not installed, to an import and to a search for it: transformers searches.
+BLOCK = """
+import sys
+
+BLOCKED = {"pydantic", "soundfile", "optuna", "mlflow", "typer", "streamlit", "sqlalchemy"}
+
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition(".")[0] in BLOCKED else self.finder.find_spec(name, path, target)
+
+    def find_distributions(self, *arguments):
+        return getattr(self.finder, "find_distributions", lambda *none: ())(*arguments)
+
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+"""
+
+
+def run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", BLOCK + code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_blocked_packages_are_really_missing() -> None:
+    run("""
+import importlib, importlib.util
+for name in BLOCKED:
+    assert importlib.util.find_spec(name) is None, name
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    raise AssertionError(name)
+""")
+
+
+def test_everything_the_gpu_command_imports() -> None:
+    run("""
+import importlib
+for name in (
+    "evaluator.backbones", "evaluator.backbones.huggingface", "evaluator.backbones.python",
+    "evaluator.backbones.statistics", "evaluator.extraction", "evaluator.features", "evaluator.probes",
+    "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
+    "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
+):
+    importlib.import_module(name)
+assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
+""")
+
+
+def test_encoding_and_training_import_nothing_more() -> None:
+    run("""
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from evaluator.audio import Cut, Header
+from evaluator.backbones import huggingface, ready
+from evaluator.extraction import Clip, Extractor
+from evaluator.heads import HEADS
+from evaluator.probes import Pooled, fit
+from evaluator.protocol import Protocol
+
+small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
+             num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)
+for architecture in ("hubert", "wavlm"):
+    encoder = huggingface.load(weights="random", architecture=architecture, config=small)
+    extractor = Extractor.of(ready(encoder), torch.device("cpu"))
+    item = SimpleNamespace(path=Path("noise.wav"), id="noise")
+    clip = Clip(0, item, Header(16000, 8000), Cut(0, 8000, 8000), 8000)
+    encoded = extractor.encode([clip], [torch.randn(8000)], frames=True)
+for metric, targets in (("accuracy", torch.tensor([0, 1])), ("map", torch.eye(2))):
+    samples = Pooled(torch.randn(1, 2, 4), targets, (0,))
+    fit(HEADS["ta"](), samples, samples, classes=2, metric=metric, rates=torch.full((1, 1), 1e-3), seeds=(0,),
+        protocol=Protocol(epochs=1))
+assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
+""")
