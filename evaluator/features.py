@@ -264,7 +264,7 @@ class Frames:
 
     def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         """Items in order of their length, so that little is padded, as many at once as the buffer holds."""
-        sets, batch = index.shape
+        batch = index.shape[1]
         counts = torch.tensor([[self._places[item][2] for item in row] for row in index.tolist()])
         order = counts.argsort(dim=1, stable=True)
         items, counts = index.cpu().gather(1, order), counts.gather(1, order)

@@ -34,7 +34,8 @@ def write_predictions(directory: Path, stem: str, test: TestScores) -> Predictio
     """Write ``STEM.predictions.safetensors`` atomically and return its name and sha256."""
     from safetensors.numpy import save
 
-    metadata = {"ids": json.dumps(test.ids), "recordings": json.dumps(test.recordings)}
+    # One key only: safetensors writes several in random order, and equal predictions must be equal files.
+    metadata = {"items": json.dumps({"ids": test.ids, "recordings": test.recordings})}
     content = save({"scores": test.scores, "targets": test.targets}, metadata=metadata)
     file = f"{stem}.predictions.safetensors"
     write_atomically(directory / file, content)
@@ -57,10 +58,10 @@ def read_predictions(directory: Path, record: Record) -> TestScores:
             f"{path} is not the file its record was made with (its sha256 differs): copy it again from the source."
         )
     with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata()
+        items = json.loads(file.metadata()["items"])
         return TestScores(
-            ids=json.loads(metadata["ids"]),
-            recordings=json.loads(metadata["recordings"]),
+            ids=items["ids"],
+            recordings=items["recordings"],
             scores=file.get_tensor("scores"),
             targets=file.get_tensor("targets"),
         )

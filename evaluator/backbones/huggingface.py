@@ -188,10 +188,10 @@ def _quieten(local: bool) -> None:
     """Keep transformers' own reports off the terminal; what matters in them is said in our words."""
     import transformers
 
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     if local:
         # A download keeps its progress bar.
-        transformers.logging.disable_progress_bar()
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Of WavLM's own code, about a mask that it makes itself.
     warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 

@@ -30,7 +30,13 @@ def warn(sentence: str) -> None:
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """A value on stdout, for scripts."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False, default=str), flush=True)
+    print(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain), flush=True)
+
+
+def _plain(value: object) -> object:
+    from pydantic import BaseModel
+
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str] = ()) -> None:

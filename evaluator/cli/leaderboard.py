@@ -19,13 +19,10 @@ app = typer.Typer(
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
-    from leaderboard.ranking import boards
+    from leaderboard.standings import standings
     from leaderboard.store import Store
-    from tasks.task import catalogue_names, load_task
 
-    home = Home.from_environment()
-    catalogue = [load_task(name, data=home.data) for name in catalogue_names()]
-    found = boards(Store(home.database_url).results(), catalogue)
+    found = standings(Store(Home.from_environment().database_url).results())
     if as_json:
         print_json([asdict(board) for board in found])
         return

@@ -1,0 +1,246 @@
+"""beans submit, end to end through the command line: a file in, a ranked row out, and a sentence for every mistake."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import Run, write_clips_task, write_submission
+from mlflow import MlflowClient
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from leaderboard.predictions import read_predictions
+from leaderboard.record import read_record
+from leaderboard.store import Store
+from tasks.home import Home
+
+QUICK = ("--trials", 4, "--seeds", 2)
+
+
+def results(out: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+
+
+def test_a_checkpoint_becomes_a_row_with_every_promised_field(
+    beans: Run, own_home: Path, tmp_path: Path, checkpoints: dict[str, Path], clips_task: Path, windows_task: Path
+) -> None:
+    submission = write_submission(tmp_path / "tiny.toml", f'loader = "huggingface"\nmodel = "{checkpoints["group"]}"')
+    tasks = f"{clips_task},{windows_task}"
+    code, out, err = beans("submit", submission, "--tasks", tasks, "--track", "ta,twa", *QUICK, "--json")
+    assert code == 0, err
+    found = results(out)
+    assert [(row["task"], row["track"]) for row in found] == [
+        ("tones", "ta"), ("tones", "twa"), ("scape", "ta"), ("scape", "twa")
+    ]  # fmt: skip
+    for row in found:
+        assert row["submission"] == "tiny"
+        assert row["protocol"] == "beans-probe/1+trials=4+seeds=2"
+        assert row["metric"] == ("accuracy" if row["task"] == "tones" else "map")
+        assert 0 <= row["ci_low"] <= row["test"] <= row["ci_high"] <= 1  # type: ignore[operator]
+        assert row["n_layers"] == len(row["layers"]) == 4  # type: ignore[arg-type]
+        assert row["layers"][row["best_layer"]]["name"] == row["best_layer_name"]  # type: ignore[index]
+        assert row["valid"] == max(layer["valid"] for layer in row["layers"])  # type: ignore[attr-defined]
+        assert {"load", "features", "search", "test"} <= set(row["seconds"])  # type: ignore[call-overload]
+        assert (row["n_train"], row["n_valid"], row["n_test"]) == (
+            (36, 12, 12) if row["task"] == "tones" else (44, 22, 22)
+        )
+        record = read_record(Path(str(row["record"])))
+        assert record.test == row["test"] and len(record.trials) == 4
+        run = MlflowClient(f"sqlite:///{own_home / 'mlflow.db'}").get_run(str(row["mlflow_run_id"]))
+        assert run.data.metrics["test"] == pytest.approx(record.test)
+    board = {(r.submission, r.task, r.track): r.test for r in Store(Home.from_environment().database_url).results()}
+    assert board == {("tiny", row["task"], row["track"]): row["test"] for row in found}
+    code, out, _ = beans("leaderboard", "show", "--json")
+    assert code == 0
+    assert {(b["track"], b["rows"][0]["rank"]) for b in json.loads(out)} == {("ta", 1), ("twa", 1)}
+
+
+def test_the_reported_score_is_what_the_stored_predictions_give(
+    beans: Run, statistics: Path, clips_task: Path, own_home: Path
+) -> None:
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    (row,) = results(out)
+    record = read_record(Path(str(row["record"])))
+    stored = read_predictions(own_home / "records", record)
+    per_seed = [(seed.argmax(-1) == stored.targets).mean() for seed in stored.scores]
+    assert row["test"] == pytest.approx(np.mean(per_seed))
+    assert row["test_std"] == pytest.approx(np.std(per_seed, ddof=1))
+    assert record.test_seeds == pytest.approx(per_seed)
+
+
+def test_the_floor_solves_tones_as_scikit_learn_does(beans: Run, statistics: Path, clips_task: Path) -> None:
+    """An independent pipeline (numpy spectrum, logistic regression) solves it, so the suite must come close to it."""
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, "--json")
+    (row,) = results(out)
+    features: dict[str, list[np.ndarray]] = {"train": [], "test": []}
+    labels: dict[str, list[str]] = {"train": [], "test": []}
+    for line in (clips_task.parent / "clips.csv").read_text().splitlines()[1:]:
+        path, label, split = line.split(",")
+        if split in features:
+            sound, rate = soundfile.read(clips_task.parent / path)
+            spectrum = np.abs(np.fft.rfft(sound, n=rate))[:8_000]
+            features[split].append(np.log(spectrum.reshape(40, 200).mean(1) + 1e-6))
+            labels[split].append(label)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(features["train"], labels["train"])
+    assert model.score(features["test"], labels["test"]) > 0.9
+    assert row["test"] >= 0.75  # type: ignore[operator]
+
+
+def test_the_test_split_never_chooses(beans: Run, statistics: Path, clips_task: Path, own_home: Path) -> None:
+    """With the test labels permuted, layer, rate, epoch and validation stay what they were."""
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    (before,) = results(out)
+    lines = (clips_task.parent / "clips.csv").read_text().splitlines()
+    swap = {"low": "mid", "mid": "high", "high": "top", "top": "low"}
+    changed = []
+    for line in lines:
+        path, label, split = line.split(",")
+        changed.append(f"{path},{swap[label] if split == 'test' else label},{split}")
+    (clips_task.parent / "clips.csv").write_text("\n".join(changed) + "\n")
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    (after,) = results(out)
+    for key in ("best_layer", "lr", "epoch", "valid"):
+        assert after[key] == before[key]
+    assert after["test"] < before["test"]  # type: ignore[operator]
+
+
+def test_submitting_again_changes_nothing_and_repeats_the_numbers(
+    beans: Run, statistics: Path, clips_task: Path, own_home: Path
+) -> None:
+    _, first, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    _, second, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    (one,), (other,) = results(first), results(second)
+    assert (one["reused"], other["reused"]) == (False, True)
+    assert {**one, "reused": None} == {**other, "reused": None}
+    assert len(Store(Home.from_environment().database_url).results()) == 1
+
+
+def test_a_corrected_fact_reaches_the_board_without_a_new_result(beans: Run, tmp_path: Path, clips_task: Path) -> None:
+    about = '[about]\ndescription = "{}"\nfamily = "f"\nauthors = "a"\nlicence = "MIT"'
+    keys = 'loader = "statistics"\nsample_rate = 16000\n'
+    submission = write_submission(tmp_path / "s.toml", keys + about.format("first"))
+    beans("submit", submission, "--tasks", clips_task, *QUICK, "--json")
+    write_submission(submission, keys + about.format("second"))
+    _, out, _ = beans("submit", submission, "--tasks", clips_task, *QUICK, "--json")
+    (row,) = results(out)
+    assert row["reused"]
+    store = Store(Home.from_environment().database_url)
+    (result,) = store.results()
+    record = store.record(result.record_id)
+    assert record is not None and record.submission.about["description"] == "second"
+
+
+def test_a_limited_run_is_marked_and_not_ranked(beans: Run, statistics: Path, clips_task: Path) -> None:
+    code, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--limit", 8, "--json")
+    assert code == 0
+    (row,) = results(out)
+    assert row["limit"] == 8 and row["n_train"] == 8
+    _, out, _ = beans("leaderboard", "show", "--json")
+    (board,) = json.loads(out)
+    assert [(r["rank"], r["limit"]) for r in board["rows"]] == [(None, 8)]
+
+
+def test_a_grid_of_rates_replaces_the_search_and_is_ranked_apart(
+    beans: Run, statistics: Path, clips_task: Path
+) -> None:
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, "--lr", "1e-3,1e-2", "--json")
+    (row,) = results(out)
+    assert row["lr"] in (1e-3, 1e-2)
+    assert row["protocol"] == "beans-probe/1+grid=0.001,0.01"
+
+
+def test_a_dry_run_says_what_is_missing_and_computes_nothing(
+    beans: Run, statistics: Path, clips_task: Path, own_home: Path
+) -> None:
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, "--dry-run", "--json")
+    (plan,) = results(out)
+    assert plan["items"] == {"train": 36, "valid": 12, "test": 12}
+    assert plan["seconds"] == plan["total_seconds"] == pytest.approx(60 * 0.45, rel=0.1)
+    assert plan["bytes"] > 0 and plan["free_bytes"] > 0  # type: ignore[operator]
+    assert not list(own_home.rglob("*.safetensors")) and not list(own_home.rglob("*.json"))
+
+
+def test_a_failed_task_is_named_and_the_others_still_run(
+    beans: Run, statistics: Path, tmp_path: Path, windows_task: Path
+) -> None:
+    broken = write_clips_task(tmp_path / "broken", "broken")
+    (broken.parent / "audio/clip_001.flac").write_bytes(b"no audio at all")
+    code, out, err = beans("submit", statistics, "--tasks", f"{broken},{windows_task}", *QUICK, "--json")
+    assert code == 2
+    assert [row["task"] for row in results(out)] == ["scape"]
+    assert "clip_001.flac is not audio" in err and "Traceback" not in err
+    code, out, _ = beans("submit", statistics, "--tasks", f"{broken},{windows_task}", *QUICK, "--json", "--fail-fast")
+    assert code == 2 and results(out) == []
+
+
+def test_a_failed_submission_leaves_the_others_to_run(
+    beans: Run, statistics: Path, tmp_path: Path, clips_task: Path
+) -> None:
+    lost = write_submission(tmp_path / "lost.toml", 'loader = "huggingface"\nmodel = "no/where"')
+    code, out, err = beans("submit", lost, statistics, "--tasks", clips_task, *QUICK, "--json")
+    assert code == 2
+    assert "lost" in err and "hub" in err and "Traceback" not in err
+    assert [row["submission"] for row in results(out)] == ["statistics"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tasks", "no-such-task"), "no task 'no-such-task'"),
+        (("--tasks", "no-such.toml"), "does not exist"),
+        (("--tasks", "mini-calls"), "beans tasks prepare mini-calls"),
+        ((), "No task is prepared"),
+        (("--track", "lstm"), "--track"),
+        (("--lr", "1e-3,fast"), "'fast' is not a positive number"),
+        (("--device", "tpu"), "--device tpu"),
+        (("--precision", "fp8"), "--precision fp8"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_exit_code_2(
+    beans: Run, statistics: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, _, err = beans("submit", statistics, *arguments)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err and len([line for line in err.splitlines() if line.startswith("Error")]) == 1
+
+
+def test_cuda_that_is_not_there_is_said(beans: Run, statistics: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device here")
+    code, _, err = beans("submit", statistics, "--device", "cuda")
+    assert code == 2 and "no CUDA device" in err
+
+
+def test_two_tasks_of_one_name_are_refused(beans: Run, statistics: Path, tmp_path: Path) -> None:
+    """Their results would be taken for each other's."""
+    one, other = write_clips_task(tmp_path / "a"), write_clips_task(tmp_path / "b")
+    code, _, err = beans("submit", statistics, "--tasks", f"{one},{other}")
+    assert code == 2 and "Two tasks are called 'tones'" in err
+
+
+def test_on_a_machine_without_a_gpu_the_memory_column_is_empty_with_the_reason(
+    beans: Run, statistics: Path, clips_task: Path
+) -> None:
+    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--device", "cpu", "--json")
+    (row,) = results(out)
+    record = read_record(Path(str(row["record"])))
+    assert record.efficiency.vram_bytes is None
+    assert "no GPU" in record.efficiency.reason
+
+
+def test_layers_of_unequal_width_and_hop_go_through_both_tracks(beans: Run, tmp_path: Path, clips_task: Path) -> None:
+    from test_backbones import OWN
+
+    (tmp_path / "mine.py").write_text(OWN)
+    submission = write_submission(tmp_path / "mine.toml", 'loader = "python"\ntarget = "mine:Tiny"')
+    code, out, err = beans("submit", submission, "--tasks", clips_task, "--track", "ta,twa", *QUICK, "--json")
+    assert code == 0, err
+    assert [row["track"] for row in results(out)] == ["ta", "twa"]
+    for row in results(out):
+        assert [layer["name"] for layer in row["layers"]] == ["conv", "pooled"]  # type: ignore[attr-defined]
