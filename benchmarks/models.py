@@ -21,8 +21,9 @@ from torch import Tensor
 
 from evaluator.audio import Cut, Header
 from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.clips import Clip
 from evaluator.efficiency import CLIP_SECONDS, measure
-from evaluator.extraction import Clip, Extractor
+from evaluator.extraction import Extractor
 
 _LARGE = {
     "hidden_size": 1024,

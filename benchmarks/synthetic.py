@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from evaluator.features import Frames
-from evaluator.probes import Pooled, Samples
+from evaluator.samples import Frames, Pooled, Samples
 
 _SEED = 0
 # How far the class means lie apart, and how much clips and frames scatter around them: neither trivial nor hopeless.

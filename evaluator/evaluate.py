@@ -1,39 +1,34 @@
 """The whole story on one page: a submission and a task in, a record out."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
 
-from evaluator import efficiency, heads, metrics, probes, protocol, search, trainer
+from evaluator import search
 from evaluator.backbones import ready
-from evaluator.environment import describe, device_name
+from evaluator.environment import describe
 from evaluator.extraction import Extractor
+from evaluator.facts import audio_rules, cost, identity, submission_info, task_info, test_metrics, test_scores
 from evaluator.features import Features, FeatureStore
+from evaluator.mlflow_connection import TrackingError
 from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, edge_flags, select
 from evaluator.submission import Submission
-from evaluator.tracking import TrackingError, track
+from evaluator.tracking import track
 from evaluator.trainer import Trainer
-from leaderboard.predictions import TestScores, write_predictions
+from leaderboard.predictions import write_predictions
 from leaderboard.record import (
     Efficiency,
     LayerScore,
-    Predictions,
     Record,
-    SubmissionInfo,
-    TaskInfo,
     Tracking,
+    file_stem,
     read_record,
     read_tracking,
     write_record,
@@ -117,8 +112,9 @@ class Evaluation:
         report(f"{submission.name}: loading", 0, 1)
         model = ready(submission.load(), device)
         extractor = Extractor.of(model, device, rules.precision)
-        cost = _cost(submission, device)
-        return cls(submission, extractor, cost, rules, home, limit, time.perf_counter() - start, report)
+        return cls(
+            submission, extractor, cost(submission, device), rules, home, limit, time.perf_counter() - start, report
+        )
 
     def run(self, manifest: Manifest, tracks: Sequence[str]) -> Iterator[Outcome]:
         """One task in every track; features are extracted once for all of them.
@@ -136,18 +132,18 @@ class Evaluation:
                 lambda progress: self.report(f"{self.submission.name} · {name}: audio", progress.done, progress.total),
             )
         for track_name in tracks:
-            identity = self._identity(features, track_name)
+            record_id = identity(self.submission, features, track_name, self.rules, self.limit)
             self.home.locks.mkdir(parents=True, exist_ok=True)
             # A second process on the same home waits here, and then finds the record.
-            with FileLock(self.home.locks / f"{identity}.lock"):
-                path = _existing(self.home.records, identity)
+            with FileLock(self.home.locks / f"{record_id}.lock"):
+                path = _existing(self.home.records, record_id)
                 reused = path is not None
                 if path is None:
-                    path = self._evaluate(features, track_name, identity, Clock(dict(clock.seconds)))
+                    path = self._evaluate(features, track_name, record_id, Clock(dict(clock.seconds)))
                 record = self._refresh(path)
             yield self._hand_over(record, path, reused)
 
-    def _evaluate(self, features: Features, track_name: str, identity: str, clock: Clock) -> Path:
+    def _evaluate(self, features: Features, track_name: str, record_id: str, clock: Clock) -> Path:
         where = f"{self.submission.name} · {features.manifest.task.name} · {track_name}"
         trainer = Trainer(features, track_name, self.extractor.device, self.rules)
         with clock.phase("search"):
@@ -155,7 +151,7 @@ class Evaluation:
                 lambda rates: trainer.rates(rates, lambda done, total: self.report(f"{where}: probes", done, total)),
                 self.rules,
                 storage=self.home.optuna_storage,
-                study_name=f"{where} · {identity}",
+                study_name=f"{where} · {record_id}",
             )
         choice = select(trials)
         best = [best_of_layer(trials, layer) for layer in range(len(trials[0].valid))]
@@ -165,13 +161,8 @@ class Evaluation:
             logits, epochs = trainer.test(choice)
             curve = trainer.test_curve(best)
         with clock.phase("interval"):
-            test = TestScores(
-                ids=[item.id for item in features.manifest.items["test"]],
-                recordings=[item.recording for item in features.manifest.items["test"]],
-                scores=logits.numpy(),
-                targets=_targets(features),
-            )
-            outcome = _score(features.manifest, test, self.rules)
+            test = test_scores(features, logits)
+            outcome = test_metrics(trainer.metric, test, self.rules)
         layers = [
             LayerScore(
                 index=index,
@@ -186,41 +177,42 @@ class Evaluation:
                 zip(self.extractor.model.backbone.layers, best, curve, strict=True)
             )
         ]
-        name = layers[choice.layer].name
+        # The record is written last: where it stands, its predictions stand too.
+        stem = file_stem(self.submission.name, features.manifest.task.name, track_name, record_id)
+        predictions = write_predictions(self.home.records, stem, test)
         record = Record(
-            id=identity,
+            id=record_id,
             created=datetime.now(UTC),
             protocol=self.rules.name,
             limit=self.limit,
             track=track_name,
-            submission=self._about_submission(),
-            task=_about_task(features),
-            metric=features.manifest.task.metric,
+            submission=submission_info(self.submission, self.extractor.model),
+            task=task_info(features),
+            metric=trainer.metric,
             valid=choice.valid,
             **outcome,
             best_layer=choice.layer,
-            best_layer_name=name,
+            best_layer_name=layers[choice.layer].name,
             lr=choice.lr,
             epoch=choice.epoch,
             flags=edge_flags(choice, self.rules),
             layers=layers,
             trials=trials,
             epochs=epochs,
-            predictions=Predictions(file="none", sha256="0" * 64),
+            predictions=predictions,
             efficiency=self.cost,
-            audio=self._audio_rules(),
+            audio=audio_rules(self.extractor.model),
             seconds=clock.seconds,
             environment=describe(self.extractor.device, self.rules.precision),
         )
-        # The record is written last: where it stands, its predictions stand too.
-        predictions = write_predictions(self.home.records, record.stem, test)
-        return write_record(self.home.records, record.model_copy(update={"predictions": predictions}))
+        return write_record(self.home.records, record)
 
     def _refresh(self, path: Path) -> Record:
         """A record as the submission file describes it today: readers' facts may change, results may not."""
         record = read_record(path)
-        if record.submission.about != self._about_submission().about:
-            info = record.submission.model_copy(update={"about": self._about_submission().about})
+        about = submission_info(self.submission, self.extractor.model).about
+        if record.submission.about != about:
+            info = record.submission.model_copy(update={"about": about})
             record = record.model_copy(update={"submission": info})
             write_record(path.parent, record)
         return record
@@ -247,48 +239,6 @@ class Evaluation:
             warnings=tuple(warnings),
             tracking=run,
         )
-
-    def _identity(self, features: Features, track_name: str) -> str:
-        """What a result depends on: weights, audio, labels, rules, and the code that trains and scores."""
-        code = [Path(str(module.__file__)) for module in (heads, metrics, probes, protocol, search, trainer)]
-        content = {
-            "submission": self.submission.name,
-            "features": features.directory.name,
-            "task": features.manifest.task.name,
-            "split": features.manifest.split_hash,
-            "labels": features.manifest.labels,
-            "metric": features.manifest.task.metric,
-            "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
-            "track": track_name,
-            "protocol": self.rules.name,
-            "limit": self.limit,
-            "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-    def _about_submission(self) -> SubmissionInfo:
-        model = self.extractor.model
-        about = self.submission.about
-        return SubmissionInfo(
-            name=self.submission.name,
-            loader=self.submission.loader,
-            arguments=self.submission.arguments,
-            about=about.model_dump(mode="json") if about else {},
-            weights_sha256=model.weights_sha256,
-            parameters=model.parameters,
-            sample_rate=model.backbone.sample_rate,
-        )
-
-    def _audio_rules(self) -> dict[str, str]:
-        model = self.extractor.model
-        return {
-            "sample_rate": str(model.backbone.sample_rate),
-            "resampling": "torchaudio sinc, default kernel",
-            "channels": "mean",
-            "normalisation": model.normalisation,
-            "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
-            "pooling": "valid frames",
-        }
 
 
 def evaluate(
@@ -322,57 +272,5 @@ def evaluate(
                     yield Outcome(submission.name, manifest.task.name, name, error=str(error))
 
 
-def _existing(records: Path, identity: str) -> Path | None:
-    return next((path for path in records.glob(f"*.{identity}.json")), None)
-
-
-def _targets(features: Features) -> NDArray[np.int64] | NDArray[np.uint8]:
-    targets = features.targets("test").numpy()
-    return targets.astype(np.int64) if targets.ndim == 1 else targets.astype(np.uint8)
-
-
-def _score(manifest: Manifest, test: TestScores, rules: Protocol) -> dict[str, Any]:
-    """The test fields of a record."""
-    metric = manifest.task.metric
-    per_seed = metrics.score(metric, torch.from_numpy(test.scores), torch.from_numpy(test.targets)).double()
-    low, high = metrics.bootstrap_interval(
-        metric, test.scores, test.targets, test.recordings, resamples=rules.bootstrap
-    )
-    return {
-        "test": float(per_seed.mean()),
-        "test_std": float(per_seed.std(correction=1)) if len(per_seed) > 1 else 0.0,
-        "test_seeds": per_seed.tolist(),
-        "ci_low": low,
-        "ci_high": high,
-        "secondary": metrics.secondary(metric, test.scores, test.targets),
-    }
-
-
-def _about_task(features: Features) -> TaskInfo:
-    manifest = features.manifest
-    rates = {clip.header.sample_rate for shards in features.plans.values() for shard in shards for clip in shard.clips}
-    return TaskInfo(
-        name=manifest.task.name,
-        kind=manifest.task.kind,
-        group=manifest.task.group,
-        metric=manifest.task.metric,
-        labels=list(manifest.labels),
-        split_hash=manifest.split_hash,
-        native_rates=sorted(rates),
-        n_train=len(manifest.items["train"]),
-        n_valid=len(manifest.items["valid"]),
-        n_test=len(manifest.items["test"]),
-    )
-
-
-def _cost(submission: Submission, device: torch.device) -> Efficiency:
-    name = device_name(device)
-    if device.type != "cuda":
-        return Efficiency(device=name, reason="no GPU: peak memory is measured on CUDA devices only")
-    try:
-        cost = efficiency.measure_in_fresh_process(submission.path)
-    except RuntimeError as error:
-        return Efficiency(device=name, reason=f"measurement failed: {error}")
-    return Efficiency(
-        device=cost.device, vram_bytes=cost.vram_bytes, weights_bytes=cost.weights_bytes, seconds=cost.seconds
-    )
+def _existing(records: Path, record_id: str) -> Path | None:
+    return next((path for path in records.glob(f"*.{record_id}.json")), None)

@@ -1,9 +1,8 @@
 """Probes trained for every layer, learning rate and seed in one batch, each exactly as it would be trained alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from typing import Protocol as Interface
 
 import torch
 from torch import Tensor
@@ -12,63 +11,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from evaluator.heads import Head, initial
 from evaluator.metrics import score
 from evaluator.protocol import Protocol
+from evaluator.samples import Samples
 
 if TYPE_CHECKING:
     from tasks.task import Metric
 
 # Validation and test items a step; only memory depends on it.
 _EVALUATION_BATCH = 1024
-
-
-class Samples(Interface):
-    """The items of one split as a block of L layers of equal width sees them.
-
-    Attributes:
-        targets: (items,) int64 class indices, or (items, classes) float of 0 and 1.
-        layers: the L layer indices.
-        width: channels of each layer.
-    """
-
-    @property
-    def targets(self) -> Tensor:
-        """What to predict."""
-
-    @property
-    def layers(self) -> Sequence[int]:
-        """Indices of the layers."""
-
-    @property
-    def width(self) -> int:
-        """Channels."""
-
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Read items, in as many pieces and in whatever order memory asks for.
-
-        Args:
-            index: (sets, batch) item numbers; the sets are read side by side.
-
-        Yields:
-            Item numbers (sets, part); their inputs (L * sets, part, ...), the sets varying fastest, good until the
-            next piece is asked for; and which frames are valid, (L * sets, part, frames), or None.
-        """
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """Samples of a head that reads one vector an item. ``features`` is (L, items, width)."""
-
-    features: Tensor
-    targets: Tensor
-    layers: Sequence[int]
-
-    @property
-    def width(self) -> int:
-        """Channels."""
-        return self.features.shape[-1]
-
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The whole batch at once."""
-        yield index, self.features[:, index].flatten(0, 1), None
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
-import re
 import tempfile
-import uuid
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from evaluator.figures import class_precision, confusion_matrix, layer_curve
+from evaluator.mlflow_connection import TrackingError, address, connect, is_http
 from leaderboard.predictions import read_predictions
 from leaderboard.record import (
     Record,
@@ -33,35 +27,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
-LOCK_SECONDS = 60
-CONNECT_SECONDS = 5
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# A server that is down is noticed after two tries of 4 s. One that has answered may be slow with a large file.
-FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
-LATER_REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-EVERY_REQUEST = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
-    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-}
-NOISY_LOGGERS = ("mlflow", "alembic", "urllib3.connectionpool", "matplotlib")
-CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 DIGEST_LENGTH = 36  # MLflow's limit; the whole hash is the parameter split_hash
-
-
-class TrackingError(Exception):
-    """A record could not be sent: where to, why, and what sends it later, in one sentence.
-
-    Attributes:
-        down: MLflow cannot be reached at all, so that no other record would get through either.
-    """
-
-    def __init__(self, message: str, *, down: bool = False) -> None:
-        super().__init__(message)
-        self.down = down
 
 
 def track(record_file: Path, uri: str, artifacts: Path) -> Tracking:
@@ -81,11 +47,11 @@ def track(record_file: Path, uri: str, artifacts: Path) -> Tracking:
         ValueError: a metric is not finite; MLflow would store it as 0.
     """
     record = read_record(record_file)
-    with _connect(uri, record_file.parent) as client:
+    with connect(uri, record_file.parent) as client:
         note = read_tracking(record_file)
         if note is not None and note.uri == address(uri) and _is_finished(client, note.run_id):
             return note
-        experiment_id = _experiment(client, record.protocol, None if _is_http(uri) else artifacts.resolve().as_uri())
+        experiment_id = _experiment(client, record.protocol, None if is_http(uri) else artifacts.resolve().as_uri())
         run_id = _finished_run(client, experiment_id, record.id)
         if run_id is None:
             run_id = _log(client, experiment_id, record_file, record)
@@ -110,11 +76,6 @@ def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Track
                 return
         except (UserError, ValueError) as error:
             yield record_file, TrackingError(f"{record_file} was not sent to MLflow: {error}")
-
-
-def address(uri: str) -> str:
-    """A tracking address that may be shown and stored: without user name, password and query."""
-    return CREDENTIALS.sub("", uri).partition("?")[0]
 
 
 def metric_points(record: Record) -> list[tuple[str, float, int]]:
@@ -299,123 +260,3 @@ def _finished_run(client: MlflowClient, experiment_id: str, record_id: str) -> s
         else:
             client.delete_run(run.info.run_id)
     return finished
-
-
-@contextmanager
-def _connect(uri: str, records: Path) -> Iterator[MlflowClient]:
-    """A client that has reached MLflow, alone among the processes that track here, quiet and without long retries.
-
-    Raises:
-        TrackingError: whatever goes wrong between here and MLflow.
-    """
-    with _environment(EVERY_REQUEST), _quiet():
-        from filelock import FileLock
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            # Two processes at once would delete each other's unfinished run, or find half of the tables.
-            lock = _lock_path(uri, records)
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=LOCK_SECONDS):
-                _open_database(uri)
-                client = MlflowClient(tracking_uri=uri)
-                with _environment(FIRST_REQUEST):
-                    client.search_experiments(max_results=1)
-                with _environment(LATER_REQUESTS):
-                    yield client
-        except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
-            reason, down = _explain(error)
-            raise TrackingError(
-                f"MLflow at {address(uri)} did not take the record ({reason}): the record is kept, and"
-                " `beans records push` sends it later.",
-                down=down,
-            ) from error
-
-
-def _lock_path(uri: str, records: Path) -> Path:
-    database = _sqlite_file(uri)
-    return records / ".mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
-
-
-def _open_database(uri: str) -> None:
-    """Fail at once where MLflow would retry for minutes, and make a new SQLite database whole or not at all."""
-    dialect = urlsplit(uri).scheme.partition("+")[0]
-    if dialect not in DATABASES:
-        return
-    import sqlalchemy
-    from mlflow import MlflowClient
-
-    database = _sqlite_file(uri)
-    if database is not None and not database.exists():
-        for stale in database.parent.glob(f".{database.name}.*.new*"):
-            stale.unlink(missing_ok=True)
-        new = database.with_name(f".{database.name}.{uuid.uuid4().hex}.new")
-        MlflowClient(tracking_uri=f"sqlite:///{new}").search_experiments(max_results=1)
-        new.replace(database)
-    arguments = {"connect_timeout": CONNECT_SECONDS} if dialect in ("postgresql", "mysql") else {}
-    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, connect_args=arguments)
-    sqlalchemy.inspect(engine).get_table_names()
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if urlsplit(uri).scheme.partition("+")[0] != "sqlite":
-        return None
-    from sqlalchemy import make_url
-
-    database = make_url(uri).database
-    return Path(database) if database and database != ":memory:" else None
-
-
-def _is_http(uri: str) -> bool:
-    return urlsplit(uri).scheme in ("http", "https")
-
-
-def _explain(error: BaseException) -> tuple[str, bool]:
-    """Why it failed, on one short line without credentials, and whether MLflow is out of reach for every record."""
-    import requests
-    from filelock import Timeout
-    from sqlalchemy.exc import OperationalError
-
-    reason, down = str(error), False
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, requests.ConnectionError | requests.Timeout):
-            # urllib3 says it best, at the end: "HTTPConnection(...): Failed to ...: [Errno 111] Connection refused".
-            urllib3_error = cause.args[0] if cause.args else cause
-            reason, down = str(getattr(urllib3_error, "reason", urllib3_error)).rpartition(": ")[2], True
-        down = down or isinstance(cause, OperationalError | Timeout)
-        cause = cause.__cause__ or cause.__context__
-    line = CREDENTIALS.sub("", reason).strip().partition("\n")[0]
-    return line[:200].rstrip(". "), down
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set what the user has not set, for as long as the block runs: MLflow reads these at every request."""
-    ours = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for key in ours:
-            os.environ.pop(key, None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing of MLflow's own on the terminal: what matters is raised."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import mlflow  # noqa: F401  # sets the levels of its loggers when it is first imported
-
-        loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
-        levels = [logger.level for logger in loggers]
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -8,8 +8,9 @@ from torch import Tensor
 from evaluator.features import Features
 from evaluator.heads import HEADS
 from evaluator.metrics import score
-from evaluator.probes import Fit, Samples, fit, predict
+from evaluator.probes import Fit, fit, predict
 from evaluator.protocol import Protocol
+from evaluator.samples import Samples
 from evaluator.search import Choice
 
 OnEpoch = Callable[[int, int], None]

@@ -148,7 +148,7 @@ class Record(_Model):
     @property
     def stem(self) -> str:
         """File name without suffix, readable and unique."""
-        return f"{self.submission.name}.{self.task.name}.{self.track}.{self.id}"
+        return file_stem(self.submission.name, self.task.name, self.track, self.id)
 
 
 class Tracking(_Model):
@@ -157,6 +157,11 @@ class Tracking(_Model):
     uri: str
     experiment_id: str
     run_id: str
+
+
+def file_stem(submission: str, task: str, track: str, record_id: str) -> str:
+    """How the files of a record are called before their suffixes."""
+    return f"{submission}.{task}.{track}.{record_id}"
 
 
 def record_path(directory: Path, record: Record) -> Path:

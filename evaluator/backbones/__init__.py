@@ -90,6 +90,10 @@ def loader(name: str) -> Callable[..., Backbone]:
 
 def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
     """Move a backbone to ``device``, freeze it, and take its fingerprint."""
+    # Float32 means float32: by default cuDNN's convolutions round their inputs to ten bits, which moves features by
+    # more than the GPU and the CPU may differ.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     parameters = 0
     weights = hashlib.sha256()
     if isinstance(backbone, torch.nn.Module):

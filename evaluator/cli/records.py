@@ -57,7 +57,7 @@ def list_records(as_json: Json = False) -> None:
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 beans records push")
 def push(as_json: Json = False) -> None:
     """Send every record that MLflow does not have yet."""
-    from evaluator.tracking import TrackingError
+    from evaluator.mlflow_connection import TrackingError
     from evaluator.tracking import push as push_records
 
     home = Home.from_environment()

@@ -81,7 +81,8 @@ def test_a_clip_alone_and_among_longer_ones_has_the_same_features(
     from types import SimpleNamespace
 
     from evaluator.audio import Cut, Header
-    from evaluator.extraction import Clip, Extractor
+    from evaluator.clips import Clip
+    from evaluator.extraction import Extractor
 
     model = ready(Submission.read(huggingface(tmp_path, f'model = "{checkpoints[kind]}"')).load())
     extractor = Extractor.of(model, torch.device("cpu"))

@@ -170,7 +170,7 @@ def test_one_bad_file_is_named_and_costs_one_shard(
     tmp_path: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mending a file after hours of extraction must not cost the hours."""
-    monkeypatch.setattr("evaluator.extraction._SHARD_SECONDS", 3.0)
+    monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 3.0)
     victim = clips_task.parent / "audio/clip_001.flac"
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
@@ -194,6 +194,14 @@ def test_all_bad_files_are_named_before_the_first_forward_pass(tmp_path: Path, c
     with pytest.raises(UserError, match=r"clip_003.flac is missing; .*clip_004.wav is empty"):
         extract(tmp_path / "features", encoder, clips_task)
     assert encoder.heard == 0
+
+
+def test_a_length_in_samples_is_recognised(tmp_path: Path, windows_task: Path) -> None:
+    """The manifest's lengths are in seconds; samples would mean thousands of windows of nothing."""
+    lines = (windows_task.parent / "valid.jsonl").read_text().replace('"length": 12.0', '"length": 192.0')
+    (windows_task.parent / "valid.jsonl").write_text(lines)
+    with pytest.raises(UserError, match=r"valid_0\.wav is 12\.0 s long but has the window .*in seconds"):
+        extract(tmp_path / "features", Encoder(), windows_task)
 
 
 def spoil_loud_clips(frames: Tensor) -> Tensor:

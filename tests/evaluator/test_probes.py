@@ -10,8 +10,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from evaluator.heads import HEADS, TimeAverage, initial
 from evaluator.metrics import score
-from evaluator.probes import Pooled, fit, predict
+from evaluator.probes import fit, predict
 from evaluator.protocol import Protocol
+from evaluator.samples import Pooled
 
 LAYERS, ITEMS, FRAMES, WIDTH, CLASSES = 3, 70, 9, 16, 4
 RATES = [1e-4, 3e-3, 5e-2]

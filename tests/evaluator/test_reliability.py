@@ -15,7 +15,7 @@ from leaderboard.store import Store
 from tasks.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")
-NEVER = ("evaluator.features:_store", 10**6, "before")
+NEVER = ("evaluator.features:store", 10**6, "before")
 TIMES = {"created", "seconds", "environment"}
 
 # Runs the command line and kills itself, as SIGKILL does, at the n-th call of one function.
@@ -28,8 +28,8 @@ module = importlib.import_module(module)
 for owner in owners:
     module = getattr(module, owner)
 if "_SHARD_SECONDS" in os.environ:
-    import evaluator.extraction
-    evaluator.extraction._SHARD_SECONDS = float(os.environ["_SHARD_SECONDS"])
+    import evaluator.clips
+    evaluator.clips._SHARD_SECONDS = float(os.environ["_SHARD_SECONDS"])
 original, left = getattr(module, name), int(calls)
 def dying(*positional, **named):
     global left
@@ -87,8 +87,8 @@ def run_until(
 
 # Each kill strikes a run that continues after the one before, as a preemptible machine would.
 ON_THE_WAY_TO_THE_TRIALS = [
-    ("evaluator.features:_store", 3, "before"),
-    ("evaluator.features:_write", 4, "after"),
+    ("evaluator.features:store", 3, "before"),
+    ("evaluator.shards:_write", 4, "after"),
     ("pathlib:Path.replace", 5, "before"),
     ("optuna:Study.ask", 4, "after"),
     ("optuna:Study.tell", 3, "after"),
@@ -152,7 +152,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(
         pytest.skip("this machine may not mount a file system")
     try:
         monkeypatch.setenv("BEANS_HOME", str(home))
-        monkeypatch.setattr("evaluator.extraction._SHARD_SECONDS", 4.0)
+        monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 4.0)
         code, _, err = beans("submit", submission, "--tasks", task, *OPTIONS)
         assert code == 2
         assert "The disk is full" in err and "Traceback" not in err

@@ -67,9 +67,11 @@ from types import SimpleNamespace
 import torch
 from evaluator.audio import Cut, Header
 from evaluator.backbones import huggingface, ready
-from evaluator.extraction import Clip, Extractor
+from evaluator.clips import Clip
+from evaluator.extraction import Extractor
 from evaluator.heads import HEADS
-from evaluator.probes import Pooled, fit
+from evaluator.probes import fit
+from evaluator.samples import Pooled
 from evaluator.protocol import Protocol
 
 small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,

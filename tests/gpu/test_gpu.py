@@ -12,12 +12,13 @@ from torch import Tensor
 
 from evaluator.audio import Cut, Header
 from evaluator.backbones import Backbone, Layer, huggingface, ready
+from evaluator.clips import Clip
 from evaluator.efficiency import measure
-from evaluator.extraction import Clip, Encoded, Extractor
-from evaluator.features import Frames
+from evaluator.extraction import Encoded, Extractor
 from evaluator.heads import HEADS
-from evaluator.probes import Pooled, Samples, fit
+from evaluator.probes import fit
 from evaluator.protocol import Protocol
+from evaluator.samples import Frames, Pooled, Samples
 from tasks.errors import UserError
 
 pytestmark = [

@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from record_factory import make_record
 
-from evaluator.tracking import TrackingError, push, track
+from evaluator.mlflow_connection import TrackingError
+from evaluator.tracking import push, track
 from leaderboard.record import Tracking, read_record, read_tracking, tracking_path
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds

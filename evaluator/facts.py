@@ -1,0 +1,128 @@
+"""The facts that go into a record: who, what, how it was heard, what it scored, what it cost."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluator import efficiency, heads, metrics, probes, protocol, search, trainer
+from evaluator.backbones import Loaded
+from evaluator.environment import device_name
+from evaluator.features import Features
+from evaluator.protocol import Protocol
+from evaluator.submission import Submission
+from leaderboard.predictions import TestScores
+from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
+from tasks.task import Metric
+
+
+def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
+    """What a result depends on: weights, audio, labels, rules, and the code that trains and scores."""
+    code = [Path(str(module.__file__)) for module in (heads, metrics, probes, protocol, search, trainer)]
+    content = {
+        "submission": submission.name,
+        "features": features.directory.name,
+        "task": features.manifest.task.name,
+        "split": features.manifest.split_hash,
+        "labels": features.manifest.labels,
+        "metric": features.manifest.task.metric,
+        "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
+        "track": track,
+        "protocol": rules.name,
+        "limit": limit,
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
+    """Who was measured."""
+    about = submission.about
+    return SubmissionInfo(
+        name=submission.name,
+        loader=submission.loader,
+        arguments=submission.arguments,
+        about=about.model_dump(mode="json") if about else {},
+        weights_sha256=model.weights_sha256,
+        parameters=model.parameters,
+        sample_rate=model.backbone.sample_rate,
+    )
+
+
+def audio_rules(model: Loaded) -> dict[str, str]:
+    """What was done to the sound before the backbone heard it, in words."""
+    return {
+        "sample_rate": str(model.backbone.sample_rate),
+        "resampling": "torchaudio sinc, default kernel",
+        "channels": "mean",
+        "normalisation": model.normalisation,
+        "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
+        "pooling": "valid frames",
+    }
+
+
+def test_scores(features: Features, logits: Tensor) -> TestScores:
+    """(seeds, items, classes) test logits with the items they are about."""
+    items = features.manifest.items["test"]
+    targets = features.targets("test").numpy()
+    return TestScores(
+        ids=[item.id for item in items],
+        recordings=[item.recording for item in items],
+        scores=logits.numpy(),
+        targets=targets.astype(np.int64) if targets.ndim == 1 else targets.astype(np.uint8),
+    )
+
+
+def test_metrics(metric: Metric, test: TestScores, rules: Protocol) -> dict[str, Any]:
+    """The test fields of a record."""
+    per_seed = metrics.score(metric, torch.from_numpy(test.scores), torch.from_numpy(test.targets)).double()
+    low, high = metrics.bootstrap_interval(
+        metric, test.scores, test.targets, test.recordings, resamples=rules.bootstrap
+    )
+    return {
+        "test": float(per_seed.mean()),
+        "test_std": float(per_seed.std(correction=1)) if len(per_seed) > 1 else 0.0,
+        "test_seeds": per_seed.tolist(),
+        "ci_low": low,
+        "ci_high": high,
+        "secondary": metrics.secondary(metric, test.scores, test.targets),
+    }
+
+
+def task_info(features: Features) -> TaskInfo:
+    """What was measured."""
+    manifest = features.manifest
+    rates = {clip.header.sample_rate for shards in features.plans.values() for shard in shards for clip in shard.clips}
+    return TaskInfo(
+        name=manifest.task.name,
+        kind=manifest.task.kind,
+        group=manifest.task.group,
+        metric=manifest.task.metric,
+        labels=list(manifest.labels),
+        split_hash=manifest.split_hash,
+        native_rates=sorted(rates),
+        n_train=len(manifest.items["train"]),
+        n_valid=len(manifest.items["valid"]),
+        n_test=len(manifest.items["test"]),
+    )
+
+
+def cost(submission: Submission, device: torch.device) -> Efficiency:
+    """Memory and time of one 10-s clip, measured in a fresh process; without a GPU, the reason why not."""
+    name = device_name(device)
+    if device.type != "cuda":
+        return Efficiency(device=name, reason="no GPU: peak memory is measured on CUDA devices only")
+    try:
+        measured = efficiency.measure_in_fresh_process(submission.path)
+    except RuntimeError as error:
+        return Efficiency(device=name, reason=f"measurement failed: {error}")
+    return Efficiency(
+        device=measured.device,
+        vram_bytes=measured.vram_bytes,
+        weights_bytes=measured.weights_bytes,
+        seconds=measured.seconds,
+    )
