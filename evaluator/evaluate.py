@@ -146,9 +146,16 @@ class Evaluation:
     def _evaluate(self, features: Features, track_name: str, record_id: str, clock: Clock) -> Path:
         where = f"{self.submission.name} · {features.manifest.task.name} · {track_name}"
         trainer = Trainer(features, track_name, self.extractor.device, self.rules)
+
+        def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+            def on_epoch(done: int, total: int) -> None:
+                self.report(f"{where}: probes", begin + (end - begin) * done / total, 1)
+
+            return trainer.rates(rates, on_epoch)
+
         with clock.phase("search"):
             trials = search.search(
-                lambda rates: trainer.rates(rates, lambda done, total: self.report(f"{where}: probes", done, total)),
+                train,
                 self.rules,
                 storage=self.home.optuna_storage,
                 study_name=f"{where} · {record_id}",

@@ -20,8 +20,9 @@ _BATCH = 8
 # A best rate in the outer twentieth of the range, on a log scale, says that the range may be too narrow.
 _EDGE = 0.05
 
-Train = Callable[[list[float]], list[tuple[list[float], list[int]]]]
-"""Learning rates to, for each: per layer the best validation metric and the epoch (from 1) that reached it."""
+Train = Callable[[list[float], float, float], list[tuple[list[float], list[int]]]]
+"""Learning rates to, for each: per layer the best validation metric and the epoch (from 1) that reached it. The two
+numbers say which part of the whole search this is, from 0 to 1, for whoever shows its progress."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def search(train: Train, protocol: Protocol, *, storage: str, study_name: str) -
         asked = [trial for trial in trials if isinstance(trial, OptunaTrial)]
         if asked:
             # All of them, also those told before a kill: what is trained beside a probe can move its last bits.
-            results = train([trial.params["lr"] for trial in trials])
+            results = train([trial.params["lr"] for trial in trials], start / total, (start + size) / total)
             for trial, (valid, epoch) in zip(trials, results, strict=True):
                 if isinstance(trial, OptunaTrial):
                     trial.set_user_attr("valid", valid)

@@ -17,7 +17,7 @@ def quality(rate: float) -> float:
     return 0.9 - abs(math.log10(rate) + 2.3) / 5
 
 
-def train(rates: list[float]) -> list[tuple[list[float], list[int]]]:
+def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
     return [([quality(rate), 0.1], [3, 4]) for rate in rates]
 
 
@@ -70,7 +70,7 @@ def test_killed_at_any_ask_or_tell_the_search_continues_with_the_same_rates(
 def test_a_finished_search_trains_nothing_again(tmp_path: Path) -> None:
     first = search(train, Protocol(), storage=address(tmp_path), study_name="s")
 
-    def never(rates: list[float]) -> list[tuple[list[float], list[int]]]:
+    def never(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
         raise AssertionError("trained again")
 
     assert search(never, Protocol(), storage=address(tmp_path), study_name="s") == first
