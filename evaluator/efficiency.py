@@ -29,12 +29,13 @@ class Cost:
     seconds: float
 
 
-def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS) -> Cost:
+def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS, precision: str = "fp32") -> Cost:
     """Load a backbone onto the GPU and run it on noise. Call it in a process that has done nothing else on the GPU.
 
     Args:
         load: makes the backbone on the CPU.
         clip_seconds: length of the clip in seconds.
+        precision: "fp32", or "bf16" for autocast.
     """
     device = torch.device("cuda")
     before = torch.cuda.memory_allocated(device)
@@ -44,7 +45,7 @@ def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS) ->
     noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)).to(device) * 0.1
     lengths = torch.tensor([samples], device=device)
     times = []
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
         for _ in range(_WARM_UP):
             model.backbone.encode(noise, lengths)
         torch.cuda.synchronize(device)
@@ -58,13 +59,13 @@ def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS) ->
     return Cost(torch.cuda.get_device_name(device), peak, weights, statistics.median(times))
 
 
-def measure_in_fresh_process(submission: Path) -> Cost:
+def measure_in_fresh_process(submission: Path, precision: str) -> Cost:
     """``measure`` for a submission file, where nothing else has touched the GPU's allocator.
 
     Raises:
         RuntimeError: the measurement failed; the message is its last line.
     """
-    command = [sys.executable, "-m", "evaluator.efficiency", str(submission)]
+    command = [sys.executable, "-m", "evaluator.efficiency", str(submission), precision]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
@@ -75,10 +76,11 @@ def measure_in_fresh_process(submission: Path) -> Cost:
 
 
 def main() -> None:
-    """Print the cost of the submission file named on the command line as JSON."""
+    """Print the cost of a submission file as JSON; the file and the precision are the two arguments."""
     from evaluator.submission import Submission
 
-    print(json.dumps(asdict(measure(Submission.read(Path(sys.argv[1])).load))))
+    submission, precision = Submission.read(Path(sys.argv[1])), sys.argv[2]
+    print(json.dumps(asdict(measure(submission.load, precision=precision))))
 
 
 if __name__ == "__main__":

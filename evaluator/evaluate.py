@@ -112,9 +112,8 @@ class Evaluation:
         report(f"{submission.name}: loading", 0, 1)
         model = ready(submission.load(), device)
         extractor = Extractor.of(model, device, rules.precision)
-        return cls(
-            submission, extractor, cost(submission, device), rules, home, limit, time.perf_counter() - start, report
-        )
+        measured = cost(submission, device, rules.precision)
+        return cls(submission, extractor, measured, rules, home, limit, time.perf_counter() - start, report)
 
     def run(self, manifest: Manifest, tracks: Sequence[str]) -> Iterator[Outcome]:
         """One task in every track; features are extracted once for all of them.

@@ -111,13 +111,13 @@ def task_info(features: Features) -> TaskInfo:
     )
 
 
-def cost(submission: Submission, device: torch.device) -> Efficiency:
+def cost(submission: Submission, device: torch.device, precision: str) -> Efficiency:
     """Memory and time of one 10-s clip, measured in a fresh process; without a GPU, the reason why not."""
     name = device_name(device)
     if device.type != "cuda":
         return Efficiency(device=name, reason="no GPU: peak memory is measured on CUDA devices only")
     try:
-        measured = efficiency.measure_in_fresh_process(submission.path)
+        measured = efficiency.measure_in_fresh_process(submission.path, precision)
     except RuntimeError as error:
         return Efficiency(device=name, reason=f"measurement failed: {error}")
     return Efficiency(
