@@ -85,8 +85,9 @@ class Frames:
         self.width = width
         # Per item: the frames of its shard (block's layers, frames, width), where its own begin, and how many.
         self._places = places
-        # All layers of a block in their order is the usual case, and a slice of them needs no copy.
-        self._rows = slice(None) if list(rows) == list(range(len(places[0][0]))) else list(rows)
+        # Neighbouring layers are the usual case, and a slice of them needs no copy.
+        neighbours = list(rows) == list(range(rows[0], rows[0] + len(rows)))
+        self._rows = slice(rows[0], rows[-1] + 1) if neighbours else list(rows)
         self._buffer = torch.zeros(0, device=targets.device)
 
     @classmethod
