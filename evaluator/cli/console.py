@@ -16,6 +16,8 @@ METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
 """Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""
 
 _SECONDS_BETWEEN_LINES = 30.0
+# Where nobody watches, a table is better too wide than folded into pieces.
+_LOG_WIDTH = 200
 
 
 def complain(sentence: str) -> None:
@@ -53,7 +55,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
-        console.width = max(80, console.measure(table).maximum)
+        console = Console(width=_LOG_WIDTH)
     console.print(table)
 
 

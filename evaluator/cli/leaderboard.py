@@ -41,13 +41,16 @@ def _print_board(board: "Board") -> None:
             row.coverage if row.mean is None else f"{row.mean:.3f}",
             *(_spell(cell) for cell in row.cells),
             f"{row.parameters / 1e6:.1f} M",
-            row.vram_reason if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
+            "–" if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
         ]
         for row in board.rows
     ]
-    columns = ["rank", "submission", "mean", *tasks, "parameters", "VRAM, one 10-s clip"]
+    columns = ["rank", "submission", "mean", *tasks, "parameters", "VRAM"]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
-    print_table(title, columns, rows, numeric=("rank", "mean", "parameters"))
+    print_table(title, columns, rows, numeric=("rank", "mean", "parameters", "VRAM"))
+    reasons = dict.fromkeys(row.vram_reason for row in board.rows if row.vram_bytes is None)
+    for reason in reasons:
+        print(f"VRAM (peak for one 10-s clip) is empty: {reason}.")
 
 
 def _spell(cell: "Cell") -> str:
