@@ -14,7 +14,7 @@ from evaluator import search
 from evaluator.backbones import ready
 from evaluator.environment import describe
 from evaluator.extraction import Extractor
-from evaluator.facts import audio_rules, cost, identity, submission_info, task_info, test_metrics, test_scores
+from evaluator.facts import audio_rules, cost, identity, metrics_on_test, predicted_scores, submission_info, task_info
 from evaluator.features import Features, FeatureStore
 from evaluator.mlflow_connection import TrackingError
 from evaluator.protocol import Protocol
@@ -167,8 +167,8 @@ class Evaluation:
             logits, epochs = trainer.test(choice)
             curve = trainer.test_curve(best)
         with clock.phase("interval"):
-            test = test_scores(features, logits)
-            outcome = test_metrics(trainer.metric, test, self.rules)
+            test = predicted_scores(features, logits)
+            outcome = metrics_on_test(trainer.metric, test, self.rules)
         layers = [
             LayerScore(
                 index=index,

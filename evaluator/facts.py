@@ -15,7 +15,7 @@ from evaluator.environment import device_name
 from evaluator.features import Features
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
-from leaderboard.predictions import TestScores
+from leaderboard.predictions import PredictedScores
 from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.task import Metric
 
@@ -65,11 +65,11 @@ def audio_rules(model: Loaded) -> dict[str, str]:
     }
 
 
-def test_scores(features: Features, logits: Tensor) -> TestScores:
+def predicted_scores(features: Features, logits: Tensor) -> PredictedScores:
     """(seeds, items, classes) test logits with the items they are about."""
     items = features.manifest.items["test"]
     targets = features.targets("test").numpy()
-    return TestScores(
+    return PredictedScores(
         ids=[item.id for item in items],
         recordings=[item.recording for item in items],
         scores=logits.numpy(),
@@ -77,7 +77,7 @@ def test_scores(features: Features, logits: Tensor) -> TestScores:
     )
 
 
-def test_metrics(metric: Metric, test: TestScores, rules: Protocol) -> dict[str, Any]:
+def metrics_on_test(metric: Metric, test: PredictedScores, rules: Protocol) -> dict[str, Any]:
     """The test fields of a record."""
     per_seed = metrics.score(metric, torch.from_numpy(test.scores), torch.from_numpy(test.targets)).double()
     low, high = metrics.bootstrap_interval(

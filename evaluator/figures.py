@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leaderboard.predictions import TestScores
+from leaderboard.predictions import PredictedScores
 from leaderboard.record import Record
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def layer_curve(record: Record) -> Figure:
     return figure
 
 
-def confusion_matrix(record: Record, test: TestScores) -> Figure:
+def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
     """Rows are the true classes, and each row sums to 1: how often a class was taken for each other, over all seeds."""
     from sklearn.metrics import confusion_matrix as count
 
@@ -84,7 +84,7 @@ def confusion_matrix(record: Record, test: TestScores) -> Figure:
     return figure
 
 
-def class_precision(record: Record, test: TestScores) -> Figure:
+def class_precision(record: Record, test: PredictedScores) -> Figure:
     """Average precision of every class, best first: the mean over seeds. A class without positives is marked."""
     import torch
 
@@ -139,5 +139,5 @@ def _shown(classes: int) -> list[int]:
     return list(range(0, classes, math.ceil(classes / MAX_NAMED_CLASSES)))
 
 
-def _seeds(test: TestScores) -> str:
+def _seeds(test: PredictedScores) -> str:
     return "1 seed" if len(test.scores) == 1 else f"{len(test.scores)} seeds"

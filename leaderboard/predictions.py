@@ -14,7 +14,7 @@ from tasks.files import write_atomically
 
 
 @dataclass(frozen=True)
-class TestScores:
+class PredictedScores:
     """What the chosen probe said of every test item.
 
     Attributes:
@@ -30,7 +30,7 @@ class TestScores:
     targets: NDArray[np.int64] | NDArray[np.uint8]
 
 
-def write_predictions(directory: Path, stem: str, test: TestScores) -> Predictions:
+def write_predictions(directory: Path, stem: str, test: PredictedScores) -> Predictions:
     """Write ``STEM.predictions.safetensors`` atomically and return its name and sha256."""
     from safetensors.numpy import save
 
@@ -42,7 +42,7 @@ def write_predictions(directory: Path, stem: str, test: TestScores) -> Predictio
     return Predictions(file=file, sha256=hashlib.sha256(content).hexdigest())
 
 
-def read_predictions(directory: Path, record: Record) -> TestScores:
+def read_predictions(directory: Path, record: Record) -> PredictedScores:
     """The scores that belong to ``record``, which lies in ``directory``.
 
     Raises:
@@ -59,7 +59,7 @@ def read_predictions(directory: Path, record: Record) -> TestScores:
         )
     with safe_open(path, framework="numpy") as file:
         items = json.loads(file.metadata()["items"])
-        return TestScores(
+        return PredictedScores(
             ids=items["ids"],
             recordings=items["recordings"],
             scores=file.get_tensor("scores"),

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
-from factory import free_port
+from ports import free_port
 from sample import records
 
 from leaderboard.record import Tracking

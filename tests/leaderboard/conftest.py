@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from factory import free_port
+from ports import free_port
 
 
 def binaries() -> Path | None:

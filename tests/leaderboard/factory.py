@@ -2,19 +2,12 @@
 
 import hashlib
 import math
-import socket
 from datetime import UTC, datetime
 from typing import Any
 
 from leaderboard.record import Record
 
 RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def sha(*parts: object) -> str:

@@ -10,7 +10,8 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from factory import free_port, make_record
+from factory import make_record
+from ports import free_port
 
 from leaderboard import migrate
 from leaderboard.ranking import Result

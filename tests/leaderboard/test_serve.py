@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from factory import free_port
+from ports import free_port
 
 from leaderboard.serve import serve
 from tasks.errors import UserError

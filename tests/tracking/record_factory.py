@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.predictions import TestScores, write_predictions
+from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.record import (
     Efficiency,
     Environment,
@@ -131,7 +131,7 @@ def make_record(
     return write_record(directory, Record(**{**fields, **overrides}))
 
 
-def _scores(rng: np.random.Generator, kind: Kind, classes: int, items: int) -> TestScores:
+def _scores(rng: np.random.Generator, kind: Kind, classes: int, items: int) -> PredictedScores:
     scores = rng.normal(size=(2, items, classes)).astype(np.float32)
     if kind == "classification":
         targets = rng.integers(classes, size=items)
@@ -140,7 +140,7 @@ def _scores(rng: np.random.Generator, kind: Kind, classes: int, items: int) -> T
         targets = (rng.uniform(size=(items, classes)) < 0.2).astype(np.uint8)
         targets[:, -1] = 0  # one class without a positive in the test split, as in several BEANS tasks
         scores += 2 * targets
-    return TestScores(
+    return PredictedScores(
         ids=[f"clip-{index}.wav" for index in range(items)],
         recordings=[f"recording-{index // 4}" for index in range(items)],
         scores=scores,

@@ -9,13 +9,13 @@ from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as count
 
 from evaluator.figures import class_precision, confusion_matrix, layer_curve
-from leaderboard.predictions import TestScores, read_predictions
+from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.record import Record, read_record
 
 AWKWARD = ("$x^2", "_hidden", "a {brace} \\frac", "Erithacus rubecula melophilus, juvenile", "whistle")
 
 
-def read(file: Path) -> tuple[Record, TestScores]:
+def read(file: Path) -> tuple[Record, PredictedScores]:
     record = read_record(file)
     return record, read_predictions(file.parent, record)
 

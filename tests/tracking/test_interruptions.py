@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Server, Store, free_port
+from conftest import Server, Store
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from ports import free_port
 from record_factory import make_record
 
 from evaluator.mlflow_connection import TrackingError
