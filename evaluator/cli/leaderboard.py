@@ -40,7 +40,7 @@ def _print_board(board: "Board") -> None:
             row.submission + (f" (limited to {row.limit})" if row.limit else ""),
             row.coverage if row.mean is None else f"{row.mean:.3f}",
             *(_spell(cell) for cell in row.cells),
-            f"{row.parameters / 1e6:.1f} M",
+            f"{row.parameters / 1e6:.1f} M" if row.parameters else "0",
             "–" if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
         ]
         for row in board.rows

@@ -1,28 +1,13 @@
-"""Small sounds, small tasks and small checkpoints, in the formats that real ones have."""
+"""The command line, and one small task or checkpoint of each kind."""
 
-import csv
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
-
-SMALL = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 64,
-    "conv_dim": [16] * 7,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-}
-
-Run = Callable[..., tuple[int, str, str]]
+from builders import Run, save_checkpoint, tone, write_clips_task, write_submission
 
 
 @pytest.fixture
@@ -44,36 +29,10 @@ def beans(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     return run
 
 
-def tone(frequency: float, seconds: float, rate: int, seed: int, noise: float = 0.3) -> np.ndarray:
-    """A tone in noise: (samples,) float64."""
-    time = np.arange(int(seconds * rate)) / rate
-    return 0.5 * np.sin(2 * np.pi * frequency * time) + noise * np.random.default_rng(seed).standard_normal(len(time))
-
-
 @pytest.fixture
 def clips_task(tmp_path: Path) -> Path:
     """A classification task: 4 tones in noise of unequal length and rate, 60 clips. Returns the task file."""
     return write_clips_task(tmp_path / "clips")
-
-
-def write_clips_task(directory: Path, name: str = "tones", per_label: int = 15) -> Path:
-    audio = directory / "audio"
-    audio.mkdir(parents=True)
-    rows = []
-    for number in range(4 * per_label):
-        label, rate = ("low", "mid", "high", "top")[number % 4], (16_000, 22_050, 32_000)[number % 3]
-        frequency = {"low": 400, "mid": 900, "high": 1800, "top": 3600}[label] * (1 + 0.02 * (number % 5))
-        file = audio / f"clip_{number:03d}.{'flac' if number % 2 else 'wav'}"
-        soundfile.write(file, tone(frequency, 0.3 + 0.1 * (number % 4), rate, number) * 0.4, rate)
-        split = ("train", "train", "train", "valid", "test")[(number // 4) % 5]
-        rows.append((f"audio/{file.name}", label, split))
-    with (directory / "clips.csv").open("w", newline="") as sink:
-        writer = csv.writer(sink)
-        writer.writerow(("path", "label", "split"))
-        writer.writerows(rows)
-    task = directory / f"{name}.toml"
-    task.write_text(f'name = "{name}"\nkind = "classification"\nmetric = "accuracy"\nclips = "clips.csv"\n')
-    return task
 
 
 @pytest.fixture
@@ -106,20 +65,6 @@ def windows_task(tmp_path: Path) -> Path:
     return task
 
 
-def save_checkpoint(directory: Path, kind: str, *, do_normalize: bool = True) -> Path:
-    """A checkpoint made by the real classes: ``group`` is HuBERT base in small, ``layer`` WavLM large in small."""
-    torch.manual_seed(0)
-    if kind == "group":
-        model = HubertModel(HubertConfig(**SMALL))
-    else:
-        model = WavLMModel(WavLMConfig(**SMALL, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True))
-    model.save_pretrained(directory)
-    Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=kind == "layer").save_pretrained(
-        directory
-    )
-    return directory
-
-
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("checkpoints")
@@ -130,8 +75,3 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def statistics(tmp_path: Path) -> Path:
     """A submission file for the floor at 16 kHz."""
     return write_submission(tmp_path / "statistics.toml", 'loader = "statistics"\nsample_rate = 16000\nbands = 24')
-
-
-def write_submission(path: Path, keys: str) -> Path:
-    path.write_text(f'[submission]\nname = "{path.stem}"\n{keys}\n')
-    return path

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 import torchaudio
-from conftest import tone
+from builders import tone
 
 from evaluator.audio import Cut, load, read_header
 from tasks.errors import UserError

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from builders import Run
 
 COMMANDS = [
     ("submit",), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"), ("submissions", "list"),

@@ -4,7 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
-from conftest import Run
+from builders import Run
 
 from evaluator.submission import Submission
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import tone
+from builders import tone
 from torch import Tensor
 
 from evaluator.audio import Cut, load, read_header

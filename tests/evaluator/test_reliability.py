@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run, write_submission
+from builders import SMALL, Run, write_clips_task, write_submission
 
 from leaderboard.record import read_record, record_paths
 from leaderboard.store import Store
@@ -63,8 +63,6 @@ def environment(home: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
     """A submission, a task, and the numbers of a run that nobody disturbs."""
-    from conftest import SMALL, write_clips_task
-
     root = tmp_path_factory.mktemp("undisturbed")
     task = write_clips_task(root / "clips")
     settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in SMALL.items())

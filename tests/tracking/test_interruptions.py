@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Server, Store
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow_server import Server, Store
 from ports import free_port
 from record_factory import make_record
 

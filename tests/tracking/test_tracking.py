@@ -11,9 +11,9 @@ from typing import Any
 
 import mlflow
 import pytest
-from conftest import Store
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
+from mlflow_server import Store
 from record_factory import make_record
 
 from evaluator.tracking import metric_points, push, track
