@@ -1,5 +1,6 @@
 """One pass of the backbone over clips: every layer, pooled and frame by frame."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -147,8 +148,7 @@ class Extractor:
         try:
             return self._encode_batch([clips[i] for i in batch], [sounds[i] for i in batch], frames)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            # A CPU that runs out raises a plain RuntimeError, known by its text alone.
-            if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
                 clip = clips[batch[0]]
@@ -230,13 +230,28 @@ class _Row:
     frames: list[Tensor]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device ran out; a CPU raises a plain RuntimeError, known by its text alone."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
 @torch.inference_mode()
 def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, precision: str) -> _Layers:
     """One forward pass, checked against what the backbone declares."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        outputs, valid = model.backbone.encode(inputs.to(device), lengths.to(device))
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            outputs, valid = model.backbone.encode(inputs.to(device), lengths.to(device))
+        counts = [valid] * len(outputs) if isinstance(valid, Tensor) else list(valid)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        # The backbone may be anybody's code: where it failed helps its author more than the way there through ours.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"The backbone's encode failed on {tuple(inputs.shape)} samples with {type(error).__name__}: {error}"
+            f" ({place.filename}, line {place.lineno})"
+        ) from error
     layers = model.backbone.layers
-    counts = [valid] * len(outputs) if isinstance(valid, Tensor) else list(valid)
     if len(outputs) != len(layers) or len(counts) != len(layers):
         raise UserError(
             f"The backbone declares {len(layers)} layers but encode returned {len(outputs)} outputs"

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,11 +50,15 @@ def search(train: Train, protocol: Protocol, *, storage: str, study_name: str) -
         study_name: the study, unique for submission, task, track and protocol.
 
     Raises:
-        UserError: the storage cannot be opened.
+        UserError: the storage cannot be used.
     """
+    with _storage_errors():
+        return _search(train, protocol, _open(storage, study_name))
+
+
+def _search(train: Train, protocol: Protocol, study: "Study") -> list[Trial]:
     from optuna.trial import Trial as OptunaTrial
 
-    study = _open(storage, study_name)
     rates = list(protocol.grid) or _spread(protocol, min(_BATCH, protocol.trials))
     total = len(protocol.grid) or protocol.trials
     for number, start in enumerate(range(0, total, _BATCH)):
@@ -151,13 +156,24 @@ def _finished(study: "Study") -> list[Trial]:
 
 def _open(storage: str, study_name: str) -> "Study":
     import optuna
-    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """One sentence for a storage that is down, full or not one, without its address, which may hold a password."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
-    except (SQLAlchemyError, ImportError) as error:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or type(cause).__name__).partition("\n")[0]
         raise UserError(
-            f"Optuna's storage cannot be opened ({type(error).__name__}): check OPTUNA_STORAGE and that it is running."
+            f"Optuna's storage cannot be used ({reason}): check OPTUNA_STORAGE, that it is running and has room;"
+            " trials that were told are kept."
         ) from error

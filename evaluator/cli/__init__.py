@@ -1,5 +1,6 @@
 """The command line: arguments in, tables out, nothing else."""
 
+import errno
 import sys
 
 import typer
@@ -24,12 +25,21 @@ app.add_typer(leaderboard.app, name="leaderboard")
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
+# What the machine refuses rather than what we did wrong.
+_ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, a bug keeps its traceback."""
     try:
         app()
     except UserError as error:
         complain(str(error))
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT or error.filename is None:
+            raise
+        complain(f"{error.filename}: {error.strerror}; check the path, its permissions and BEANS_HOME.")
         sys.exit(2)
     except KeyboardInterrupt:
         complain("Interrupted: run the same command to continue where it stopped.")

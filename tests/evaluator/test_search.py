@@ -82,6 +82,21 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence_without_the_password(tm
     assert "secret" not in str(caught.value)
 
 
+def test_a_storage_that_fails_midway_is_one_sentence_and_goes_on_later(tmp_path: Path) -> None:
+    """The database is replaced by something else while the probes train, as a bad disk would."""
+    storage, database = address(tmp_path), tmp_path / "optuna.db"
+
+    def spoil(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+        (tmp_path / "kept.db").write_bytes(database.read_bytes())
+        database.write_bytes(b"no database at all" * 100)
+        return train(rates, begin, end)
+
+    with pytest.raises(UserError, match="OPTUNA_STORAGE"):
+        search(spoil, Protocol(), storage=storage, study_name="s")
+    database.write_bytes((tmp_path / "kept.db").read_bytes())
+    assert len(search(train, Protocol(), storage=storage, study_name="s")) == 16
+
+
 def trial(lr: float, valid: list[float], epoch: list[int]) -> Trial:
     return Trial(number=0, lr=lr, valid=valid, epoch=epoch)
 

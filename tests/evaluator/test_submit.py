@@ -1,6 +1,7 @@
 """beans submit, end to end through the command line: a file in, a ranked row out, and a sentence for every mistake."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,42 @@ def test_layers_of_unequal_width_and_hop_go_through_both_tracks(beans: Run, tmp_
     assert [row["track"] for row in results(out)] == ["ta", "twa"]
     for row in results(out):
         assert [layer["name"] for layer in row["layers"]] == ["conv", "pooled"]  # type: ignore[attr-defined]
+
+
+FAULTY = """
+import torch
+from evaluator.backbones import Layer
+
+class Faulty(torch.nn.Module):
+    sample_rate, layers = 16_000, [Layer("one", 4)]
+    def encode(self, waveforms, lengths):
+        {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return undefined_name", "NameError"),
+        ("return torch.zeros(3)", "encode failed|returned"),
+        ("return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)", "width 4"),
+        ("return [torch.full((len(waveforms), 5, 4), torch.nan)], torch.full_like(lengths, 5)", "not finite"),
+        ("return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)", "9 are valid"),
+        ("return [torch.zeros(len(waveforms), 5, 4)], torch.zeros_like(lengths)", "no frame"),
+    ],
+)
+def test_a_faulty_own_model_is_one_sentence(beans: Run, tmp_path: Path, clips_task: Path, body: str, said: str) -> None:
+    (tmp_path / "mine.py").write_text(FAULTY.format(body))
+    submission = write_submission(tmp_path / "mine.toml", 'loader = "python"\ntarget = "mine:Faulty"')
+    code, _, err = beans("submit", submission, "--tasks", clips_task, *QUICK)
+    assert code == 2 and "Traceback" not in err
+    assert re.search(said, err), err
+
+
+def test_a_home_that_cannot_be_made_is_one_sentence(
+    beans: Run, statistics: Path, clips_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BEANS_HOME", str(tmp_path / "file"))
+    code, _, err = beans("submit", statistics, "--tasks", clips_task, *QUICK)
+    assert code == 2 and "Traceback" not in err and str(tmp_path / "file") in err
