@@ -111,7 +111,10 @@ class Evaluation:
         start = time.perf_counter()
         report(f"{submission.name}: loading", 0, 1)
         model = ready(submission.load(), device)
-        extractor = Extractor.of(model, device, rules.precision)
+        try:
+            extractor = Extractor.of(model, device, rules.precision)
+        except UserError as error:
+            raise UserError(f"Submission {submission.name} ({submission.path}): {error}") from error
         measured = cost(submission, device, rules.precision)
         return cls(submission, extractor, measured, rules, home, limit, time.perf_counter() - start, report)
 

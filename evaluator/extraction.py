@@ -230,7 +230,7 @@ class _Row:
     frames: list[Tensor]
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device ran out; a CPU raises a plain RuntimeError, known by its text alone."""
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
@@ -242,14 +242,14 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             outputs, valid = model.backbone.encode(inputs.to(device), lengths.to(device))
         counts = [valid] * len(outputs) if isinstance(valid, Tensor) else list(valid)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         # The backbone may be anybody's code: where it failed helps its author more than the way there through ours.
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
-            f"The backbone's encode failed on {tuple(inputs.shape)} samples with {type(error).__name__}: {error}"
-            f" ({place.filename}, line {place.lineno})"
+            f"The backbone's encode failed on {tuple(inputs.shape)} samples with {type(error).__name__}:"
+            f" {' '.join(str(error).split())} ({place.filename}, line {place.lineno})."
         ) from error
     layers = model.backbone.layers
     if len(outputs) != len(layers) or len(counts) != len(layers):

@@ -74,6 +74,8 @@ class Submission(BaseModel):
             raise UserError(
                 f"Submission file {path} has no table [submission]: it needs name, loader and the loader's keys."
             )
+        if "loader" not in keys:
+            raise UserError(f"Submission file {path} has no key loader in [submission]; it has {', '.join(keys)}.")
         if path.resolve().parent.name == "submissions" and "about" not in tables:
             raise UserError(
                 f"Submission file {path} has no table [about], which files under submissions/ need for readers."

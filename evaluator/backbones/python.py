@@ -34,7 +34,8 @@ def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
     try:
         backbone = function()
     except Exception as error:
-        raise UserError(f"target {target!r} failed with {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise UserError(f"target {target!r} failed with {type(error).__name__}: {text}") from error
     missing = [name for name in ("sample_rate", "layers", "encode") if not hasattr(backbone, name)]
     if missing:
         raise UserError(f"target {target!r} returned a {type(backbone).__name__} without {', '.join(missing)}.")

@@ -25,6 +25,7 @@ app.add_typer(leaderboard.app, name="leaderboard")
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
+_INTERRUPTED = 130
 # What the machine refuses rather than what we did wrong.
 _ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 
@@ -41,6 +42,8 @@ def main() -> None:
             raise
         complain(f"{error.filename}: {error.strerror}; check the path, its permissions and BEANS_HOME.")
         sys.exit(2)
-    except KeyboardInterrupt:
-        complain("Interrupted: run the same command to continue where it stopped.")
-        sys.exit(130)
+    except SystemExit as stop:
+        # The command line's library has turned Ctrl-C into this code already.
+        if stop.code == _INTERRUPTED:
+            complain("Interrupted: run the same command to continue where it stopped.")
+        raise

@@ -1,8 +1,10 @@
 """``beans doctor``: versions, devices, paths, and what is missing."""
 
+import os
 import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -65,10 +67,15 @@ def _state() -> list[Check]:
     prepared = [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
     records = len(list(home.records.glob("*.json"))) if home.records.is_dir() else 0
     return [
-        ("home (BEANS_HOME)", f"{home.root}, {shutil.disk_usage(parent).free / 2**30:.1f} GiB free", True),
+        ("home (BEANS_HOME)", f"{home.root}, {shutil.disk_usage(parent).free / 2**30:.1f} GiB free", _usable(parent)),
         ("leaderboard (BEANS_DATABASE_URL)", make_url(home.database_url).render_as_string(), True),
         ("MLflow (MLFLOW_TRACKING_URI)", make_url(home.tracking_uri).render_as_string(), True),
         ("Optuna (OPTUNA_STORAGE)", make_url(home.optuna_storage).render_as_string(), True),
         ("prepared tasks", ", ".join(prepared) or "none: run `beans tasks prepare mini-calls`", True),
         ("records", str(records), True),
     ]
+
+
+def _usable(parent: Path) -> bool:
+    """Whether results can be written below the nearest path that exists."""
+    return parent.is_dir() and os.access(parent, os.W_OK)

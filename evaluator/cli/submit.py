@@ -76,8 +76,8 @@ def submit(
     submissions = [Submission.read(path) for path in submission]
     failures: list[str] = []
     manifests = _manifests(tasks, data_dir, home, limit, failures)
-    if failures and fail_fast:
-        raise UserError(failures[0])
+    if failures and (fail_fast or not manifests):
+        raise typer.Exit(2)
     outcomes: list[Outcome] = []
     with progress() as report:
         for entry in submissions:
@@ -274,5 +274,5 @@ def _dry_run(
     ]
     columns = ["task", "tracks", "train / valid / test", "audio", "features there", "disk needed"]
     print_table(
-        f"{submission.name}: {rows[0]['layers'] if rows else 0} layers; {free / 2**30:.1f} GiB free", columns, table
+        f"{submission.name}: layers: {rows[0]['layers'] if rows else 0}; {free / 2**30:.1f} GiB free", columns, table
     )

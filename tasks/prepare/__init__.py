@@ -55,7 +55,7 @@ def why_not_prepared(task: Task) -> str | None:
     """Why the task cannot be evaluated yet and what to do, in one sentence; None when it can."""
     missing = [file for file in manifest_files(task).values() if not file.is_file()]
     if task.group == "own":
-        return f"{missing[0]} does not exist: check the paths in the task file and --data-dir" if missing else None
+        return f"{missing[0]} does not exist: check the paths in the task file and --data-dir." if missing else None
     command = f"run `beans tasks prepare {task.name}`"
     mark = task.root / MARK
     if missing or not mark.is_file():

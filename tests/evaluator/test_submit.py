@@ -263,6 +263,9 @@ class Faulty(torch.nn.Module):
     [
         ("return undefined_name", "NameError"),
         ("return torch.zeros(3)", "encode failed|returned"),
+        ("return None", "TypeError"),
+        ("raise KeyError('two\\nlines')", "KeyError.*mine.py, line"),
+        ("raise SystemExit(3)", "SystemExit"),
         ("return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)", "width 4"),
         ("return [torch.full((len(waveforms), 5, 4), torch.nan)], torch.full_like(lengths, 5)", "not finite"),
         ("return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)", "9 are valid"),
@@ -272,9 +275,12 @@ class Faulty(torch.nn.Module):
 def test_a_faulty_own_model_is_one_sentence(beans: Run, tmp_path: Path, clips_task: Path, body: str, said: str) -> None:
     (tmp_path / "mine.py").write_text(FAULTY.format(body))
     submission = write_submission(tmp_path / "mine.toml", 'loader = "python"\ntarget = "mine:Faulty"')
-    code, _, err = beans("submit", submission, "--tasks", clips_task, *QUICK)
+    floor = write_submission(tmp_path / "floor.toml", 'loader = "statistics"\nsample_rate = 16000')
+    code, out, err = beans("submit", submission, floor, "--tasks", clips_task, *QUICK, "--json")
     assert code == 2 and "Traceback" not in err
-    assert re.search(said, err), err
+    (sentence,) = (line for line in err.splitlines() if line.startswith("Error"))
+    assert re.search(said, sentence) and "mine" in sentence, err
+    assert [row["submission"] for row in results(out)] == ["floor"], "the other submissions still run"
 
 
 def test_a_home_that_cannot_be_made_is_one_sentence(
@@ -284,3 +290,14 @@ def test_a_home_that_cannot_be_made_is_one_sentence(
     monkeypatch.setenv("BEANS_HOME", str(tmp_path / "file"))
     code, _, err = beans("submit", statistics, "--tasks", clips_task, *QUICK)
     assert code == 2 and "Traceback" not in err and str(tmp_path / "file") in err
+
+
+def test_ctrl_c_says_how_to_continue(
+    beans: Run, statistics: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluator.features.FeatureStore.extract", interrupted)
+    code, _, err = beans("submit", statistics, "--tasks", clips_task, *QUICK)
+    assert code == 130 and "run the same command to continue" in err and "Traceback" not in err

@@ -90,7 +90,7 @@ def test_an_own_task_is_prepared_when_its_files_exist(tmp_path: Path) -> None:
     task = Task(name="own", kind="classification", metric="accuracy", clips=Path("clips.csv"), root=tmp_path)
     assert (
         why_not_prepared(task)
-        == f"{tmp_path / 'clips.csv'} does not exist: check the paths in the task file and --data-dir"
+        == f"{tmp_path / 'clips.csv'} does not exist: check the paths in the task file and --data-dir."
     )
     (tmp_path / "clips.csv").touch()
     assert is_prepared(task)
