@@ -130,7 +130,6 @@ def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tens
     """Shards with their waveforms, decoded in background threads while the caller computes."""
     with ThreadPoolExecutor(_DECODERS) as pool:
         pending = []
-        queue = iter(shards)
 
         def attempt(shard: Shard) -> list[Tensor] | UserError:
             try:
@@ -138,7 +137,7 @@ def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tens
             except UserError as error:
                 return error
 
-        for shard in queue:
+        for shard in shards:
             pending.append((shard, pool.submit(attempt, shard)))
             if len(pending) > _DECODERS:
                 first, future = pending.pop(0)

@@ -107,11 +107,6 @@ class Task(BaseModel):
             raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
         return self
 
-    @property
-    def max_seconds(self) -> float | None:
-        """Longest stretch of one item in seconds, or None where clips are taken whole."""
-        return self.max_duration if self.kind == "classification" else self.window_width
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
