@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator import efficiency, heads, metrics, probes, protocol, search, trainer
+from evaluator import efficiency, heads, metrics, probes, protocol, samples, search, trainer
 from evaluator.backbones import Loaded
 from evaluator.environment import device_name
 from evaluator.features import Features
@@ -22,7 +22,7 @@ from tasks.task import Metric
 
 def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
     """What a result depends on: weights, audio, labels, rules, and the code that trains and scores."""
-    code = [Path(str(module.__file__)) for module in (heads, metrics, probes, protocol, search, trainer)]
+    code = [Path(str(module.__file__)) for module in (heads, metrics, probes, protocol, samples, search, trainer)]
     content = {
         "submission": submission.name,
         "features": features.directory.name,
