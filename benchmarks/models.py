@@ -19,11 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut, Header
+from evaluator.audio import Cut
 from evaluator.backbones import Backbone, huggingface, ready
 from evaluator.clips import Clip
 from evaluator.efficiency import CLIP_SECONDS, measure
 from evaluator.extraction import Extractor
+from tasks.sound import Header
 
 _LARGE = {
     "hidden_size": 1024,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut, Header, load, read_header
+from evaluator.audio import Cut, load
 from tasks.errors import UserError
+from tasks.sound import Header, read_header
 
 if TYPE_CHECKING:
     from tasks.task import Item, Task
@@ -83,8 +84,12 @@ def plan(task: "Task", items: Sequence["Item"], rate: int, min_samples: int) -> 
         samples = max(cut.resampled(header.sample_rate, rate), min_samples)
         clips.append(Clip(index, item, header, cut, samples))
     refuse(problems)
-    # Windows of a recording stay together, because it is decoded once.
-    recordings = [list(group) for _, group in groupby(clips, key=lambda clip: clip.item.path)]
+    # Windows of a recording stay together, because it is decoded once; hours of them are divided.
+    recordings = [
+        part
+        for _, group in groupby(clips, key=lambda clip: clip.item.path)
+        for part in _divide(list(group), int(_SHARD_SECONDS * rate))
+    ]
     recordings.sort(key=lambda group: (max(clip.samples for clip in group), group[0].index))
     shards, pending, seconds = [], [], 0.0
     for group in recordings:
@@ -103,6 +108,18 @@ def refuse(problems: Sequence[str]) -> None:
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError("; ".join(problems[:3]) + more + ": replace the audio or take it out of the manifest.")
+
+
+def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
+    """Neighbouring clips of at least so many samples together, but for the last part."""
+    part: list[Clip] = []
+    for clip in clips:
+        part.append(clip)
+        if sum(clip.samples for clip in part) >= samples:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _name(clips: Iterable[Clip]) -> str:

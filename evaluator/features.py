@@ -17,6 +17,7 @@ from evaluator.extraction import Block, Extractor
 from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
 from evaluator.shards import is_stored, paths, pooled_path, read, store
+from tasks import sound
 from tasks.errors import UserError
 from tasks.files import write_atomically
 
@@ -137,7 +138,7 @@ class FeatureStore:
         import torchaudio
 
         model = extractor.model
-        code = [Path(audio.__file__), Path(clips.__file__), Path(extraction.__file__)]
+        code = [Path(str(module.__file__)) for module in (sound, audio, clips, extraction)]
         return {
             "weights": model.weights_sha256,
             "class": type(model.backbone).__qualname__,
@@ -202,11 +203,11 @@ class Features:
             for shard in shards:
                 stored = read(pooled_path(self.directory, shard))
                 rows = torch.cat([stored[f"pooled.{number}"].transpose(0, 1).flatten(1) for number in numbers], 1)
-                for clip, row, sound in zip(shard.clips, rows, stored["sounds"].tolist(), strict=True):
+                for clip, row, heard in zip(shard.clips, rows, stored["sounds"].tolist(), strict=True):
                     digest = hashlib.blake2b(row.numpy().data, digest_size=16).digest()
-                    other_sound, other = seen.setdefault(digest, (sound, clip))
+                    other_heard, other = seen.setdefault(digest, (heard, clip))
                     # Sound 0 is silence, of which any two stretches may agree.
-                    if 0 not in (sound, other_sound) and sound != other_sound and not same_sound(clip, other, rate):
+                    if 0 not in (heard, other_heard) and heard != other_heard and not same_sound(clip, other, rate):
                         raise UserError(
                             f"The features of {clip.item.id} and {other.item.id} are identical although the audio"
                             f" differs ({clip.item.path}): check the backbone's sample_rate and encode."

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,15 +18,20 @@ COLUMNS = ("path", "label", "split")
 
 class _Clip(NamedTuple):
     where: str  # file and line, for messages
+    id: str
     path: str
     label: str
     recording: str
+    low: bool
 
 
 class _Recording(NamedTuple):
     where: str
+    id: str
     path: str
     recording: str
+    low: bool
+    offset: float  # seconds from the start of the file
     length: float
     annotations: list[tuple[float, float, str]]
 
@@ -50,22 +54,6 @@ def read_manifest(task: Task) -> Manifest:
     return _classification(task) if task.kind == "classification" else _detection(task)
 
 
-def limit(manifest: Manifest, n: int) -> Manifest:
-    """A smaller manifest for a quick look: the same one on every call and every machine.
-
-    Classification keeps at most ``n`` items a split, as evenly over the labels as they allow and spread over each
-    label's items. Detection keeps whole recordings, those with labels not yet seen first, while their windows number
-    at most ``n``; the first is kept whatever its length, so that no split is empty. The label list stays as it is.
-
-    Raises:
-        UserError: ``n`` is not positive.
-    """
-    if n < 1:
-        raise UserError(f"The limit of items a split must be at least 1, not {n}.")
-    pick = _spread_over_labels if manifest.task.kind == "classification" else _whole_recordings
-    return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
-
-
 # --- classification ---
 
 
@@ -83,7 +71,13 @@ def _classification(task: Task) -> Manifest:
         tuple(index),
         {
             split: tuple(
-                Item(clip.path, task.root / clip.path, (_lookup(clip.label, index, task, clip.where),), clip.recording)
+                Item(
+                    id=clip.id,
+                    path=task.root / clip.path,
+                    labels=(_lookup(clip.label, index, task, clip.where),),
+                    recording=clip.recording,
+                    low=clip.low,
+                )
                 for clip in clips[split]
             )
             for split in SPLITS
@@ -110,8 +104,12 @@ def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
                     raise UserError(f"{where}: the label is empty; give every clip one.")
                 if row["split"] not in SPLITS:
                     raise UserError(f"{where}: unknown split {row['split']!r}; use one of {', '.join(SPLITS)}.")
-                path = _path(row["path"], where, seen)
-                clips[row["split"]].append(_Clip(where, path, row["label"], row.get("recording") or path))
+                path = _path(row["path"], where)
+                name = row.get("id") or path
+                _enter(name, where, seen)
+                clips[row["split"]].append(
+                    _Clip(where, name, path, row["label"], row.get("recording") or name, row.get("low") == "1")
+                )
         except csv.Error as error:
             # Where the broken row starts: an open quotation mark is noticed at the end of the file only.
             where = f"{file}, line {reader.line_num + 1}"
@@ -130,18 +128,6 @@ def _check_header(file: Path, header: Iterable[str] | None) -> None:
                 f"{file} has no column {column!r} but {', '.join(map(repr, header))}: "
                 f"its first line must name {', '.join(COLUMNS)}, separated by commas."
             )
-
-
-def _spread_over_labels(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
-    places: dict[int, list[int]] = defaultdict(list)
-    for place, item in enumerate(items):
-        places[item.labels[0]].append(place)
-    quota = dict.fromkeys(sorted(places), 0)
-    for _ in range(min(n, len(items))):
-        unexhausted = (label for label in quota if quota[label] < len(places[label]))
-        quota[min(unexhausted, key=lambda label: quota[label])] += 1
-    kept = [own[step * len(own) // quota[label]] for label, own in places.items() for step in range(quota[label])]
-    return tuple(items[place] for place in sorted(kept))
 
 
 # --- detection ---
@@ -167,11 +153,19 @@ def _detection(task: Task) -> Manifest:
 def _windows(task: Task, recordings: Iterable[_Recording], index: Mapping[str, int]) -> Iterator[Item]:
     width, shift = task.window_width, task.window_shift
     assert width is not None and shift is not None  # Task makes sure of it
-    for where, path, recording, length, spans in recordings:
-        annotations = [Annotation(st, ed, _lookup(label, index, task, where)) for st, ed, label in spans]
-        for window in cut_windows(length, annotations, width, shift):
-            name = f"{path}@{_seconds(window.start)}-{_seconds(window.end)}"
-            yield Item(name, task.root / path, window.labels, recording, (window.start, window.end))
+    for entry in recordings:
+        annotations = [
+            Annotation(st, ed, _lookup(label, index, task, entry.where)) for st, ed, label in entry.annotations
+        ]
+        for window in cut_windows(entry.length, annotations, width, shift):
+            yield Item(
+                id=f"{entry.id}@{_seconds(window.start)}-{_seconds(window.end)}",
+                path=task.root / entry.path,
+                labels=window.labels,
+                recording=entry.recording,
+                window=(entry.offset + window.start, entry.offset + window.end),
+                low=entry.low,
+            )
 
 
 def _seconds(time: float) -> str:
@@ -192,12 +186,14 @@ def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_Reco
                 raise UserError(f"{where}: not valid JSON ({error}); write one JSON object a line.") from error
             if not isinstance(entry, dict):
                 raise UserError(f"{where}: not a JSON object; write one object of path, length, annotations a line.")
-            recordings.append(_recording(entry, where, seen))
+            recordings.append(_recording(task, entry, where, seen))
     return recordings
 
 
-def _recording(entry: dict[str, Any], where: str, seen: dict[str, str]) -> _Recording:
-    path = _path(_get(entry, "path", where), where, seen)
+def _recording(task: Task, entry: dict[str, Any], where: str, seen: dict[str, str]) -> _Recording:
+    path = _path(_get(entry, "path", where), where)
+    name = str(entry.get("id", path))
+    _enter(name, where, seen)
     length = _time(entry, "length", where)
     if length == 0:
         raise UserError(f"{where}: 'length' is 0; give the recording's length in seconds.")
@@ -209,16 +205,19 @@ def _recording(entry: dict[str, Any], where: str, seen: dict[str, str]) -> _Reco
         place = f"{where}, annotation {number}"
         if not isinstance(annotation, dict):
             raise UserError(f'{place}: not an object; write {{"st": 0.5, "ed": 1.5, "label": "name"}}.')
-        st, ed = _time(annotation, "st", place), _time(annotation, "ed", place)
-        if ed < st:
+        # BEANS' own data are taken as BEANS takes them, down to their mistakes.
+        least = 0.0 if task.group == "own" else -sys.float_info.max
+        st, ed = _time(annotation, "st", place, least), _time(annotation, "ed", place, least)
+        if ed < st and task.group == "own":
             raise UserError(f"{place}: ends ({ed:g} s) before it starts ({st:g} s); exchange 'st' and 'ed'.")
         label = _get(annotation, "label", place)
         # BEANS labels some tasks with integers. True is an integer to Python, and a mistake here.
         if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
             raise UserError(f"{place}: label {label!r} is neither text nor a whole number; name the label.")
         spans.append((st, ed, str(label)))
-    recording = entry.get("recording", path)
-    return _Recording(where, path, str(recording), length, spans)
+    offset = _time(entry, "offset", where) if "offset" in entry else 0.0
+    recording, low = str(entry.get("recording", name)), entry.get("low") is True
+    return _Recording(where, name, path, recording, low, offset, length, spans)
 
 
 def _get(entry: dict[str, Any], key: str, where: str) -> Any:
@@ -227,31 +226,13 @@ def _get(entry: dict[str, Any], key: str, where: str) -> Any:
     return entry[key]
 
 
-def _time(entry: dict[str, Any], key: str, where: str) -> float:
+def _time(entry: dict[str, Any], key: str, where: str, least: float = 0.0) -> float:
     value = _get(entry, key, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     # NaN and infinity fail this comparison too.
-    if not number or not 0 <= value <= sys.float_info.max:
+    if not number or not least <= value <= sys.float_info.max:
         raise UserError(f"{where}: {key!r} is {value!r}; write a time in seconds, 0 or more.")
     return float(value)
-
-
-def _whole_recordings(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
-    windows: dict[Path, list[Item]] = defaultdict(list)
-    for item in items:
-        windows[item.path].append(item)
-    labels = {path: {label for item in own for label in item.labels} for path, own in windows.items()}
-    kept: set[Path] = set()
-    total, unseen, waiting = 0, set().union(*labels.values()), list(windows)
-    while waiting:
-        # Once every label is seen all are equal, and max takes the first: file order.
-        path = max(waiting, key=lambda path: len(labels[path] & unseen)) if unseen else waiting[0]
-        waiting.remove(path)
-        if not kept or total + len(windows[path]) <= n:
-            kept.add(path)
-            total += len(windows[path])
-            unseen -= labels[path]
-    return tuple(item for item in items if item.path in kept)
 
 
 # --- both kinds ---
@@ -276,14 +257,17 @@ def _opened(task: Task, file: Path) -> Iterator[TextIO]:
         raise UserError(f"{file} cannot be read ({error.strerror}): check its permissions and the disk.") from error
 
 
-def _path(path: object, where: str, seen: dict[str, str]) -> str:
-    """The path as written, entered into ``seen`` (normal form: place) so that no file counts twice."""
+def _path(path: object, where: str) -> str:
     if not isinstance(path, str) or not path:
         raise UserError(f"{where}: path {path!r} is not the name of a file; name one, relative or absolute.")
-    first = seen.setdefault(os.path.normpath(path), where)
-    if first is not where:
-        raise UserError(f"{where}: {path} was named before ({first}); name every file once, in one split.")
     return path
+
+
+def _enter(name: str, where: str, seen: dict[str, str]) -> None:
+    """Enter an id, or the path that stands for it, into ``seen`` (normal form: place), so that nothing counts twice."""
+    first = seen.setdefault(os.path.normpath(name), where)
+    if first is not where:
+        raise UserError(f"{where}: {name} was named before ({first}); name every file once, in one split.")
 
 
 def _label_index(task: Task, train_labels: Iterable[str]) -> dict[str, int]:
@@ -292,6 +276,8 @@ def _label_index(task: Task, train_labels: Iterable[str]) -> dict[str, int]:
 
 
 def _lookup(label: str, index: Mapping[str, int], task: Task, where: str) -> int:
+    if label not in index and task.unknown_label is not None:
+        label = task.unknown_label
     if label not in index:
         source = "the labels of the task file" if task.labels is not None else "the labels of the train split"
         raise UserError(f"{where}: label {label!r} is not among {source}; correct it, or list it under `labels`.")

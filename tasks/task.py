@@ -27,7 +27,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Facts(BaseModel):
-    """What a reader wants to know of a data set; nothing here changes a result."""
+    """What a reader wants to know of a data set; nothing here changes a result. ``native_rate`` is in Hz."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,30 @@ class Facts(BaseModel):
     commercial_use: bool | None = None
     citation: str = ""
     split_rule: str = ""
+    grouping: str = ""
     leakage: str = ""
+    durations: str = ""
+    native_rate: Annotated[int, Field(gt=0)] | None = None
+    size: str = ""
+
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class Published(BaseModel):
+    """What others found in the same data, for `beans tasks verify` to compare with.
+
+    Attributes:
+        items: clips or windows of each split.
+        recordings: of a detection task, the recordings of each split.
+        ids_sha256: of each split, sha256 over the sorted ids, one a line.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    items: dict[Split, Count] = {}
+    recordings: dict[Split, Count] = {}
+    ids_sha256: dict[Split, str] = {}
 
 
 class Task(BaseModel):
@@ -46,7 +69,7 @@ class Task(BaseModel):
 
     A classification task names ``clips`` (CSV of path, label, split) and may crop each clip to its first
     ``max_duration`` seconds. A detection task names ``train``, ``valid`` and ``test`` (JSON lines of path, length,
-    annotations) and the window to cut.
+    annotations) and the window to cut. A label that is not in ``labels`` counts as ``unknown_label``, if there is one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,7 +86,9 @@ class Task(BaseModel):
     valid: Path | None = None
     test: Path | None = None
     labels: tuple[str, ...] | None = None
+    unknown_label: str | None = None
     facts: Facts = Facts()
+    published: Published = Published()
     root: Annotated[Path, Field(exclude=True)] = Path()
 
     @model_validator(mode="before")
@@ -103,6 +128,8 @@ class Task(BaseModel):
                 raise ValueError(f"a {self.kind} task has no key {key!r}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels holds a name twice")
+        if self.unknown_label is not None and self.unknown_label not in (self.labels or ()):
+            raise ValueError(f"unknown_label {self.unknown_label!r} is not among labels: add it there")
         if self.labels == ():
             raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
         return self
@@ -113,12 +140,13 @@ class Item:
     """One thing to predict: a clip, or one window of a recording.
 
     Attributes:
-        id: unique within the task, stable between machines: the path as the manifest spells it, and for a window
-            its start and end in seconds.
+        id: unique within the task, stable between machines: the manifest's id, or else the path as it spells it;
+            and for a window its start and end in seconds.
         path: the audio file.
         labels: indices into the manifest's labels: exactly one for classification, any number for detection.
         recording: items that share it are not independent; the bootstrap resamples recordings.
-        window: start and end in seconds, or None for a whole clip.
+        window: start and end in the file in seconds, or None for a whole clip.
+        low: whether the few-label variant of the train split keeps it.
     """
 
     id: str
@@ -126,6 +154,7 @@ class Item:
     labels: tuple[int, ...]
     recording: str
     window: tuple[float, float] | None = None
+    low: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def is_positive(start: float, end: float, st: float, ed: float) -> bool:
     """Whether an annotation from ``st`` to ``ed`` makes the window from ``start`` to ``end`` positive (all in seconds).
 
     It does when it covers the whole window, or when one of its ends lies in the window (limits included) and the
-    overlap is more than 20 % of the shorter of the two. An annotation without length never does.
+    overlap is more than 20 % of the shorter of the two. An annotation without length never does; one that ends before
+    it starts goes through the same arithmetic, because BEANS does not look.
     """
     if ed == st:
         return False
@@ -62,8 +63,8 @@ def cut_windows(length: float, annotations: Sequence[Annotation], width: float, 
     for st, ed, label in annotations:
         # Only windows the annotation can reach are tried, one more on each side against rounding: long recordings
         # hold many annotations, and trying each on every window would take minutes.
-        first = max(0, math.floor((st - width) / shift) - 1)
-        last = min(count - 1, math.ceil(ed / shift) + 1)
+        first = max(0, math.floor((min(st, ed) - width) / shift) - 1)
+        last = min(count - 1, math.ceil(max(st, ed) / shift) + 1)
         for index in range(first, last + 1):
             if is_positive(index * shift, index * shift + width, st, ed):
                 positive[index].add(label)

@@ -129,9 +129,9 @@ def _manifests(
     names: str | None, data_dir: Path | None, home: Home, limit: int | None, failures: list[str]
 ) -> list["Manifest"]:
     """The manifests that can be read; what is wrong with the others is said and added to ``failures``."""
-    from tasks.manifest import limit as limit_items
     from tasks.manifest import read_manifest
     from tasks.prepare import is_prepared, why_not_prepared
+    from tasks.subsets import limit as limit_items
     from tasks.task import catalogue_names, load_task
 
     chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]

@@ -3,6 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from tasks.prepare.entries import Entry
+
+Copy = Literal["origin", "beans", "huggingface"]
+"""Where a data set is taken from: where its authors publish it, a finished BEANS checkout, or Hugging Face."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of items done and of all items."""
@@ -10,7 +16,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Source:
-    """How one catalogue task comes to lie on disk.
+    """How one generated task comes to lie on disk.
 
     Attributes:
         version: changes when the prepared files do; data marked with another version is prepared anew.
@@ -22,3 +28,35 @@ class Source:
     version: str
     size: int
     build: Callable[[Path, Progress], None]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One file to download.
+
+    Attributes:
+        url: where it lies.
+        file: what it is called on disk; archives are extracted and the others left as they are.
+        md5: in hexadecimal, as published; "" where the server says it (Zenodo's records, Google's hash header).
+    """
+
+    url: str
+    file: str
+    md5: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A data set where its authors publish it.
+
+    Attributes:
+        remotes: what to download.
+        read: finds the items in a directory that holds the extracted files, at whatever depth.
+        rate: Hz that BEANS resamples the audio to before anything else, or None where it is left as it is.
+        kaggle: the competition whose files the user's Kaggle client fetches, instead of ``remotes``.
+    """
+
+    remotes: tuple[Remote, ...]
+    read: Callable[[Path], list[Entry]]
+    rate: int | None = None
+    kaggle: str = ""

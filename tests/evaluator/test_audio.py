@@ -9,8 +9,9 @@ import torch
 import torchaudio
 from builders import tone
 
-from evaluator.audio import Cut, load, read_header
+from evaluator.audio import Cut, load
 from tasks.errors import UserError
+from tasks.sound import read_header
 
 
 def save(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:

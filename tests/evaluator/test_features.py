@@ -11,12 +11,13 @@ import torch
 from builders import tone
 from torch import Tensor
 
-from evaluator.audio import Cut, load, read_header
+from evaluator.audio import Cut, load
 from evaluator.backbones import Layer, ready
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
 from tasks.errors import UserError
 from tasks.manifest import read_manifest
+from tasks.sound import read_header
 from tasks.task import Manifest, load_task
 
 

@@ -65,7 +65,8 @@ def test_encoding_and_training_import_nothing_more() -> None:
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-from evaluator.audio import Cut, Header
+from evaluator.audio import Cut
+from tasks.sound import Header
 from evaluator.backbones import huggingface, ready
 from evaluator.clips import Clip
 from evaluator.extraction import Extractor

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut, Header
+from evaluator.audio import Cut
 from evaluator.backbones import Backbone, Layer, huggingface, ready
 from evaluator.clips import Clip
 from evaluator.efficiency import measure
@@ -20,6 +20,7 @@ from evaluator.probes import fit
 from evaluator.protocol import Protocol
 from evaluator.samples import Frames, Pooled, Samples
 from tasks.errors import UserError
+from tasks.sound import Header
 
 pytestmark = [
     pytest.mark.gpu,

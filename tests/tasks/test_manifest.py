@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.manifest import limit, read_manifest
+from tasks.manifest import read_manifest
+from tasks.subsets import limit
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 GOOD_ROWS = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "c.wav,cat,valid", "d.wav,dog,test"]

@@ -1,0 +1,109 @@
+"""What every copy of a data set is read into before it is written: its items, and where their sound lies."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from tasks.errors import UserError
+from tasks.sound import Content
+from tasks.task import Split
+
+CHUNK_SECONDS = 60.0
+"""Length of the pieces that BEANS cuts long recordings into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Where the sound of an item lies.
+
+    Attributes:
+        file: the audio file; or, where it lies inside another, a function that reads it.
+        start: of the item in the file, in seconds.
+        seconds: length of the item, or None for all that follows ``start``.
+    """
+
+    file: Path | Callable[[], Content]
+    start: float = 0.0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip of a classification task. ``id`` is the same whichever copy it was read from."""
+
+    id: str
+    split: Split
+    label: str
+    sound: Sound
+    recording: str
+    low: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One recording of a detection task, or one 60-s chunk of a longer one.
+
+    Attributes:
+        length: in seconds, at the rate that BEANS gives the task.
+        annotations: start, end (seconds from the recording's start) and label, as the source has them.
+    """
+
+    id: str
+    split: Split
+    length: float
+    annotations: tuple[tuple[float, float, str], ...]
+    sound: Sound
+    recording: str
+    low: bool = False
+
+
+Entry = Clip | Recording
+
+Report = Callable[[str, float, float, str], None]
+"""Told what is being done, how much of how much of it is, and in which unit: "B" for bytes, "" for items."""
+
+
+def label_text(label: object) -> str:
+    """A label as text: 3, 3.0 and "3" are the same class, whichever library read them."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def item_id(task: str, path: str | Path, label: str = "") -> str:
+    """The id of an item whose audio is called ``path`` in any copy: its name without directory and suffix.
+
+    Of Speech Commands every speaker says every word in a file of the same name, so the word is part of the id.
+    """
+    stem = Path(path).stem
+    return f"{label}/{stem}" if task == "speech-commands" else stem
+
+
+def recording_of(task: str, name: str) -> str:
+    """What items are not independent of each other within: the recording, source clip or speaker, where ids tell it."""
+    stem = name.rpartition("/")[2]
+    if task in ("dcase", "enabirds", "hainan-gibbons"):
+        return stem.rpartition(".")[0]  # STEM.007 is minute 7
+    if task == "esc50":
+        return "-".join(stem.split("-")[:2])  # fold-SOURCE-take-target
+    if task == "speech-commands":
+        return stem.partition("_nohash_")[0]
+    return name
+
+
+def index_by_name(root: Path, suffix: str) -> dict[str, Path]:
+    """All files below ``root`` with that suffix (with its dot, in any case) by their name without it."""
+    files = (path for path in sorted(root.rglob("*")) if path.suffix.lower() == suffix and path.is_file())
+    return {path.stem: path for path in files if "__MACOSX" not in path.parts}
+
+
+def unique(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries in the order that every copy gives them: by id.
+
+    Raises:
+        UserError: two have the same id.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.id)
+    for first, second in pairwise(ordered):
+        if first.id == second.id:
+            raise UserError(f"Two items are called {first.id}: this is not the data set that BEANS is made of.")
+    return ordered

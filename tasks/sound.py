@@ -1,0 +1,102 @@
+"""Reading sound: check a file's header, decode it, mix it to mono, resample it."""
+
+import io
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tasks.errors import UserError
+
+# A WAV file written as a stream declares a length near the end of the range because it is not known yet.
+_STREAMED_BYTES = 0x7FFF0000
+# MP3 headers may overstate the length by an encoder delay; anything beyond this is missing audio.
+_HEADER_SLACK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file's header says: native sample rate in Hz, and length in samples."""
+
+    sample_rate: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An audio file that lies inside another, as in a parquet table: its bytes, and a name for messages."""
+
+    name: str
+    bytes: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_header(path: Path | Content) -> Header:
+    """Check a file without decoding it.
+
+    Raises:
+        UserError: the file is missing, empty, truncated or not audio.
+    """
+    import soundfile
+
+    if isinstance(path, Path) and not path.is_file():
+        raise UserError(f"{path} is missing")
+    if (len(path.bytes) if isinstance(path, Content) else path.stat().st_size) == 0:
+        raise UserError(f"{path} is empty (0 bytes)")
+    try:
+        info = soundfile.info(_readable(path), verbose=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path} is not audio that libsndfile can read") from error
+    if info.frames <= 0:
+        raise UserError(f"{path} holds no samples")
+    # libsndfile silently clamps a WAV whose data chunk promises more than the file holds, but says so in its log.
+    promised = re.search(r"^data : (\d+) \(should be (\d+)\)", info.extra_info, flags=re.MULTILINE)
+    if promised and int(promised[2]) < int(promised[1]) < _STREAMED_BYTES:
+        raise UserError(f"{path} is truncated ({promised[2]} of {promised[1]} bytes of audio)")
+    return Header(info.samplerate, info.frames)
+
+
+def decode(path: Path | Content, header: Header, stop: int, start: int = 0) -> Tensor:
+    """Samples ``start`` to ``stop`` as (samples,) float32 in [-1, 1], the mean over channels.
+
+    Raises:
+        UserError: the file holds less audio than its header promised, or a sample that is not finite.
+    """
+    import soundfile
+
+    try:
+        samples, _ = soundfile.read(_readable(path), frames=stop - start, start=start, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be decoded: it is damaged or truncated") from error
+    missing = stop - start - len(samples)
+    if missing > _HEADER_SLACK_SECONDS * header.sample_rate:
+        raise UserError(f"{path} is truncated ({start + len(samples)} of {stop} samples)")
+    waveform = torch.from_numpy(samples).mean(dim=1)
+    if missing > 0:
+        waveform = torch.nn.functional.pad(waveform, (0, missing))
+    if not torch.isfinite(waveform).all():
+        raise UserError(f"{path} holds samples that are not finite")
+    return waveform
+
+
+def _readable(path: Path | Content) -> str | io.BytesIO:
+    return io.BytesIO(path.bytes) if isinstance(path, Content) else str(path)
+
+
+def resample(waveforms: Tensor, native: int, rate: int) -> Tensor:
+    """(..., samples) at ``native`` Hz to ``rate`` Hz with torchaudio's default sinc kernel."""
+    return waveforms if native == rate else _resampler(native, rate)(waveforms)
+
+
+@lru_cache(maxsize=64)
+def _resampler(native: int, rate: int) -> torch.nn.Module:
+    # Kept, because computing the kernel costs more than applying it to a short clip.
+    from torchaudio.transforms import Resample
+
+    kernel: torch.nn.Module = Resample(native, rate)
+    return kernel
