@@ -1,4 +1,4 @@
-"""Reading sound: check a file's header, decode it, mix it to mono, resample it."""
+"""Sound files: check a header, decode, mix to mono, resample, encode."""
 
 import io
 import re
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.errors import UserError
@@ -82,6 +84,18 @@ def decode(path: Path | Content, header: Header, stop: int, start: int = 0) -> T
     if not torch.isfinite(waveform).all():
         raise UserError(f"{path} holds samples that are not finite")
     return waveform
+
+
+def encode_flac(samples: NDArray[np.float32], rate: int) -> bytes:
+    """(samples,) in [-1, 1] as a 16-bit FLAC file.
+
+    In memory: a full disk is then Python's OSError, where libsndfile says "System error" or nothing.
+    """
+    import soundfile
+
+    encoded = io.BytesIO()
+    soundfile.write(encoded, samples, rate, format="FLAC", subtype="PCM_16")
+    return encoded.getvalue()
 
 
 def _readable(path: Path | Content) -> str | io.BytesIO:

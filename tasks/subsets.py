@@ -1,7 +1,9 @@
 """Smaller manifests, the same on every machine: a quick look, BEANS' few-label split, k examples a class."""
 
-from collections import defaultdict
-from pathlib import Path
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
 
 from tasks.errors import UserError
 from tasks.task import Item, Manifest
@@ -23,6 +25,55 @@ def limit(manifest: Manifest, n: int) -> Manifest:
     return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
 
 
+def few_labels(manifest: Manifest) -> Manifest:
+    """The manifest with BEANS' own few-label subset of the train split.
+
+    Raises:
+        UserError: there is none for this task, or not in the copy it was prepared from.
+    """
+    low = tuple(item for item in manifest.items["train"] if item.low)
+    if not low:
+        raise UserError(
+            f"Task {manifest.task.name} has no few-label split here: BEANS made none of cbi and of tasks of your own,"
+            " and a copy may lack it; prepare it --from origin, or use --shots."
+        )
+    return _with_train(manifest, low)
+
+
+def shots(manifest: Manifest, k: int, seed: int = 0) -> Manifest:
+    """The manifest with ``k`` train items a class, all there are where a class has fewer.
+
+    Of a detection task, as many windows without any label are kept: k for every class. Items are drawn from as many
+    different recordings as there are. The draw for a smaller ``k`` is part of that for a larger one.
+    """
+    if k < 1:
+        raise UserError(f"The number of shots must be at least 1, not {k}.")
+    train = manifest.items["train"]
+    kept: set[str] = set()
+    for label in range(len(manifest.labels)):
+        kept |= _draw((item for item in train if label in item.labels), k, f"{seed}/{manifest.labels[label]}")
+    if manifest.task.kind == "detection":
+        kept |= _draw((item for item in train if not item.labels), k * len(manifest.labels), f"{seed}//")
+    return _with_train(manifest, tuple(item for item in train if item.id in kept))
+
+
+def _draw(candidates: Iterable[Item], k: int, seed: str) -> set[str]:
+    # Sorted, so that the order of the files does not matter; seeded by text, which Python hashes alike everywhere.
+    shuffled = sorted(candidates, key=lambda item: item.id)
+    random.Random(seed).shuffle(shuffled)
+    drawn: Counter[str] = Counter()
+    rounds = []
+    for item in shuffled:
+        rounds.append(drawn[item.recording])
+        drawn[item.recording] += 1
+    order = sorted(range(len(shuffled)), key=lambda place: rounds[place])
+    return {shuffled[place].id for place in order[:k]}
+
+
+def _with_train(manifest: Manifest, train: tuple[Item, ...]) -> Manifest:
+    return replace(manifest, items={**manifest.items, "train": train})
+
+
 def _spread_over_labels(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
     places: dict[int, list[int]] = defaultdict(list)
     for place, item in enumerate(items):
@@ -36,18 +87,23 @@ def _spread_over_labels(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
 
 
 def _whole_recordings(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
-    windows: dict[Path, list[Item]] = defaultdict(list)
+    windows: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        windows[item.path].append(item)
-    labels = {path: {label for item in own for label in item.labels} for path, own in windows.items()}
-    kept: set[Path] = set()
+        windows[_recording(item)].append(item)
+    labels = {name: {label for item in own for label in item.labels} for name, own in windows.items()}
+    kept: set[str] = set()
     total, unseen, waiting = 0, set().union(*labels.values()), list(windows)
     while waiting:
         # Once every label is seen all are equal, and max takes the first: file order.
-        path = max(waiting, key=lambda path: len(labels[path] & unseen)) if unseen else waiting[0]
-        waiting.remove(path)
-        if not kept or total + len(windows[path]) <= n:
-            kept.add(path)
-            total += len(windows[path])
-            unseen -= labels[path]
-    return tuple(item for item in items if item.path in kept)
+        name = max(waiting, key=lambda name: len(labels[name] & unseen)) if unseen else waiting[0]
+        waiting.remove(name)
+        if not kept or total + len(windows[name]) <= n:
+            kept.add(name)
+            total += len(windows[name])
+            unseen -= labels[name]
+    return tuple(item for item in items if _recording(item) in kept)
+
+
+def _recording(window: Item) -> str:
+    """The recording, or the minute of it, that a window was cut from."""
+    return window.id.rpartition("@")[0]

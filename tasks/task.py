@@ -35,7 +35,7 @@ class Facts(BaseModel):
     taxa: str = ""
     source: str = ""
     licence: str = ""
-    commercial_use: bool | None = None
+    commercial_use: bool | Literal["unknown"] | None = None
     citation: str = ""
     split_rule: str = ""
     grouping: str = ""

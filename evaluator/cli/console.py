@@ -5,12 +5,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tasks.errors import UserError
 
-if TYPE_CHECKING:
-    from evaluator.evaluate import Report
+
+class Report(Protocol):
+    """Told what is being done, how much of how much of it is, and in which unit: "B" for bytes."""
+
+    def __call__(self, what: str, done: float, total: float, unit: str = "") -> None:
+        """Show it."""
+
 
 METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
 """Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""
@@ -85,7 +90,7 @@ def split_numbers(option: str, value: str | None) -> tuple[float, ...]:
 
 
 @contextmanager
-def progress() -> Iterator["Report"]:
+def progress() -> Iterator[Report]:
     """A progress bar with the remaining time on a terminal; elsewhere a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -98,37 +103,66 @@ def progress() -> Iterator["Report"]:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[amount]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        current = bars.add_task("", total=None)
-        shown = ""
+        current = bars.add_task("", total=None, amount="")
+        pace = _Pace()
 
-        def report(what: str, done: float, total: float) -> None:
-            nonlocal shown
-            if what != shown:
-                shown = what
+        def report(what: str, done: float, total: float, unit: str = "") -> None:
+            if what != pace.what:
                 bars.reset(current, total=total or None, description=what)
-            bars.update(current, completed=done, total=total or None)
+            amount = pace.amount(what, done, total, unit)
+            bars.update(current, completed=done, total=total or None, amount=amount)
 
         yield report
+
+
+class _Pace:
+    """How fast the present work goes."""
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.began = self.first = 0.0
+
+    def amount(self, what: str, done: float, total: float, unit: str) -> str:
+        """How many bytes of how many are done, and how many a second; "" for other units."""
+        if what != self.what:
+            # What an earlier run did is no part of this one's speed.
+            self.what, self.began, self.first = what, time.monotonic(), done
+        if unit != "B":
+            return ""
+        speed = (done - self.first) / max(time.monotonic() - self.began, 1e-3)
+        return f"{_size(done)} of {_size(total)}, {_size(speed)}/s"
+
+
+def _size(count: float) -> str:
+    """Bytes as people read them."""
+    from rich.filesize import decimal
+
+    return decimal(int(count))
 
 
 class _Lines:
     """Progress for a log: a line when the work changes, and one every half minute."""
 
     def __init__(self) -> None:
-        self.shown = ""
-        self.began = self.printed = 0.0
+        self.pace = _Pace()
+        self.printed = 0.0
 
-    def __call__(self, what: str, done: float, total: float) -> None:
-        now = time.monotonic()
-        if what != self.shown:
-            self.shown, self.began, self.printed = what, now, now
-            print(what, file=sys.stderr, flush=True)
-        elif now - self.printed > _SECONDS_BETWEEN_LINES and done:
+    def __call__(self, what: str, done: float, total: float, unit: str = "") -> None:
+        fresh = what != self.pace.what
+        amount = self.pace.amount(what, done, total, unit)
+        now, first, began = time.monotonic(), self.pace.first, self.pace.began
+        if fresh:
             self.printed = now
-            left = (now - self.began) * (total - done) / done
-            print(f"{what}: {done / total:.0%}, {left:.0f} s left", file=sys.stderr, flush=True)
+            print(what, file=sys.stderr, flush=True)
+        elif now - self.printed > _SECONDS_BETWEEN_LINES and done > first:
+            self.printed = now
+            left = (now - began) * (total - done) / (done - first)
+            print(
+                f"{what}: {done / total:.0%}{amount and f', {amount}'}, {left:.0f} s left", file=sys.stderr, flush=True
+            )

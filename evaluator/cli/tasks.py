@@ -1,6 +1,6 @@
 """``beans tasks``: what can be measured, and preparing it."""
 
-from functools import partial
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +9,9 @@ import typer
 from evaluator.cli.console import complain, print_json, print_table, progress
 from tasks.errors import UserError
 from tasks.home import Home
+from tasks.prepare.source import Copy
 
-app = typer.Typer(help="Tasks: list, show, prepare.", no_args_is_help=True, epilog="Example: beans tasks list")
+app = typer.Typer(help="Tasks: list, show, prepare, verify.", no_args_is_help=True, epilog="Example: beans tasks list")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the paths of a task file start.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
@@ -55,7 +56,7 @@ def show(
 ) -> None:
     """Show a task's facts and, when it is prepared, its counts."""
     from tasks.manifest import read_manifest
-    from tasks.prepare import why_not_prepared
+    from tasks.prepare import preparation, why_not_prepared
     from tasks.task import load_task
 
     entry = load_task(task, data=Home.from_environment().data, data_dir=data_dir)
@@ -66,32 +67,94 @@ def show(
         facts["labels"] = list(manifest.labels)
         facts["items"] = {split: len(items) for split, items in manifest.items.items()}
         facts["split_hash"] = manifest.split_hash
+        done = preparation(entry)
+        if done is not None:
+            facts["prepared"] = done.words
     else:
         facts["not_prepared"] = reason
     if as_json:
         print_json(facts)
         return
-    flat = {**{key: value for key, value in facts.items() if key != "facts"}, **facts.get("facts", {})}
-    rows = [[key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in flat.items()]
+    published = {f"published {key}": value for key, value in facts.pop("published").items()}
+    flat = {**{key: value for key, value in facts.items() if key != "facts"}, **facts["facts"], **published}
+    rows = [[key.replace("_", " "), _words(value)] for key, value in flat.items()]
     print_table(entry.name, ["fact", "value"], [row for row in rows if row[1]])
 
 
-@app.command(epilog="Example: beans tasks prepare mini-calls mini-soundscape")
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    # Names of Watkins hold commas.
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+
+
+@app.command(epilog="Example: beans tasks prepare esc50 watkins --from beans --source ~/beans")
 def prepare(
     task: Annotated[list[str], typer.Argument(help="Task names.", show_default=False)],
+    copy: Annotated[
+        Copy, typer.Option("--from", help="Where its authors publish it, a finished BEANS checkout, or Hugging Face.")
+    ] = "origin",
+    source: Annotated[
+        Path | None, typer.Option(help="The directory of files you have already, instead of a download.")
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Leave the audio where it lies instead of writing 16-bit FLAC.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Prepare anew what is prepared.")] = False,
 ) -> None:
-    """Prepare tasks: make or fetch their audio. One that is prepared already is left alone."""
+    """Prepare tasks: make or fetch their audio. One that is prepared already is left alone.
+
+    Killed or interrupted, the same command goes on where it was.
+    """
+    from tasks.prepare import preparation
     from tasks.prepare import prepare as prepare_task
+    from tasks.task import load_task
 
     home = Home.from_environment()
     failed = False
     with progress() as report:
         for name in task:
             try:
-                fresh = prepare_task(name, home.data, partial(report, f"{name}: preparing"))
-                print(f"{name}: {'prepared' if fresh else 'was prepared already'}")
+                fresh = prepare_task(
+                    name,
+                    home.data,
+                    report,
+                    copy=copy,
+                    source=source,
+                    in_place=in_place,
+                    again=again,
+                    say=lambda sentence: print(sentence, file=sys.stderr),
+                )
+                done = preparation(load_task(name, data=home.data))
+                how = f" ({done.words})" if done else ""
+                print(f"{name}: {'prepared' if fresh else 'was prepared already'}{how}")
             except UserError as error:
                 complain(str(error))
                 failed = True
     if failed:
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: beans tasks verify esc50 --json")
+def verify(
+    task: Annotated[list[str], typer.Argument(help="Names of prepared tasks, or task files.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Compare prepared tasks with what is published of them, and listen to every file. Exit code 2 on a failure."""
+    from tasks.task import load_task
+    from tasks.verify import verify as verify_task
+
+    home = Home.from_environment()
+    findings = {}
+    with progress() as report:
+        for name in task:
+            entry = load_task(name, data=home.data, data_dir=data_dir)
+            findings[entry.name] = verify_task(entry, report)
+    if as_json:
+        print_json({name: [finding._asdict() for finding in found] for name, found in findings.items()})
+    else:
+        for name, found in findings.items():
+            print_table(name, ["check", "result", "what was found"], found)
+    if any(finding.status == "fail" for found in findings.values() for finding in found):
         raise typer.Exit(2)

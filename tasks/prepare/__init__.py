@@ -1,99 +1,195 @@
 """Brings catalogue tasks onto the disk, whole or not at all; one file a source."""
 
 import errno
+import hashlib
+import json
+import os
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from tasks.errors import UserError
-from tasks.manifest import manifest_files
-from tasks.prepare.source import Progress, Source
+from tasks.prepare.entries import Entry, Report
+from tasks.prepare.source import Copy
+from tasks.prepare.state import (
+    BEANS_VERSION,
+    INTENT,
+    MARK,
+    Preparation,
+    generated,
+    is_prepared,
+    partial_directory,
+    preparation,
+    why_not_prepared,
+)
 from tasks.task import Task, load_task
 
-# Names the source's version inside a prepared directory.
-MARK = ".prepared"
+__all__ = ["Preparation", "is_prepared", "preparation", "prepare", "why_not_prepared"]
 
 
-def prepare(name: str, data: Path, progress: Progress | None = None) -> bool:
+def prepare(
+    name: str,
+    data: Path,
+    report: Report = lambda what, done, total, unit: None,
+    *,
+    copy: Copy = "origin",
+    source: Path | None = None,
+    in_place: bool = False,
+    again: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> bool:
     """Prepare a catalogue task in ``data/NAME``; False when it was prepared already.
 
     The directory appears in one step when all of it is there, so that an interrupted preparation is never taken for a
-    finished one. A second process that prepares the same task waits for the first. What killed runs left is removed.
+    finished one; what was downloaded and written is kept for the next try. A second process that prepares the same
+    task waits for the first.
 
     Args:
         name: a catalogue name.
         data: the home's data directory; made if need be.
-        progress: called with the number of items done and of all.
+        report: told what is being done, and how much of how much of it is done.
+        copy: where to take the data set from.
+        source: the directory with the files of that copy, instead of downloading them.
+        in_place: leave the audio where it lies instead of writing FLAC files.
+        again: prepare anew what is prepared.
+        say: told in a sentence what the user should know beforehand, such as the disk it takes.
 
     Raises:
-        UserError: an unknown name, a full disk, or a directory that cannot be written.
+        UserError: an unknown name, files that cannot be had or are not this data set, a full disk, or a directory that
+            cannot be written.
     """
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    task, source = load_task(name, data=data), _source(name)
-    if is_prepared(task):
+    task = load_task(name, data=data)
+    if task.group == "own":
+        raise UserError(f"{name} is your own task file: its audio is read where it lies, and needs no preparation.")
+    if task.group == "builtin" and (copy != "origin" or source is not None or in_place):
+        raise UserError(f"{name} is generated on this machine: leave --from, --source and --in-place out.")
+    if not again and is_prepared(task):
         return False
     try:
         data.mkdir(parents=True, exist_ok=True)
-        with FileLock(data / f".{name}.lock"):
+        lock = FileLock(data / f".{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"{name}: waiting for another process that prepares it.")
+            lock.acquire()
+        try:
             # Another process may have done it while this one waited.
-            if is_prepared(task):
+            if not again and is_prepared(task):
                 return False
-            _build(task, source, progress or (lambda done, total: None))
+            if task.group == "builtin":
+                _generate(task, report)
+            else:
+                _bring(task, copy, source, in_place, report, say)
+        finally:
+            lock.release()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(name, data, source) from error
+            raise _disk_full(task) from error
         raise UserError(f"Task {name} cannot be prepared in {data} ({error}): check its permissions.") from error
     return True
 
 
-def is_prepared(task: Task) -> bool:
-    """Whether the task's files are there, and for a catalogue task in the version this suite makes."""
-    return why_not_prepared(task) is None
-
-
-def why_not_prepared(task: Task) -> str | None:
-    """Why the task cannot be evaluated yet and what to do, in one sentence; None when it can."""
-    missing = [file for file in manifest_files(task).values() if not file.is_file()]
-    if task.group == "own":
-        return f"{missing[0]} does not exist: check the paths in the task file and --data-dir." if missing else None
-    command = f"run `beans tasks prepare {task.name}`"
-    mark = task.root / MARK
-    if missing or not mark.is_file():
-        return f"not prepared: {command}"
-    if mark.read_text(encoding="utf-8") != _source(task.name).version:
-        return f"prepared by another version of this suite: {command}"
-    return None
-
-
-def _source(name: str) -> Source:
-    from tasks.prepare import synthetic
-
-    if name not in synthetic.SOURCES:
-        raise UserError(f"Nothing prepares task {name}: only {', '.join(synthetic.SOURCES)} can be prepared.")
-    return synthetic.SOURCES[name]
-
-
-def _build(task: Task, source: Source, progress: Progress) -> None:
-    data, name = task.root.parent, task.name
-    partial, outdated = data / f".{name}.partial", data / f".{name}.outdated"
-    # The lock is held: whatever lies there was left by a run that was killed.
-    for leftover in (partial, outdated):
-        if leftover.exists():
-            shutil.rmtree(leftover)
-    if shutil.disk_usage(data).free < source.size:
-        raise _disk_full(name, data, source)
+def _generate(task: Task, report: Report) -> None:
+    source, partial = generated(task), partial_directory(task)
+    if partial.exists():
+        shutil.rmtree(partial)
+    if shutil.disk_usage(task.root.parent).free < source.size:
+        raise _disk_full(task)
     partial.mkdir()
     try:
-        source.build(partial, progress)
-        (partial / MARK).write_text(source.version, encoding="utf-8")
-        if task.root.exists():
-            task.root.rename(outdated)
-        partial.rename(task.root)
+        source.build(partial, lambda done, total: report(f"{task.name}: generating", done, total, ""))
+        _finish(task, Preparation(source.version, "generated"))
     finally:
-        for leftover in (partial, outdated):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _disk_full(name: str, data: Path, source: Source) -> UserError:
-    need = f"task {name} needs {source.size / 1e6:.0f} MB"
-    return UserError(f"The disk of {data} is full: {need}; free some space, or set BEANS_HOME to another disk.")
+def _disk_full(task: Task) -> UserError:
+    return UserError(
+        f"The disk of {task.root.parent} is full: task {task.name} takes {task.facts.size}; free some space and run the"
+        " same command, which keeps what is done, or set BEANS_HOME to another disk."
+    )
+
+
+def _bring(
+    task: Task, copy: Copy, source: Path | None, in_place: bool, report: Report, say: Callable[[str], None]
+) -> None:
+    from tasks.prepare.write import pcm_bytes, write_audio, write_manifest
+
+    workspace = task.root.parent / f"{task.name}.source"
+    entries, rate, lies_in = _read(task, copy, source, workspace, report, say)
+    partial = partial_directory(task)
+    intent = _digest([copy, in_place, rate, str(lies_in)], entries)
+    if partial.exists() and (not (partial / INTENT).is_file() or (partial / INTENT).read_text() != intent):
+        shutil.rmtree(partial)
+    partial.mkdir(exist_ok=True)
+    (partial / INTENT).write_text(intent)
+    if not in_place:
+        free = shutil.disk_usage(partial).free
+        say(
+            f"{task.name}: {len(entries)} FLAC files take at most {pcm_bytes(task, entries) / 1e9:.1f} GB"
+            f" in {task.root.parent}, which has {free / 1e9:.1f} GB free."
+        )
+        write_audio(task, entries, rate, partial, report)
+    write_manifest(task, entries, partial, in_place=in_place)
+    (partial / INTENT).unlink()
+    _finish(task, Preparation(BEANS_VERSION, copy, in_place, str(lies_in) if in_place else ""))
+    if not in_place and workspace.exists():
+        shutil.rmtree(workspace)
+
+
+def _read(
+    task: Task,
+    copy: Copy,
+    source: Path | None,
+    workspace: Path,
+    report: Report,
+    say: Callable[[str], None],
+) -> tuple[list[Entry], int | None, Path]:
+    """The entries of one copy, the rate to resample them to, and the directory their audio lies in."""
+    from tasks.prepare.fetch import fetch, needed, prepare_source
+    from tasks.prepare.origins import origin
+
+    if copy == "huggingface":
+        from tasks.prepare import huggingface
+
+        return huggingface.read(task, source), None, source or Path()
+    if copy == "beans":
+        from tasks.prepare import beans
+
+        if source is None:
+            raise UserError("--from beans needs --source: the directory of a finished BEANS checkout.")
+        return beans.read(task, source), None, source.resolve()
+    made = origin(task.name)
+    if source is not None:
+        root = prepare_source(source, workspace, report)
+    else:
+        size = needed(made)
+        if size:
+            free = shutil.disk_usage(workspace.parent).free
+            say(f"{task.name}: {size / 1e9:.1f} GB to download into {workspace}; {free / 1e9:.1f} GB are free there.")
+        root = fetch(task.name, made, workspace, report)
+    return made.read(root), made.rate, root
+
+
+def _digest(about: list[object], entries: list[Entry]) -> str:
+    """What a half-made directory is going to be."""
+    content = [about, [[entry.id, entry.split, entry.sound.start, entry.sound.seconds] for entry in entries]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _finish(task: Task, done: Preparation) -> None:
+    """Mark the half-made directory as whole and put it where the task is read from."""
+    partial, outdated = partial_directory(task), task.root.parent / f".{task.name}.outdated"
+    if outdated.exists():
+        shutil.rmtree(outdated)
+    # After a power failure the mark must not be there without the files before it.
+    os.sync()
+    (partial / MARK).write_text(json.dumps(asdict(done)), encoding="utf-8")
+    if task.root.exists():
+        task.root.rename(outdated)
+    partial.rename(task.root)
+    shutil.rmtree(outdated, ignore_errors=True)

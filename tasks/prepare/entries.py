@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.errors import UserError
-from tasks.sound import Content
 from tasks.task import Split
+
+if TYPE_CHECKING:
+    from tasks.sound import Content
 
 CHUNK_SECONDS = 60.0
 """Length of the pieces that BEANS cuts long recordings into."""
@@ -23,7 +26,7 @@ class Sound:
         seconds: length of the item, or None for all that follows ``start``.
     """
 
-    file: Path | Callable[[], Content]
+    file: "Path | Callable[[], Content]"
     start: float = 0.0
     seconds: float | None = None
 

@@ -1,4 +1,4 @@
-"""What a file of this room must offer for each task it can prepare."""
+"""What a file of this room must offer for each task it can prepare: a generator, or an origin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class Generated:
     """How one generated task comes to lie on disk.
 
     Attributes:

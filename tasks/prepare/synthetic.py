@@ -1,32 +1,30 @@
 """Writes the built-in tasks: 16-bit FLAC at native rates, and their manifests."""
 
 import csv
-import io
 import json
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from tasks import calls, synthetic
-from tasks.prepare.source import Progress, Source
+from tasks.prepare.source import Generated, Progress
 from tasks.task import SPLITS
 
 
-def _write_flac(file: Path, samples: NDArray[np.float32], rate: int) -> None:
-    # Encoded in memory: a full disk is then Python's OSError, where libsndfile says "System error" or nothing.
-    encoded = io.BytesIO()
-    soundfile.write(encoded, samples, rate, format="FLAC", subtype="PCM_16")
+def _write(file: Path, samples: NDArray[np.float32], rate: int) -> None:
+    # Not at the top: the version below is read to list tasks, which should not wait for torch.
+    from tasks.sound import encode_flac
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(encoded.getvalue())
+    file.write_bytes(encode_flac(samples, rate))
 
 
 def _mini_calls(directory: Path, progress: Progress) -> None:
     clips = synthetic.plan_calls()
     for done, clip in enumerate(clips):
         progress(done, len(clips))
-        _write_flac(directory / clip.path, synthetic.render_clip(clip), clip.rate)
+        _write(directory / clip.path, synthetic.render_clip(clip), clip.rate)
     with (directory / "clips.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "label", "split", "recording"))
@@ -38,7 +36,7 @@ def _mini_soundscape(directory: Path, progress: Progress) -> None:
     scapes = synthetic.plan_soundscapes()
     for done, scape in enumerate(scapes):
         progress(done, len(scapes))
-        _write_flac(directory / scape.path, synthetic.render_soundscape(scape), synthetic.SCAPE_RATE)
+        _write(directory / scape.path, synthetic.render_soundscape(scape), synthetic.SCAPE_RATE)
     for split in SPLITS:
         lines = [
             json.dumps({"path": scape.path, "length": synthetic.SCAPE_SECONDS, "annotations": scape.annotations})
@@ -50,6 +48,6 @@ def _mini_soundscape(directory: Path, progress: Progress) -> None:
 
 
 SOURCES = {
-    "mini-calls": Source(f"synthetic/{calls.VERSION}", 55_000_000, _mini_calls),
-    "mini-soundscape": Source(f"synthetic/{calls.VERSION}", 55_000_000, _mini_soundscape),
+    "mini-calls": Generated(f"synthetic/{calls.VERSION}", 55_000_000, _mini_calls),
+    "mini-soundscape": Generated(f"synthetic/{calls.VERSION}", 55_000_000, _mini_soundscape),
 }

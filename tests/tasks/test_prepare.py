@@ -8,8 +8,9 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.manifest import read_manifest
-from tasks.prepare import MARK, is_prepared, prepare, why_not_prepared
-from tasks.prepare.source import Progress, Source
+from tasks.prepare import is_prepared, prepare, why_not_prepared
+from tasks.prepare.source import Generated, Progress
+from tasks.prepare.state import MARK
 from tasks.prepare.synthetic import SOURCES
 from tasks.task import Task, load_task
 
@@ -17,7 +18,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from tasks.prepare import prepare
-print(prepare(sys.argv[1], Path(sys.argv[2]), lambda done, total: print(done, flush=True)))
+print(prepare(sys.argv[1], Path(sys.argv[2]), lambda what, done, total, unit: print(done, flush=True)))
 """
 
 
@@ -41,7 +42,7 @@ def small(directory: Path, progress: Progress) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 0, small))
+    monkeypatch.setitem(SOURCES, "mini-calls", Generated("1", 0, small))
 
 
 def test_built_in_tasks_are_complete(prepared: Path) -> None:
@@ -64,8 +65,8 @@ def test_a_killed_preparation_leaves_nothing_and_the_next_makes_the_same_bytes(p
     assert (tmp_path / ".mini-soundscape.partial" / "audio" / "scape_04.flac").is_file(), "not killed midway"
     assert not is_prepared(load_task("mini-soundscape", data=tmp_path)), "a half-made task counts as prepared"
 
-    steps: list[tuple[int, int]] = []
-    assert prepare("mini-soundscape", tmp_path, lambda done, total: steps.append((done, total))) is True
+    steps: list[tuple[float, float]] = []
+    assert prepare("mini-soundscape", tmp_path, lambda what, done, total, unit: steps.append((done, total))) is True
     assert contents(tmp_path / "mini-soundscape") == contents(prepared / "mini-soundscape")
     assert entries(tmp_path) == {"mini-soundscape", ".mini-soundscape.lock"}, "the killed run's files are still there"
     assert steps == [(done, 22) for done in range(23)]
@@ -99,7 +100,8 @@ def test_an_own_task_is_prepared_when_its_files_exist(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_data_of_another_version_is_made_anew(tmp_path: Path) -> None:
     assert prepare("mini-calls", tmp_path)
-    (tmp_path / "mini-calls" / MARK).write_text("0")
+    mark = tmp_path / "mini-calls" / MARK
+    mark.write_text(mark.read_text().replace('"1"', '"0"'))
     (tmp_path / "mini-calls" / "old.flac").touch()
     reason = why_not_prepared(load_task("mini-calls", data=tmp_path))
     assert reason == "prepared by another version of this suite: run `beans tasks prepare mini-calls`"
@@ -117,9 +119,9 @@ def test_a_directory_without_the_mark_is_not_trusted(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_preparation_cleans_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 0, small))
+    monkeypatch.setitem(SOURCES, "mini-calls", Generated("1", 0, small))
 
-    def interrupt(done: int, total: int) -> None:
+    def interrupt(what: str, done: float, total: float, unit: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -133,8 +135,8 @@ def test_a_disk_that_fills_up_is_one_sentence_with_the_need(tmp_path: Path, monk
         small(directory, progress)
         Path("/dev/full").write_bytes(bytes(10))
 
-    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 55_000_000, write_to_a_full_disk))
-    with pytest.raises(UserError, match=r"disk of .* is full: task mini-calls needs 55 MB; free some space"):
+    monkeypatch.setitem(SOURCES, "mini-calls", Generated("1", 55_000_000, write_to_a_full_disk))
+    with pytest.raises(UserError, match=r"disk of .* is full: task mini-calls takes 55 MB on the disk"):
         prepare("mini-calls", tmp_path)
     assert entries(tmp_path) == {".mini-calls.lock"}, "the half-made task still takes up the full disk"
 
@@ -143,8 +145,8 @@ def test_too_little_space_is_said_before_work_begins(tmp_path: Path, monkeypatch
     def never(directory: Path, progress: Progress) -> None:
         raise AssertionError("began although the result does not fit")
 
-    monkeypatch.setitem(SOURCES, "mini-calls", Source("1", 10**18, never))
-    with pytest.raises(UserError, match="needs 1000000000000 MB"):
+    monkeypatch.setitem(SOURCES, "mini-calls", Generated("1", 10**18, never))
+    with pytest.raises(UserError, match="is full: task mini-calls takes"):
         prepare("mini-calls", tmp_path)
 
 
