@@ -210,7 +210,7 @@ class Evaluation:
             epochs=epochs,
             predictions=predictions,
             efficiency=self.cost,
-            audio=audio_rules(self.extractor.model),
+            audio=audio_rules(self.extractor.model, features.manifest.task),
             seconds=clock.seconds,
             environment=describe(self.extractor.device, self.rules.precision),
         )

@@ -17,7 +17,8 @@ from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard.predictions import PredictedScores
 from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
-from tasks.task import Metric
+from tasks.prepare import preparation
+from tasks.task import Metric, Task
 
 
 def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
@@ -53,9 +54,11 @@ def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
     )
 
 
-def audio_rules(model: Loaded) -> dict[str, str]:
+def audio_rules(model: Loaded, task: Task) -> dict[str, str]:
     """What was done to the sound before the backbone heard it, in words."""
+    done = preparation(task)
     return {
+        "prepared": done.words if done else "as it lies",
         "sample_rate": str(model.backbone.sample_rate),
         "resampling": "torchaudio sinc, default kernel",
         "channels": "mean",

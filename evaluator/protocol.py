@@ -22,6 +22,7 @@ class Protocol:
         seeds: how often the chosen probe is retrained for the test result.
         bootstrap: resamples behind the 95 % interval.
         precision: the backbone's arithmetic.
+        train: which part of the train split is used: all, low (BEANS' few-label split), or so many shots a class.
     """
 
     version: str = "beans-probe/1"
@@ -36,6 +37,7 @@ class Protocol:
     seeds: int = 5
     bootstrap: int = 1000
     precision: str = "fp32"
+    train: str = "all"
 
     @property
     def name(self) -> str:

@@ -1,6 +1,9 @@
 """``beans submit``: evaluate submissions on tasks."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +48,11 @@ def submit(
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many items a split: a quick look, marked and never ranked.")
     ] = None,
+    low: Annotated[bool, typer.Option("--low", help="Train on BEANS' few-label split (ranked apart).")] = False,
+    shots: Annotated[
+        str | None, typer.Option(help="Train on so many items a class, such as 1,5,10 (each ranked apart).")
+    ] = None,
+    shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 (ranked apart).")] = "fp32",
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,
@@ -76,17 +84,25 @@ def submit(
     submissions = [Submission.read(path) for path in submission]
     failures: list[str] = []
     manifests = _manifests(tasks, data_dir, home, limit, failures)
-    if failures and (fail_fast or not manifests):
+    variants = _variants(manifests, low, split_numbers("--shots", shots), shots_seed, failures)
+    if failures and (fail_fast or not any(variants.values())):
         raise typer.Exit(2)
     outcomes: list[Outcome] = []
     with progress() as report:
-        for entry in submissions:
+        for entry, (train, subset) in itertools.product(submissions, variants.items()):
             if dry_run:
-                _dry_run(entry, manifests, tracks, home, place, precision, as_json)
+                _dry_run(entry, subset, tracks, home, place, precision, as_json)
                 continue
             try:
                 for outcome in evaluate(
-                    entry, manifests, tracks, rules, home, device=place, limit=limit, report=report
+                    entry,
+                    subset,
+                    tracks,
+                    dataclasses.replace(rules, train=train),
+                    home,
+                    device=place,
+                    limit=limit,
+                    report=report,
                 ):
                     outcomes.append(outcome)
                     _tell(outcome, as_json)
@@ -155,6 +171,33 @@ def _manifests(
     return manifests
 
 
+def _variants(
+    manifests: list["Manifest"], low: bool, shots: tuple[float, ...], seed: int, failures: list[str]
+) -> dict[str, list["Manifest"]]:
+    """The manifests with the train splits asked for, by the name that the protocol gives each."""
+    from tasks.subsets import few_labels
+    from tasks.subsets import shots as draw
+
+    wrong = [f"{k:g}" for k in shots if not k.is_integer()]
+    if wrong:
+        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
+    picks: dict[str, Callable[[Manifest], Manifest]] = {"low": few_labels} if low else {}
+    for k in map(int, shots):
+        picks[f"{k}-shot" + (f"-seed{seed}" if seed else "")] = partial(draw, k=k, seed=seed)
+    if not picks:
+        return {"all": manifests}
+    variants: dict[str, list[Manifest]] = {}
+    for name, pick in picks.items():
+        variants[name] = []
+        for manifest in manifests:
+            try:
+                variants[name].append(pick(manifest))
+            except UserError as error:
+                complain(str(error))
+                failures.append(str(error))
+    return variants
+
+
 def _tell(outcome: "Outcome", as_json: bool) -> None:
     where = f"{outcome.submission} · {outcome.task} · {outcome.track}"
     if outcome.error is not None:
@@ -200,6 +243,12 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
     }
 
 
+def _departures(protocol: str) -> str:
+    """What sets a result's protocol apart, for rows that would otherwise look alike."""
+    _, plus, departures = protocol.partition("+")
+    return f" ({departures})" if plus else ""
+
+
 def _summarise(outcomes: list["Outcome"]) -> None:
     rows = []
     for outcome in outcomes:
@@ -211,7 +260,7 @@ def _summarise(outcomes: list["Outcome"]) -> None:
             [
                 outcome.submission,
                 outcome.task,
-                outcome.track,
+                outcome.track + _departures(record.protocol),
                 METRIC_NAMES[record.metric],
                 f"{record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
                 f"{record.valid:.3f}",
