@@ -1,0 +1,118 @@
+"""Verification must notice what makes a result incomparable: items too few, other ids, broken or shared audio."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tasks.findings import Finding
+from tasks.manifest import read_manifest
+from tasks.task import Published, Task, load_task
+from tasks.verify import verify
+
+RATE = 8000
+
+
+def noise(seed: int, seconds: float = 1.0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(int(seconds * RATE))
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Task:
+    rows = ["id,path,label,split"]
+    for number in range(10):
+        soundfile.write(tmp_path / f"{number}.wav", noise(number), RATE)
+        rows.append(
+            f"c{number},{number}.wav,{'xy'[number % 2]},{('train', 'train', 'train', 'valid', 'test')[number // 2]}"
+        )
+    (tmp_path / "clips.csv").write_text("\n".join(rows))
+    (tmp_path / "own.toml").write_text('name = "own"\nkind = "classification"\nclips = "clips.csv"\nmax_duration = 0.5')
+    return load_task(str(tmp_path / "own.toml"), data=tmp_path)
+
+
+def found(task: Task) -> dict[str, Finding]:
+    return {finding.check: finding for finding in verify(task, lambda what, done, total, unit: None)}
+
+
+def published(task: Task, **facts: object) -> Task:
+    return task.model_copy(update={"published": Published.model_validate(facts)})
+
+
+def test_a_whole_task_passes_and_its_facts_are_true(clips: Task) -> None:
+    ids = {split: sorted(item.id for item in items) for split, items in read_manifest(clips).items.items()}
+    hashes = {split: hashlib.sha256("\n".join(names).encode()).hexdigest() for split, names in ids.items()}
+    task = published(clips, items={"train": 6, "valid": 2, "test": 2}, ids_sha256=hashes)
+    report = found(task)
+    assert [name for name, finding in report.items() if finding.status == "fail"] == []
+    assert report["items"].says == "6 / 2 / 2 (train / valid / test), as published"
+    assert report["ids of train"].status == report["ids of test"].status == "pass"
+    assert report["split hash"].says == read_manifest(task).split_hash
+    assert report["durations of train"].says.startswith("0.50 to 0.50 s"), "not as the backbone will hear it"
+    assert report["sample rates"].says == "10 at 8000 Hz"
+    assert report["shared audio"].status == report["silence"].status == report["readable"].status == "pass"
+
+
+def test_items_that_are_not_all_there_fail(clips: Task) -> None:
+    report = found(published(clips, items={"train": 7, "valid": 2, "test": 2}))
+    assert report["items"].status == "fail"
+    assert "6 / 2 / 2 (train / valid / test), but 7 / 2 / 2 are published" in report["items"].says
+
+
+def test_another_split_of_the_same_size_fails(clips: Task) -> None:
+    report = found(published(clips, ids_sha256={"test": hashlib.sha256(b"c1\nc2").hexdigest()}))
+    assert report["ids of test"].status == "fail"
+
+
+def test_damaged_and_missing_files_are_named(clips: Task) -> None:
+    (clips.root / "3.wav").write_bytes((clips.root / "3.wav").read_bytes()[:3000])
+    (clips.root / "4.wav").unlink()
+    (clips.root / "5.wav").write_bytes(b"no audio at all")
+    readable = found(clips)["readable"]
+    assert readable.status == "fail"
+    assert all(f"{number}.wav" in readable.says for number in (3, 4, 5)), readable.says
+    assert all(f"{number}.wav" not in readable.says for number in (0, 1, 2, 6))
+
+
+def test_sound_in_two_splits_is_found_whatever_it_is_encoded_as(clips: Task) -> None:
+    samples, _ = soundfile.read(clips.root / "0.wav", dtype="int16")
+    # The same sound as FLAC, and with another second half, which is not used.
+    samples = samples.copy()
+    samples[RATE // 2 :] = 0
+    soundfile.write(clips.root / "9.flac", samples, RATE, subtype="PCM_16")
+    shutil.move(clips.root / "9.flac", clips.root / "9.wav")
+    report = found(clips)
+    assert report["shared audio"].status == "note"
+    assert "c0 (train) = c9 (test)" in report["shared audio"].says
+
+
+def test_the_same_sound_twice_in_one_split_is_not_shared(clips: Task) -> None:
+    shutil.copy(clips.root / "0.wav", clips.root / "1.wav")
+    assert found(clips)["shared audio"].status == "pass"
+
+
+def test_silent_files_are_named(clips: Task) -> None:
+    soundfile.write(clips.root / "2.wav", np.full(RATE, 0.25), RATE)
+    report = found(clips)
+    assert (report["silence"].status, report["silence"].says) == ("note", "silent: c2")
+    assert report["shared audio"].status == "pass"
+
+
+def test_a_recording_shorter_than_its_manifest_says_fails(tmp_path: Path) -> None:
+    keys = [
+        "window_width = 2",
+        "window_shift = 1",
+        *(f'{split} = "{split}.jsonl"' for split in ("train", "valid", "test")),
+    ]
+    (tmp_path / "own.toml").write_text("\n".join(['name = "own"', 'kind = "detection"', *keys, 'labels = ["x"]']))
+    for seed, split in enumerate(("train", "valid", "test")):
+        soundfile.write(tmp_path / f"{split}.wav", noise(seed, 10 if split == "train" else 5.2), RATE)
+        line = {"path": f"{split}.wav", "length": 5.2 if split == "valid" else 10, "annotations": []}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(line))
+    report = found(load_task(str(tmp_path / "own.toml"), data=tmp_path))
+    assert report["lengths"].status == "fail"
+    assert "test (5.2 s)" in report["lengths"].says.replace(".wav", "")
+    assert "valid" not in report["lengths"].says and "train" not in report["lengths"].says
