@@ -1,0 +1,65 @@
+"""HumBugDB: a table of GitHub's, and ``ID.wav`` in four archives of Zenodo's."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+from tasks.prepare.entries import Entry
+from tasks.prepare.source import Origin, Remote
+from tasks.prepare.splits import clips, read_table, stratified
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TABLE = "neurips_2021_zenodo_0_0_1.csv"
+# Species with no more rows than this are one class.
+_RARE = 100
+
+
+def read(root: Path) -> list[Entry]:
+    """The clips, split at random; the label is the species, ``others`` if it is rare, or ``non-mosquito``.
+
+    Raises:
+        UserError: the table or audio it names is missing, or not what is expected.
+    """
+    table, rows = read_table(root, TABLE, ("id",), gaps=("species",))
+    found = _wavs(root, {str(name) for name in rows["id"]})
+    files = [found.get(str(name), table.parent / f"{name}.wav") for name in rows["id"]]
+    labels = _labels(rows["species"])
+    return clips("humbugdb", table, files, labels, *stratified(table, labels))
+
+
+def _labels(species: "pd.Series[str]") -> "pd.Series[str]":
+    labels = species.fillna("non-mosquito")
+    counts = labels.value_counts()
+    return labels.replace(list(counts[counts <= _RARE].index), "others")
+
+
+def _wavs(root: Path, names: set[str]) -> dict[str, Path]:
+    """The wav files of these names, in whichever folders they lie."""
+    found: dict[str, Path] = {}
+    for file in sorted(root.rglob("*.wav")):
+        if file.stem in names and "__MACOSX" not in file.parts:
+            # Other data sets number their files too.
+            if file.stem in found:
+                raise UserError(
+                    f"Both {found[file.stem]} and {file} may be meant: point --source at a folder of HumBugDB alone."
+                )
+            found[file.stem] = file
+    return found
+
+
+ORIGIN = Origin(
+    (
+        Remote(
+            f"https://raw.githubusercontent.com/HumBug-Mosquito/HumBugDB/master/data/metadata/{TABLE}",
+            TABLE,
+            md5="c9ac773f2fbd25303db34b9a0ded57d5",
+        ),
+        *(
+            Remote(f"https://zenodo.org/records/4904800/files/{file}", file)
+            for file in (f"humbugdb_neurips_2021_{part}.zip" for part in (1, 2, 3, 4))
+        ),
+    ),
+    read,
+)
