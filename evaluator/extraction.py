@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from evaluator.backbones import Loaded
 from evaluator.clips import Clip
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.task import Manifest
 
 # Audio in one forward pass. More does not run faster on a CPU; a GPU wants to be filled.
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
@@ -64,6 +68,9 @@ class Extractor:
     precision: str
     blocks: tuple[Block, ...]
 
+    hears: ClassVar[bool] = True
+    """Whether ``encode`` needs the waveforms."""
+
     @classmethod
     def of(cls, model: Loaded, device: torch.device, precision: str = "fp32") -> "Extractor":
         """Run the backbone on noise of a few lengths, to see which of its layers share a hop.
@@ -71,6 +78,10 @@ class Extractor:
         Raises:
             UserError: what it returns is not what it declares.
         """
+        # Embeddings that were computed elsewhere have no backbone to run.
+        own = getattr(model.backbone, "extractor", None)
+        if own is not None:
+            return cast(Extractor, own(model, device, precision))
         counts: list[tuple[int, ...]] = []
         for seconds in _HOP_PROBES:
             samples = max(int(seconds * model.backbone.sample_rate), model.min_samples)
@@ -85,6 +96,10 @@ class Extractor:
             for signature, indices in grouped.items()
         )
         return cls(model, device, precision, blocks)
+
+    def on(self, manifest: "Manifest") -> "Extractor":
+        """The extractor for the items of one task."""
+        return self
 
     def size(self, clips: Sequence[Clip], frames: bool) -> int:
         """Bytes that the features of ``clips`` take on disk, to a few per cent."""

@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from evaluator import audio, clips, extraction
-from evaluator.clips import Clip, Shard, ahead, plan, refuse, same_sound
+from evaluator.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
 from evaluator.extraction import Block, Extractor
 from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
@@ -91,6 +91,7 @@ class FeatureStore:
         Raises:
             UserError: names the audio that cannot be used; features of all other audio are kept.
         """
+        extractor = extractor.on(manifest)
         directory = self.root / self.key(extractor)
         frames = any(NEEDS_FRAMES[track] for track in tracks)
         rate = extractor.model.backbone.sample_rate
@@ -125,7 +126,7 @@ class FeatureStore:
             on_progress(Progress(done, total))
 
         problems = []
-        for shard, sounds in ahead(shards, rate):
+        for shard, sounds in ahead(shards, rate) if extractor.hears else unheard(shards):
             if isinstance(sounds, UserError):
                 # The rest is computed all the same, so that mending one file costs one shard.
                 problems.append(str(sounds))
@@ -151,7 +152,10 @@ class FeatureStore:
             "exact_masking": model.exact_masking,
             "device": extractor.device.type,
             "precision": extractor.precision,
-            "code": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in [*code, *model.code]},
+            "code": {
+                f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in [*code, *model.code]
+            },
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
         }

@@ -44,7 +44,7 @@ class Submission(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-    loader: Literal["huggingface", "python", "statistics"]
+    loader: Literal["biomamba", "espnet", "features", "huggingface", "python", "statistics", "torchaudio"]
     arguments: dict[str, Any]
     about: About | None
     path: Path

@@ -7,6 +7,7 @@ a :class:`Backbone`. A new family is a new module; nothing else needs to know of
 import hashlib
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-LOADERS = ("huggingface", "python", "statistics")
+LOADERS = ("biomamba", "espnet", "features", "huggingface", "python", "statistics", "torchaudio")
 
 
 class Layer(NamedTuple):
@@ -38,6 +39,7 @@ class Backbone(Protocol):
         min_samples (int): shorter clips are padded with zeros at the end to this many samples. Default 1.
         normalisation (str): what the encoder does to the amplitude, for the record. Default "none".
         options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
+        extractor (Callable[[Loaded, torch.device, str], Extractor]): what to use instead of running ``encode``.
     """
 
     @property
@@ -66,8 +68,8 @@ class Loaded:
     """A backbone ready to run, with what identifies it.
 
     Attributes:
-        weights_sha256: over names, shapes and values of every parameter and buffer, or over the defining source file
-            where the backbone is no torch module.
+        weights_sha256: over names, shapes and values of every parameter and buffer, or over the options where the
+            backbone is no torch module.
         parameters: number of trained values.
         code: the source files that define what it computes.
     """
@@ -103,6 +105,9 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
             weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.numel() else b"")
         parameters = sum(parameter.numel() for parameter in backbone.parameters())
         backbone.eval().requires_grad_(False).to(device)
+    options = dict(getattr(backbone, "options", {}))
+    if not isinstance(backbone, torch.nn.Module):
+        weights.update(json.dumps(options, sort_keys=True, default=str).encode())
     return Loaded(
         backbone=backbone,
         weights_sha256=weights.hexdigest(),
@@ -110,13 +115,19 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
         exact_masking=bool(getattr(backbone, "exact_masking", False)),
         min_samples=int(getattr(backbone, "min_samples", 1)),
         normalisation=str(getattr(backbone, "normalisation", "none")),
-        options=dict(getattr(backbone, "options", {})),
+        options=options,
         code=_source(type(backbone)),
     )
 
 
 def _source(kind: type) -> tuple[Path, ...]:
-    try:
-        return (Path(inspect.getfile(kind)),)
-    except (OSError, TypeError):
-        return ()
+    """The files of a class and of what it inherits, but for torch's own."""
+    files = []
+    for one in kind.__mro__:
+        if one is object or one.__module__.partition(".")[0] in ("torch", "typing"):
+            continue
+        try:
+            files.append(Path(inspect.getfile(one)))
+        except (OSError, TypeError):
+            continue
+    return tuple(dict.fromkeys(files))

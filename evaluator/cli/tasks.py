@@ -88,6 +88,26 @@ def _words(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
 
 
+@app.command(epilog="Example: beans tasks items esc50 > esc50.csv")
+def items(
+    task: Annotated[str, typer.Argument(help="A prepared task, or a task file.", show_default=False)],
+    data_dir: DataDir = None,
+) -> None:
+    """Print every item as CSV: id, split, audio file, and where in the file it lies, in seconds."""
+    import csv
+
+    from tasks.manifest import read_manifest
+    from tasks.task import load_task
+
+    entry = load_task(task, data=Home.from_environment().data, data_dir=data_dir)
+    table = csv.writer(sys.stdout, lineterminator="\n")
+    table.writerow(("id", "split", "path", "start", "end"))
+    for split, own in read_manifest(entry).items.items():
+        for item in own:
+            start, end = item.window or (0.0, entry.max_duration or "")
+            table.writerow((item.id, split, item.path, start, end))
+
+
 @app.command(epilog="Example: beans tasks prepare esc50 watkins --from beans --source ~/beans")
 def prepare(
     task: Annotated[list[str], typer.Argument(help="Task names.", show_default=False)],
