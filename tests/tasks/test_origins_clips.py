@@ -19,7 +19,7 @@ from tasks.prepare.splits import stratified
 from tasks.task import load_task
 
 TASKS = replicas_clips.TASKS
-# Of each task whose rows come from a table: its name, a column it must have, and where one of its archives lies.
+# Of each task whose rows come from a table: its name, and a column it must have.
 TABLES = {
     "bats": ("annotations.csv", "Emitter"),
     "cbi": ("train.csv", "recordist"),
@@ -28,6 +28,7 @@ TABLES = {
     "humbugdb": ("neurips_2021_zenodo_0_0_1.csv", "species"),
     "watkins": ("annotations.csv", "species"),
 }
+# Of each task the folder that its authors' archive holds, or "." where there are several.
 INNERMOST = {
     "bats": "egyptian_fruit_bats",
     "cbi": "birdsong-recognition",
