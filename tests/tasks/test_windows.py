@@ -98,3 +98,62 @@ def test_no_window_is_missed_for_speed(width: float, shift: float, annotations: 
     for window in cut_windows(30, annotations, width, shift):
         expected = any(is_positive(window.start, window.end, st_, ed) for st_, ed, _ in annotations)
         assert bool(window.labels) is expected
+
+
+def literal_windows(
+    length: float, annotations: list[Annotation], width: float, shift: float
+) -> list[tuple[float, float, tuple[int, ...]]]:
+    """All windows against all annotations, condition by condition in BEANS' order."""
+    windows = []
+    for window in range(int((length - width) / shift) + 1):
+        start, end = window * shift, window * shift + width
+        labels = set()
+        for st_, ed, label in annotations:
+            if start <= st_ <= end or start <= ed <= end:
+                shorter = min(end - start, ed - st_)
+                if shorter == 0:
+                    continue
+                if (min(end, ed) - max(start, st_)) / shorter > 0.2:
+                    labels.add(label)
+            if st_ <= start and end <= ed:
+                labels.add(label)
+        windows.append((start, end, tuple(sorted(labels))))
+    return windows
+
+
+# Times that lie on the grid of the windows, on tenths (which no float holds exactly), or anywhere; before the start and
+# past the end too.
+some_times = st.one_of(st.integers(-20, 200).map(float), st.integers(-50, 700).map(lambda n: n / 10), st.floats(-5, 70))
+any_span = st.tuples(some_times, some_times, st.integers(0, 3)).map(lambda a: Annotation(*a))
+no_length = st.tuples(some_times, st.integers(0, 3)).map(lambda a: Annotation(a[0], a[0], a[1]))
+short = st.tuples(some_times, st.floats(-0.6, 2.5), st.integers(0, 3)).map(
+    lambda a: Annotation(a[0], a[0] + a[1], a[2])
+)
+
+
+@given(
+    length=st.one_of(st.sampled_from([0.5, 1.0, 1.9, 2.0, 59.0, 60.0, 61.0]), st.floats(0.01, 65)),
+    annotations=st.lists(st.one_of(any_span, no_length, short), max_size=12),
+    window=st.one_of(
+        st.sampled_from([(2, 1), (4, 2), (10, 5), (0.5, 0.1), (1.0, 3.0)]),
+        st.tuples(st.floats(0.05, 12), st.floats(0.05, 12)),
+    ),
+)
+def test_windows_are_those_of_beans_down_to_its_oddities(
+    length: float, annotations: list[Annotation], window: tuple[float, float]
+) -> None:
+    assert cut_windows(length, annotations, *window) == literal_windows(length, annotations, *window)
+
+
+@pytest.mark.parametrize(
+    ("span", "positive", "why"),
+    [
+        ((11.5, 10.5), True, "ends before it starts, within the window: both differences are negative"),
+        ((13.0, 11.0), True, "ends before it starts, one end in the window: the ratio is 1 wherever the other is"),
+        ((9.0, 5.0), False, "ends before it starts, elsewhere"),
+        ((-3.0, 99.0), True, "covers the window from before the start to past the end of the recording"),
+    ],
+)
+def test_label_rule_for_odd_annotations(span: tuple[float, float], positive: bool, why: str) -> None:
+    expected = bool(literal_windows(12, [Annotation(*span, 0)], 2, 1)[10][2])
+    assert is_positive(10.0, 12.0, *span) is expected is positive, why
