@@ -1,0 +1,77 @@
+"""Birds and frogs in one-minute soundscapes of Rainforest Connection (LeBien et al. 2020)."""
+
+from pathlib import Path
+
+from tasks.errors import UserError
+from tasks.prepare.chunks import Span, count_samples, few, find_audio, read_table, sound_header
+from tasks.prepare.entries import Entry, Recording, Sound, index_by_name, item_id, label_text, recording_of, unique
+from tasks.prepare.source import Origin
+from tasks.task import Split
+
+RATE = 48_000
+COMPETITION = "rfcx-species-audio-detection"
+# With fewer, one of the splits would be empty.
+LEAST = 5
+
+
+def read(root: Path) -> list[Entry]:
+    """All recordings of ``train``, also those in which nothing is annotated.
+
+    Only the true positives count: ``train_fp.csv`` says what is not there, and nobody published labels of ``test``.
+
+    Raises:
+        UserError: too few recordings, an annotated one that is missing, or a file that is not what it should be.
+    """
+    files = {file.stem: file for file in find_audio(root, "train/*.flac")}
+    tables = index_by_name(root, ".csv")
+    if len(files) < LEAST or "train_tp" not in tables:
+        raise UserError(
+            f"{root} lacks train_tp.csv or the recordings train/*.flac ({len(files)} found): "
+            f"extract the whole archive of the Kaggle competition {COMPETITION} there."
+        )
+    annotations = _annotations(tables["train_tp"])
+    missing = [name for name in annotations if name not in files]
+    if missing:
+        raise UserError(
+            f"{len(missing)} recordings of {tables['train_tp']} are not in the folder train below {root} "
+            f"({few(missing)}): extract the competition's archive again."
+        )
+    splits, low = _split(list(files))
+    entries: list[Entry] = []
+    for name, file in files.items():
+        length = count_samples(sound_header(file), RATE) / RATE
+        entries.append(
+            Recording(
+                id=item_id("rfcx", file),
+                split=splits[name],
+                length=length,
+                annotations=tuple(annotations.get(name, ())),
+                sound=Sound(file),
+                recording=recording_of("rfcx", name),
+                low=name in low,
+            )
+        )
+    return unique(entries)
+
+
+def _annotations(file: Path) -> dict[str, list[Span]]:
+    table = read_table(file, ("t_min", "t_max"), ("recording_id", "species_id"))
+    annotations: dict[str, list[Span]] = {}
+    rows = zip(table["recording_id"], table["t_min"], table["t_max"], table["species_id"], strict=True)
+    for name, st, ed, species in rows:
+        annotations.setdefault(str(name), []).append((st, ed, label_text(species)))
+    return annotations
+
+
+def _split(names: list[str]) -> tuple[dict[str, Split], set[str]]:
+    """The split of each recording, and which are low; ``names`` in the order of the files' names."""
+    from sklearn.model_selection import train_test_split
+
+    train, rest = train_test_split(names, test_size=0.4, random_state=42, shuffle=True)
+    valid, test = train_test_split(rest, test_size=0.5, random_state=42, shuffle=True)
+    low, _ = train_test_split(train, test_size=0.66, random_state=42, shuffle=True)
+    parts: tuple[tuple[Split, list[str]], ...] = (("train", train), ("valid", valid), ("test", test))
+    return {name: split for split, part in parts for name in part}, set(low)
+
+
+ORIGIN = Origin((), read, RATE, kaggle=COMPETITION)
