@@ -1,0 +1,341 @@
+"""Downloads that continue where they stopped, and that count only once they are checked."""
+
+import base64
+import binascii
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError as BrokenStream
+
+from tasks.errors import UserError
+from tasks.files import write_atomically
+from tasks.prepare.entries import Report
+from tasks.prepare.source import Remote
+
+TIMEOUT = (15.0, 60.0)
+"""Seconds to wait for a connection, and for the next byte."""
+
+WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds before each further attempt; the count starts anew whenever an attempt got further than all before it."""
+
+_BLOCK = 1 << 16
+_LONGEST_WAIT = 120.0
+_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+_BY_HAND = "get the file another way and pass its directory with --source"
+_ZENODO = re.compile(r"(?P<host>https?://[^/]+)/records?/(?P<record>\d+)/files/(?P<file>[^?#]+)")
+
+# Compressed on the way, the bytes would not be those of the file, and a range would count others.
+_HEADERS = {"Accept-Encoding": "identity"}
+
+T = TypeVar("T")
+
+
+class _InterruptedError(Exception):
+    """An attempt ended before the file was whole; the next one may end better."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """Which version of a remote file the bytes of a part belong to; lies beside the part.
+
+    Attributes:
+        url: where the part comes from.
+        validator: the server's strong ETag, else its Last-Modified, else "".
+        size: of the whole file in bytes, or None where the server did not say.
+        md5: in hexadecimal, or "" where nobody publishes one.
+    """
+
+    url: str
+    validator: str
+    size: int | None
+    md5: str
+
+
+def download(remote: Remote, directory: Path, report: Report) -> Path:
+    """Download one file into ``directory``; one that lies there already was checked and is left alone.
+
+    The bytes go to ``FILE.part``, which stays when anything interrupts and is continued by the next call. Only one
+    process at a time may download into a directory: the caller holds the task's lock.
+
+    Args:
+        remote: what to download. Its md5 is checked; where it has none, the one that the server publishes is.
+        directory: made if need be.
+        report: told how many bytes are there, of how many; of 0 where the server does not say.
+
+    Raises:
+        UserError: no connection, an answer that is no file, a wrong checksum (nothing is kept), or a full disk.
+    """
+    target, part = directory / remote.file, _part(remote, directory)
+    if target.is_file():
+        return target
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        version = _version(part)
+        if version is None or version.url != remote.url or version.size is None or _size(part) != version.size:
+            md5, size = _published(remote)
+            _patiently(remote.url, lambda: _attempt(remote, part, md5, size, report), lambda: _size(part))
+            version = _version(part)
+        _check(remote, part, version.md5 if version else "", report)
+        part.replace(target)
+        _note(part).unlink(missing_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"The disk of {directory} is full: {remote.file} is downloaded in part; free some space, or set"
+                " BEANS_HOME to another disk, and run the same command again, which continues where it stopped."
+            ) from error
+        raise UserError(f"{target} cannot be written ({error}): check the directory's permissions.") from error
+    return target
+
+
+def to_come(remote: Remote, directory: Path | None = None) -> int | None:
+    """Bytes that are still to be downloaded, as the server says; None where it does not say or cannot be reached."""
+    if directory and (directory / remote.file).is_file():
+        return 0
+    try:
+        answer = requests.head(remote.url, headers=_HEADERS, timeout=TIMEOUT, allow_redirects=True)
+    except requests.RequestException:
+        return None
+    length = answer.headers.get("Content-Length", "")
+    if not answer.ok or not length.isdigit():
+        return None
+    return max(int(length) - (_size(_part(remote, directory)) if directory else 0), 0)
+
+
+def _part(remote: Remote, directory: Path) -> Path:
+    return directory / f"{remote.file}.part"
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _version(part: Path) -> _Version | None:
+    try:
+        return _Version(**json.loads(_note(part).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _patiently(url: str, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+    """What ``attempt`` returns, tried again after temporary failures until it gets no further."""
+    best, failures = progress(), 0
+    while True:
+        try:
+            return attempt()
+        except (requests.RequestException, BrokenStream, _InterruptedError) as error:
+            failures = 1 if progress() > best else failures + 1
+            best = max(best, progress())
+            if failures > len(WAITS):
+                raise UserError(
+                    f"{url} cannot be downloaded: {_reason(error, url)}. Run the same command again, which continues"
+                    f" where it stopped; or {_BY_HAND}."
+                ) from error
+            time.sleep(_wait(error, WAITS[failures - 1]))
+
+
+def _wait(error: Exception, usual: float) -> float:
+    """Seconds before the next attempt: a server that is asked too often says how many."""
+    response = error.response if isinstance(error, requests.HTTPError) else None
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(float(asked), _LONGEST_WAIT) if asked.isdigit() else usual
+
+
+def _reason(error: Exception, url: str) -> str:
+    if isinstance(error, requests.HTTPError | _InterruptedError):
+        return str(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy of this machine does not let it through"
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the certificate of {urlsplit(url).hostname} is not accepted"
+    if isinstance(error, requests.exceptions.ReadTimeout) or "timed out" in str(error).lower():
+        return f"{urlsplit(url).hostname} does not answer in time"
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return f"{urlsplit(url).hostname} cannot be reached"
+    return "the connection broke off again and again"
+
+
+def _accept(response: requests.Response, url: str) -> None:
+    """Refuse an answer that is an error: for good, or so that it is tried again."""
+    if response.status_code < 400:
+        return
+    answer = f"the server answers {response.status_code} {response.reason}".rstrip()
+    if response.status_code in _TEMPORARY:
+        raise requests.HTTPError(answer, response=response)
+    raise UserError(f"{url} cannot be downloaded: {answer}. If that stays so, {_BY_HAND}.")
+
+
+def _published(remote: Remote) -> tuple[str, int | None]:
+    """The md5 and the size that are published apart from the file itself: by the catalogue, or in Zenodo's record.
+
+    Raises:
+        UserError: Zenodo's record cannot be read or does not list the file.
+    """
+    match = _ZENODO.fullmatch(remote.url.partition("?")[0])
+    if remote.md5 or not match:
+        return remote.md5.lower(), None
+    record = f"{match['host']}/api/records/{match['record']}"
+
+    def ask() -> requests.Response:
+        response = requests.get(record, timeout=TIMEOUT)
+        _accept(response, record)
+        return response
+
+    answer = _patiently(record, ask)
+    try:
+        entry = next(file for file in answer.json()["files"] if file["key"] == unquote(match["file"]))
+        kind, _, md5 = entry["checksum"].partition(":")
+        size = int(entry["size"])
+    except (StopIteration, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{record} does not list {unquote(match['file'])} with a checksum, so that a download could not be"
+            f" checked; {_BY_HAND}."
+        ) from error
+    return (md5.lower() if kind == "md5" else ""), size
+
+
+def _attempt(remote: Remote, part: Path, md5: str, published_size: int | None, report: Report) -> None:
+    """Bring the part from where it stands to the end, in one request.
+
+    Raises:
+        _InterruptedError: it is not whole yet, or had to be discarded.
+        requests.RequestException, BrokenStream: likewise.
+        UserError: the file cannot be had, or does not fit.
+    """
+    version = _version(part)
+    # Without a validator only a checksum can tell whether old and new bytes are of one file.
+    if version is None or version.url != remote.url or not (version.validator or version.md5):
+        _discard(part)
+    have = _size(part)
+    headers = dict(_HEADERS)
+    if have and version:
+        headers["Range"] = f"bytes={have}-"
+        if version.validator:
+            headers["If-Range"] = version.validator
+    with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == 416 and have:
+            if response.headers.get("Content-Range") == f"bytes */{have}":
+                return
+            _discard(part)
+            raise _InterruptedError(f"the server does not have the rest of {remote.file}")
+        _accept(response, remote.url)
+        total = _total(response, have)
+        if response.status_code == 206 and version:
+            if not _continues(response, have, total, version):
+                _discard(part)
+                raise _InterruptedError(f"{remote.file} changed at the server during the download")
+        else:
+            # The whole file comes: nothing was there, it changed, or the server does not know ranges.
+            _discard(part)
+            have = 0
+            total = published_size if total is None else total
+            new = _Version(remote.url, _validator(response), total, md5 or _google_md5(response))
+            write_atomically(_note(part), json.dumps(asdict(new)))
+        _require_space(remote, part.parent, (total or have) - have)
+        _append(response, part, remote.file, total, report)
+    if total is not None and _size(part) != total:
+        if _size(part) > total:
+            _discard(part)
+        raise _InterruptedError(f"the connection broke off after {_size(part)} of {total} bytes")
+
+
+def _append(response: requests.Response, part: Path, file: str, total: int | None, report: Report) -> None:
+    done = _size(part)
+    report(f"downloading {file}", done, total or 0, "B")
+    with part.open("ab") as out:
+        # Not decoded: an archive that the server declares as compressed content must stay compressed.
+        for block in response.raw.stream(_BLOCK, decode_content=False):
+            out.write(block)
+            done += len(block)
+            report(f"downloading {file}", done, total or 0, "B")
+
+
+def _discard(part: Path) -> None:
+    # The part first: bytes of one version must never lie beside the note of another.
+    part.unlink(missing_ok=True)
+    _note(part).unlink(missing_ok=True)
+
+
+def _total(response: requests.Response, have: int) -> int | None:
+    """The size of the whole file as the answer says it."""
+    if response.status_code == 206:
+        whole = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if whole.isdigit():
+            return int(whole)
+    length = response.headers.get("Content-Length", "")
+    if not length.isdigit():
+        return None
+    return int(length) + (have if response.status_code == 206 else 0)
+
+
+def _continues(response: requests.Response, have: int, total: int | None, version: _Version) -> bool:
+    """Whether a partial answer is what follows the part: some servers ignore If-Range."""
+    first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return (
+        first is not None
+        and int(first[1]) == have
+        and _validator(response) in ("", version.validator)
+        and (total is None or version.size is None or total == version.size)
+    )
+
+
+def _validator(response: requests.Response) -> str:
+    """What tells versions of the file apart byte by byte, as If-Range asks for: not a weak ETag."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def _google_md5(response: requests.Response) -> str:
+    match = re.search(r"\bmd5=([A-Za-z0-9+/]+=*)", response.headers.get("x-goog-hash", ""))
+    try:
+        return base64.b64decode(match[1]).hex() if match else ""
+    except binascii.Error:
+        return ""
+
+
+def _require_space(remote: Remote, directory: Path, need: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if need > free:
+        raise UserError(
+            f"The disk of {directory} has too little space: {remote.file} needs {need / 1e9:.3f} GB more and"
+            f" {free / 1e9:.3f} GB are free; free some, or set BEANS_HOME to another disk, and run the same command"
+            " again."
+        )
+
+
+def _check(remote: Remote, part: Path, md5: str, report: Report) -> None:
+    """Compare the part with the published checksum; without one, its size was all that could be compared.
+
+    Raises:
+        UserError: it is another; the part is deleted.
+    """
+    digest, done, total = hashlib.md5(usedforsecurity=False), 0, _size(part)
+    with part.open("rb") as file:
+        # It is about to be called whole, also after the power fails.
+        os.fsync(file.fileno())
+        while md5 and (block := file.read(1 << 20)):
+            digest.update(block)
+            done += len(block)
+            report(f"checking {remote.file}", done, total, "B")
+    if md5 and digest.hexdigest() != md5:
+        _discard(part)
+        raise UserError(
+            f"{remote.url} gave another file than was published: its md5 is {digest.hexdigest()}, published is {md5}."
+            f" Nothing was kept: run the same command again; if it says the same, the file changed at its source, so"
+            f" {_BY_HAND}."
+        )
