@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from evaluator.cli import doctor, leaderboard, records, submissions, submit, tasks
+from evaluator.cli import check, doctor, leaderboard, records, submissions, submit, tasks
 from evaluator.cli.console import complain
 from tasks.errors import UserError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("submit", epilog=submit.EXAMPLE)(submit.submit)
+app.command("check", epilog=check.EXAMPLE)(check.check)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(records.app, name="records")

@@ -1,0 +1,131 @@
+"""``beans check``: what is wrong with a submission, before the long run."""
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from evaluator.backbones import ready
+from evaluator.checks import behaviour, values
+from evaluator.checks.subject import Status, Subject, Verdict
+from evaluator.extraction import Extractor
+from tasks.errors import UserError
+from tasks.task import Task
+
+if TYPE_CHECKING:
+    from evaluator.evaluate import Report
+    from evaluator.submission import Submission
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, in one sentence; where it failed, with what to do."""
+
+    name: str
+    status: Status
+    says: str
+
+
+def _silent(what: str, done: float, total: float) -> None:
+    return
+
+
+def run(
+    submission: "Submission",
+    *,
+    short: bool,
+    tasks: Sequence[Task],
+    device: torch.device,
+    report: "Report" = _silent,
+) -> list[Finding]:
+    """Load a submission and check it.
+
+    Args:
+        submission: as read from its file.
+        short: only loading, layers, determinism, batches and finite values, on clips below a second.
+        tasks: those to say of what share of their band the backbone's sample rate loses.
+        device: where the backbone runs.
+        report: told which check is under way.
+
+    Returns:
+        One finding a check, "fail" where the submission must be mended. One that does not load ends there.
+    """
+    report(f"{submission.name}: loading", 0, 1)
+    start = time.perf_counter()
+    try:
+        model = ready(submission.load(), device)
+    except (Exception, SystemExit) as error:
+        return [Finding("loads", "fail", _explain(error))]
+    seconds = time.perf_counter() - start
+    loads = Finding("loads", "pass", f"in {seconds:.1f} s; parameters: {model.parameters:,}")
+    report(f"{submission.name}: layers", 0, 1)
+    try:
+        extractor = Extractor.of(model, device)
+    except Exception as error:
+        return [loads, Finding("layers", "fail", _explain(error))]
+    return [loads, *examine(extractor, short=short, tasks=tasks, report=report, name=submission.name)]
+
+
+def examine(
+    extractor: Extractor,
+    *,
+    short: bool,
+    tasks: Sequence[Task] = (),
+    report: "Report" = _silent,
+    name: str = "submission",
+) -> list[Finding]:
+    """Check a backbone that is loaded, and that ``Extractor.of`` has found to return what it declares.
+
+    Arguments and result are those of ``run``. A check that crashes is a failure of its own and stops no other.
+    """
+    if not extractor.hears:
+        says = f"{len(extractor.model.backbone.layers)} layers computed elsewhere: there is no model to run"
+        return [Finding("layers", "note", says)]
+    subject = Subject(extractor)
+    checks: list[tuple[str, Callable[[], Verdict]]] = [
+        ("layers", lambda: behaviour.layers(subject, short)),
+        ("deterministic", lambda: behaviour.deterministic(subject, short)),
+        ("alone as in a batch", lambda: behaviour.alone(subject, short)),
+        ("finite", lambda: values.finite(subject, short)),
+    ]
+    if not short:
+        checks += [
+            ("sounds differ", lambda: values.sounds_differ(subject)),
+            ("layers differ", lambda: values.layers_differ(subject)),
+            ("frames change", lambda: values.frames_change(subject)),
+            ("lengths", lambda: behaviour.lengths(subject)),
+            ("half precision", lambda: values.half_precision(subject)),
+            ("frozen", lambda: behaviour.frozen(subject)),
+            ("sample rate", lambda: behaviour.sample_rate(subject.rate, tasks)),
+        ]
+    findings = []
+    for done, (title, check) in enumerate(checks):
+        report(f"{name}: {title}", done, len(checks))
+        try:
+            findings.append(Finding(title, *check()))
+        except Exception as error:
+            findings.append(Finding(title, "fail", _explain(error)))
+    return findings
+
+
+def require(extractor: Extractor, *, name: str, report: "Report" = _silent) -> None:
+    """The short form before a run: refuse a backbone that fails it.
+
+    Raises:
+        UserError: names what is wrong.
+    """
+    findings = examine(extractor, short=True, report=report, name=name)
+    wrong = [f"{finding.name}: {finding.says}" for finding in findings if finding.status == "fail"]
+    if wrong:
+        raise UserError(f"Submission {name} fails its check ({len(wrong)} of {len(findings)}). {' '.join(wrong)}")
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"Ended with {type(error).__name__}: {text} ({place.filename}, line {place.lineno})."

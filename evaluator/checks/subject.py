@@ -1,0 +1,154 @@
+"""A backbone under examination: its answers to a few sounds, through the path that real runs take."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from evaluator.audio import Cut
+from evaluator.backbones import Loaded
+from evaluator.checks.sounds import Sound
+from evaluator.clips import Clip
+from evaluator.extraction import Encoded, Extractor
+from tasks.errors import UserError
+from tasks.sound import Header
+from tasks.task import Item
+
+MEANS_APART, FRAMES_APART = 1e-4, 2e-3
+"""How far features may differ, relative to a layer's scale: sums in another order move means by 1e-6, and frames are
+kept with 11 bits."""
+
+HALF_MIN = torch.finfo(torch.float16).tiny
+"""Below this, half precision has fewer than 11 bits."""
+
+_FLOAT_MIN = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one layer says of one sound, as the suite keeps it.
+
+    Attributes:
+        means: (width,) float32, over all frames.
+        count: number of frames.
+        frames: (frames, width) float16, or None where half precision cannot hold them.
+    """
+
+    means: Tensor
+    count: int
+    frames: Tensor | None
+
+
+Heard = list[Features]
+"""One entry a layer, in the order of ``Backbone.layers``."""
+
+Status = Literal["pass", "fail", "note"]
+"""A note is something to know, and no failure."""
+
+Verdict = tuple[Status, str]
+"""What a check makes of a subject, and one sentence about it."""
+
+
+class Subject:
+    """A backbone under examination.
+
+    Attributes:
+        extractor: the backbone as real runs use it, in float32.
+        heard: by name, every sound heard alone, at its first pass.
+        passes: forward passes of the last ``hear``.
+        too_large: why frames cannot be kept in half precision, once that happened.
+        steady: whether two passes of one sound were found equal; None before that was asked.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        # What bf16 rounds is no fault of the model's.
+        self.extractor = dataclasses.replace(extractor, precision="fp32")
+        self.heard: dict[str, Heard] = {}
+        self.passes = 0
+        self.too_large: str | None = None
+        self.steady: bool | None = None
+
+    @property
+    def model(self) -> Loaded:
+        """The backbone with what identifies it."""
+        return self.extractor.model
+
+    @property
+    def rate(self) -> int:
+        """The backbone's sample rate in Hz."""
+        return self.model.backbone.sample_rate
+
+    def layer(self, index: int) -> str:
+        """A layer for people: index and name."""
+        return f"layer {index} ({self.model.backbone.layers[index].name})"
+
+    def alone(self, sound: Sound) -> Heard:
+        """What the backbone says of a sound in a pass of its own; a sound of the same name is heard once.
+
+        Raises:
+            UserError: as ``hear``.
+        """
+        if sound.name not in self.heard:
+            self.heard[sound.name] = self.hear([sound])[0]
+        return self.heard[sound.name]
+
+    def hear(self, sounds: Sequence[Sound]) -> list[Heard]:
+        """What the backbone says of sounds that share passes wherever the suite lets them, in their order.
+
+        Raises:
+            UserError: ``encode`` fails, or returns what cannot be used.
+        """
+        clips, padded = [], []
+        for index, sound in enumerate(sounds):
+            length, samples = len(sound.waveform), max(len(sound.waveform), self.model.min_samples)
+            item = Item(sound.name, Path(sound.name), (0,), sound.name)
+            clips.append(Clip(index, item, Header(self.rate, length), Cut(0, length, samples), samples))
+            padded.append(torch.nn.functional.pad(sound.waveform, (0, samples - length)))
+        try:
+            encoded = self._encode(clips, padded, frames=True)
+        except UserError as error:
+            # Values that half precision cannot hold are refused only where frames are kept.
+            encoded = self._encode(clips, padded, frames=False)
+            self.too_large = str(error)
+        return self._by_sound(encoded, len(sounds))
+
+    def _encode(self, clips: Sequence[Clip], waveforms: Sequence[Tensor], *, frames: bool) -> Encoded:
+        self.passes = 0
+
+        def count(seconds: float) -> None:
+            self.passes += 1
+
+        return self.extractor.encode(clips, waveforms, frames=frames, on_batch=count)
+
+    def _by_sound(self, encoded: Encoded, sounds: int) -> list[Heard]:
+        found: list[dict[int, Features]] = [{} for _ in range(sounds)]
+        for number, block in enumerate(self.extractor.blocks):
+            stops = encoded.counts[number].cumsum(0).tolist()
+            for place, (stop, count) in enumerate(zip(stops, encoded.counts[number].tolist(), strict=True)):
+                for row, index in enumerate(block.layers):
+                    frames = None if encoded.frames is None else encoded.frames[number][row, stop - count : stop]
+                    found[place][index] = Features(encoded.pooled[number][row, place], count, frames)
+        return [[layers[index] for index in sorted(layers)] for layers in found]
+
+
+def apart(one: Features, other: Features) -> tuple[float, float]:
+    """How far two answers of a layer differ, relative to its scale: in the means, and in the worst frame.
+
+    The scale is the mean magnitude, because a few channels of many models are a hundred times larger than the rest.
+    """
+    if one.count != other.count:
+        return math.inf, math.inf
+    means = _relative(one.means, other.means, one.means.abs().mean(), _FLOAT_MIN)
+    if one.frames is None or other.frames is None:
+        return means, 0.0
+    first, second = one.frames.float(), other.frames.float()
+    return means, _relative(first, second, first.abs().mean(), HALF_MIN)
+
+
+def _relative(one: Tensor, other: Tensor, scale: Tensor, smallest: float) -> float:
+    return float(((one - other).abs() / (scale + one.abs()).clamp_min(smallest)).max())

@@ -1,0 +1,57 @@
+"""``beans check``: what is wrong with a submission, found in under a minute."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.cli.console import print_json, print_table, progress
+from tasks.errors import UserError
+from tasks.home import Home
+
+EXAMPLE = "Example: beans check submissions/statistics.toml"
+
+
+def check(
+    submission: Annotated[Path, typer.Argument(help="A submission file (TOML).", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Check a submission before the long run: layers, padding, determinism, lengths, values, and what is frozen.
+
+    Ends with exit code 2 when a check fails. A note is something to know, and no failure.
+    """
+    from dataclasses import asdict
+
+    from evaluator.checks import run
+    from evaluator.environment import pick_device
+    from evaluator.submission import Submission
+    from tasks.task import catalogue_names, load_task
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
+    place = pick_device(device)
+    entry = Submission.read(submission)
+    tasks = [load_task(name, data=Home.from_environment().data) for name in catalogue_names()]
+    start = time.perf_counter()
+    with progress() as report:
+        findings = run(entry, short=False, tasks=tasks, device=place, report=report)
+    seconds = time.perf_counter() - start
+    failed = sum(finding.status == "fail" for finding in findings)
+    if as_json:
+        print_json(
+            {
+                "submission": entry.name,
+                "passed": not failed,
+                "device": place.type,
+                "seconds": round(seconds, 1),
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
+    else:
+        rows = [[finding.name, finding.status, finding.says] for finding in findings]
+        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "found"], rows)
+        print(f"{failed} of {len(findings)} checks failed." if failed else "No check failed.")
+    if failed:
+        raise typer.Exit(2)
