@@ -102,7 +102,7 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
         # The fingerprint is of what was loaded, not of a file name: other weights can never meet an old cache.
         for name, tensor in sorted(backbone.state_dict().items()):
             weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
-            weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data if tensor.numel() else b"")
+            weights.update(tensor.detach().cpu().ravel().view(torch.uint8).numpy().data if tensor.numel() else b"")
         parameters = sum(parameter.numel() for parameter in backbone.parameters())
         backbone.eval().requires_grad_(False).to(device)
     options = dict(getattr(backbone, "options", {}))
