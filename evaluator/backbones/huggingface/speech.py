@@ -1,0 +1,80 @@
+"""Encoders of waveforms: wav2vec 2.0, HuBERT, WavLM, data2vec, SEW, UniSpeech and their like."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evaluator.backbones.huggingface.encoder import MAX_SECONDS, Encoder, window_of
+
+# transformers' Wav2Vec2FeatureExtractor adds it to the variance.
+_VARIANCE_FLOOR = 1e-7
+# Those whose layer-norm variants let no padding through. In data2vec, SEW and the conformer it passes a convolution.
+_MASKS_EXACTLY = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
+
+
+class SpeechEncoder(Encoder):
+    """A wav2vec2-like encoder: waveform, seven convolutions, blocks of self-attention.
+
+    Models whose first convolution is followed by a group norm normalise over time, so padding changes every frame:
+    their clips are only batched with clips of equal length. The layer-norm variants mask exactly. SEW's blocks see
+    every second frame.
+    """
+
+    def __init__(
+        self, model: Any, blocks: Sequence[torch.nn.Module], preprocessor: Any, *, max_seconds: float = MAX_SECONDS
+    ) -> None:
+        config = model.config
+        squeeze = int(getattr(config, "squeeze_factor", 1))
+        super().__init__(
+            model,
+            blocks,
+            preprocessor,
+            window=window_of(preprocessor, max_seconds),
+            widths=[config.hidden_size] * (len(blocks) + 1),
+            min_samples=_receptive_field(config.conv_kernel, config.conv_stride, squeeze),
+        )
+        self._squeeze = squeeze
+        self.do_normalize = bool(preprocessor.do_normalize)
+        self.exact_masking = (
+            config.model_type in _MASKS_EXACTLY
+            and config.feat_extract_norm == "layer"
+            # This one moves the zeros of padding before a convolution.
+            and not getattr(config, "conv_pos_batch_norm", False)
+        )
+        self.normalisation = "zero mean and unit variance per clip" if self.do_normalize else "none"
+        if max_seconds != float("inf"):
+            self.normalisation += f"; clips beyond {max_seconds:g} s in chunks of {max_seconds:g} s"
+
+    def encode_window(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """As ``Encoder.encode_window``."""
+        samples = waveforms.shape[1]
+        valid = torch.arange(samples, device=waveforms.device) < lengths[:, None]
+        if self.do_normalize:
+            waveforms = _standardise(waveforms, valid, lengths)
+        mask = valid.long() if self.exact_masking and bool((lengths < samples).any()) else None
+        outputs = self.hear(input_values=waveforms, **({} if mask is None else {"attention_mask": mask}))
+        return outputs, self._frames(lengths)
+
+    def _frames(self, lengths: Tensor) -> Tensor:
+        frames = lengths
+        for kernel, stride in zip(self.model.config.conv_kernel, self.model.config.conv_stride, strict=True):
+            frames = (frames - kernel) // stride + 1
+        return frames // self._squeeze
+
+
+def _standardise(waveforms: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
+    """Zero mean and unit variance over each clip's valid samples, zeros elsewhere, as Wav2Vec2FeatureExtractor."""
+    count = lengths[:, None].to(waveforms.dtype)
+    centred = (waveforms - (waveforms * valid).sum(1, keepdim=True) / count) * valid
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred / torch.sqrt(variance + _VARIANCE_FLOOR)
+
+
+def _receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int) -> int:
+    """Samples that ``frames`` frames of the convolutions take."""
+    samples = frames
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples

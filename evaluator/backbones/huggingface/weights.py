@@ -1,0 +1,195 @@
+"""Reading a checkpoint: its settings, its feature extractor, and its weights, which have to fit exactly."""
+
+import hashlib
+import pickle
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.errors import UserError
+
+# Tensors of the task that a model was trained for, which its encoder neither has nor needs.
+_HEADS = (
+    "audio_projection.",
+    "classifier.",
+    "ctc_proj.",
+    "feature_extractor.bias",
+    "feature_extractor.weight",
+    "label_embeddings_concat",
+    "label_embs",
+    "layer_norm_for_extract.",
+    "layer_weights",
+    "lm_head.",
+    "objective.",
+    "project_hid.",
+    "project_q.",
+    "projector.",
+    "quantizer.",
+    "speaker_proj.",
+    "tdnn.",
+)
+# Only used to mask the input while training, so some checkpoints leave it out.
+_UNUSED_IN_EVALUATION = ("masked_spec_embed",)
+# In the order in which transformers looks for them.
+_WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def read_config(source: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """The checkpoint's configuration.
+
+    Raises:
+        UserError: there is no such checkpoint, or it needs code that was not trusted.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        refuse_remote_code(source, error)
+        if not isinstance(error, OSError | ValueError) and not trust_remote_code:
+            raise
+        raise UserError(
+            f"model {source!r} is neither a directory made with save_pretrained nor a model the hub gives us"
+            f" ({first_line(error)}): check the spelling, the revision and the network."
+        ) from error
+
+
+def read_extractor(source: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """The checkpoint's feature extractor for audio, or None where it has none."""
+    from transformers import AutoFeatureExtractor
+
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(  # type: ignore[no-untyped-call]
+            source, revision=revision, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:
+        refuse_remote_code(source, error)
+        if not isinstance(error, OSError | ValueError | KeyError):
+            raise UserError(f"the feature extractor of model {source!r} cannot be used: {first_line(error)}") from error
+        return None
+    return extractor if hasattr(extractor, "sampling_rate") else None
+
+
+def refuse_remote_code(source: str, error: Exception) -> None:
+    """Say in our words that a checkpoint wants its own code to run."""
+    if "trust_remote_code" in str(error):
+        raise UserError(
+            f"model {source!r} runs code of its own: read that code, and if you trust it"
+            " write trust_remote_code = true in the submission, which the board then shows."
+        ) from error
+
+
+def refuse_without_audio(source: str, config: Any) -> None:
+    """A model of text or images is told by its class, before anything of it is loaded.
+
+    Raises:
+        UserError: it has no audio input.
+    """
+    from transformers import MODEL_MAPPING
+
+    try:
+        kind: Any = MODEL_MAPPING[type(config)]
+    except KeyError:  # only the checkpoint's own code knows
+        return
+    kind = kind[0] if isinstance(kind, tuple) else kind
+    modalities = getattr(kind, "input_modalities", "audio")
+    modalities = (modalities,) if isinstance(modalities, str) else tuple(modalities or ())
+    if "audio" not in modalities:
+        raise UserError(
+            f"model {source!r} has no audio input: a {config.model_type!r} model takes {' and '.join(modalities)}."
+        )
+
+
+def load_strictly(
+    source: str, revision: str | None, trust_remote_code: bool, loads_with: str, others: Sequence[str]
+) -> Any:
+    """The model with every weight from the checkpoint, in float32.
+
+    Args:
+        source: directory or hub id.
+        revision: hub commit.
+        trust_remote_code: whether the checkpoint's own code may run.
+        loads_with: transformers' class.
+        others: names, from their start, of tensors of parts that are not kept, so that they may be missing.
+
+    Raises:
+        UserError: with the names of tensors that are missing, left over or of another shape.
+    """
+    import transformers
+
+    try:
+        model, report = getattr(transformers, loads_with).from_pretrained(
+            source,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below by name, which the error it raises instead does not do
+        )
+    except Exception as error:
+        refuse_remote_code(source, error)
+        if (
+            not isinstance(error, OSError | ValueError | RuntimeError | pickle.UnpicklingError)
+            and not trust_remote_code
+        ):
+            raise
+        raise UserError(f"weights of model {source!r} cannot be loaded: {first_line(error)}") from error
+    others = tuple(others)
+    missing = [name for name in report["missing_keys"] if not name.endswith(_UNUSED_IN_EVALUATION)]
+    unexpected = [name for name in report["unexpected_keys"] if not name.startswith(_HEADS)]
+    wrong = [str(entry[0]) for entry in report["mismatched_keys"]]
+    for what, found in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong)):
+        names = sorted(name for name in found if not name.startswith(others))
+        if names:
+            listed = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            raise UserError(f"weights of model {source!r} do not fit: {len(names)} {what} ({listed}).")
+    return model
+
+
+def check_sha256(source: str, revision: str | None, sha256: str) -> None:
+    """Compare the weights file with the checksum that the submission pins.
+
+    Raises:
+        UserError: it is another file, or the weights do not lie in one file.
+    """
+    from transformers.utils.hub import cached_file
+
+    for name in _WEIGHTS_FILES:
+        path = cached_file(source, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            break
+    else:
+        raise UserError(
+            f"model {source!r} has neither {' nor '.join(_WEIGHTS_FILES)}, whose checksum sha256 could pin:"
+            " pin a hub revision instead."
+        )
+    with Path(path).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise UserError(
+            f"{name} of model {source!r} is not the file that the submission pins: its sha256 is {found}, not {sha256}."
+        )
+
+
+def warn_unpinned(source: str, revision: str | None) -> None:
+    """Tell how to pin a hub model whose submission names no commit."""
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
+        return
+    # The hub's files lie in a directory named after their commit.
+    commit = extract_commit_hash(cached_file(source, "config.json", revision=revision), None)
+    warnings.warn(
+        f"model {source} is not pinned: today it is the commit {commit};"
+        f' write revision = "{commit}" in the submission, so that it is the same model tomorrow.',
+        stacklevel=3,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
