@@ -1,39 +1,58 @@
-"""The floor: moments of the log-mel spectrogram. A backbone that does not beat it has learned nothing of use."""
+"""The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
 
 import torch
 from torch import Tensor
 
 from evaluator.backbones import Layer
+from tasks.errors import UserError
 
 
-class LogMelStatistics(torch.nn.Module):
-    """Mean, standard deviation, minimum and maximum over time of each band of a log-mel spectrogram.
+class Statistics(torch.nn.Module):
+    """Mean, standard deviation, minimum and maximum over time, of log-mel bands and of their cepstrum.
 
-    One layer of one frame: the four moments joined, in units of roughly [-2, 2].
+    Two layers of one frame each: the moments of the bands, in units of roughly [-2, 2], and of the first coefficients
+    of the bands' orthonormal cosine transform (MFCC).
     """
 
-    def __init__(self, sample_rate: int, bands: int) -> None:
+    cosines: Tensor
+
+    def __init__(self, sample_rate: int, bands: int, coefficients: int) -> None:
         super().__init__()
+        from torchaudio.functional import create_dct
         from torchaudio.transforms import MelSpectrogram
 
         self.sample_rate = sample_rate
         self.window = round(0.032 * sample_rate)
         self.min_samples = self.window
-        self.layers = [Layer("log-mel statistics", 4 * bands)]
-        self.options = {"bands": bands, "sample_rate": sample_rate}
+        self.layers = [Layer("log-mel statistics", 4 * bands), Layer("MFCC statistics", 4 * coefficients)]
+        self.options = {"bands": bands, "coefficients": coefficients, "sample_rate": sample_rate}
         # Frames lie wholly inside the clip, so that no padding enters a moment.
         self.mel = MelSpectrogram(
             sample_rate, n_fft=self.window, hop_length=self.window // 2, n_mels=bands, center=False, f_min=50.0
         )
 
+        self.register_buffer("cosines", create_dct(coefficients, bands, norm="ortho"))
+
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one layer of (batch, 1, 4 x bands); all clips of a batch have the same length."""
+        """(batch, samples) to two layers of one frame; all clips of a batch have the same length."""
         # -100 dB to +20 dB onto [-2, 1]: what a probe with a learning rate of any size can work with.
         energy = self.mel(waveforms).clamp_min(1e-10).log10().add(2.0).div(4.0)
-        moments = [energy.mean(-1), energy.std(-1, correction=0), energy.amin(-1), energy.amax(-1)]
-        return [torch.cat(moments, dim=-1)[:, None]], torch.ones_like(lengths)
+        cepstrum = (energy.transpose(1, 2) @ self.cosines).transpose(1, 2)
+        return [_moments(energy), _moments(cepstrum)], torch.ones_like(lengths)
 
 
-def load(sample_rate: int = 32_000, bands: int = 64) -> LogMelStatistics:
-    """Log-mel statistics at ``sample_rate`` Hz with ``bands`` mel bands from 50 Hz to half the sample rate."""
-    return LogMelStatistics(sample_rate, bands)
+def _moments(values: Tensor) -> Tensor:
+    """(batch, channels, frames) to (batch, 1, 4 x channels)."""
+    moments = [values.mean(-1), values.std(-1, correction=0), values.amin(-1), values.amax(-1)]
+    return torch.cat(moments, dim=-1)[:, None]
+
+
+def load(sample_rate: int = 32_000, bands: int = 64, coefficients: int = 20) -> Statistics:
+    """Statistics at ``sample_rate`` Hz of ``bands`` mel bands from 50 Hz to half of it, and of ``coefficients`` MFCC.
+
+    Raises:
+        UserError: more coefficients than bands.
+    """
+    if not 1 <= coefficients <= bands:
+        raise UserError(f"coefficients {coefficients} must lie between 1 and the number of bands, {bands}.")
+    return Statistics(sample_rate, bands, coefficients)

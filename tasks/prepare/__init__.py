@@ -150,28 +150,30 @@ def _read(
     say: Callable[[str], None],
 ) -> tuple[list[Entry], int | None, Path]:
     """The entries of one copy, the rate to resample them to, and the directory their audio lies in."""
+    from tasks.prepare import beans, huggingface
     from tasks.prepare.fetch import fetch, needed, prepare_source
     from tasks.prepare.origins import origin
 
     if copy == "huggingface":
-        from tasks.prepare import huggingface
-
+        say(
+            f"{task.name}: the library datasets keeps a second copy of the audio in its cache (HF_HOME); delete it"
+            " there when the task is prepared."
+        )
         return huggingface.read(task, source), None, source or Path()
     if copy == "beans":
-        from tasks.prepare import beans
-
         if source is None:
             raise UserError("--from beans needs --source: the directory of a finished BEANS checkout.")
         return beans.read(task, source), None, source.resolve()
     made = origin(task.name)
     if source is not None:
-        root = prepare_source(source, workspace, report)
+        root = prepare_source(source, workspace / "extracted", report)
     else:
-        size = needed(made)
+        directory = workspace / "downloaded"
+        size = needed(made, directory)
         if size:
-            free = shutil.disk_usage(workspace.parent).free
-            say(f"{task.name}: {size / 1e9:.1f} GB to download into {workspace}; {free / 1e9:.1f} GB are free there.")
-        root = fetch(task.name, made, workspace, report)
+            free = shutil.disk_usage(task.root.parent).free
+            say(f"{task.name}: {size / 1e9:.1f} GB to download into {directory}; {free / 1e9:.1f} GB are free there.")
+        root = fetch(task.name, made, directory, report)
     return made.read(root), made.rate, root
 
 
