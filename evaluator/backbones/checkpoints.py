@@ -1,0 +1,183 @@
+"""What the loaders of single files share: where a file comes from, what it holds, and that it fits."""
+
+import hashlib
+import os
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import torch
+from torch import Tensor
+
+from tasks.errors import UserError
+
+_TIMEOUT = (15.0, 60.0)  # seconds to wait for a connection, and for the next byte
+_BLOCK = 1 << 20
+
+T = TypeVar("T")
+
+
+def locate(source: str, base: Path, *, key: str, sha256: str | None = None) -> Path:
+    """The file that a submission names; an address is downloaded once into torch.hub's directory.
+
+    Args:
+        source: a path, relative to ``base``, or an address that starts with https:// or http://.
+        base: the directory of the submission file.
+        key: what the submission calls it, for messages.
+        sha256: what the file must hash to, in hexadecimal.
+
+    Raises:
+        UserError: there is no such file, it cannot be downloaded, or it is not the file that was pinned.
+    """
+    if not is_address(source):
+        path = base / source
+        if not path.is_file():
+            raise UserError(f"{key} {path} does not exist: give the path of the file, or its https:// address.")
+        if sha256 is not None and (found := _sha256(path)) != sha256.lower():
+            raise UserError(f"{key} {path} has the sha256 {found}, not {sha256}: it is not the file that was pinned.")
+        return path
+    # Files of two models may share a name, so the address is part of ours.
+    name = f"{hashlib.sha256(source.encode()).hexdigest()[:12]}-{Path(urlsplit(source).path).name}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.is_file():
+        _download(source, path, key)
+    if sha256 is not None and (found := _sha256(path)) != sha256.lower():
+        path.unlink()
+        raise UserError(
+            f"{key} {source} was downloaded and has the sha256 {found}, not {sha256}: it is not the file that was"
+            " pinned, and was removed."
+        )
+    return path
+
+
+def is_address(source: str) -> bool:
+    """Whether ``source`` is to be downloaded."""
+    return source.startswith(("https://", "http://"))
+
+
+def read_tensors(path: Path, *, within: str | None = None) -> dict[str, Tensor]:
+    """The state dict in a file made with ``torch.save``, read without running any code that it may hold.
+
+    Args:
+        path: the file.
+        within: where the file is a dict that has this key, the state dict is its value.
+
+    Raises:
+        UserError: the file is no such file, or holds other things than tensors.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"checkpoint {path} cannot be read as a state dict saved with torch.save ({type(error).__name__}): get the"
+            " file again, or save the model's state_dict() alone."
+        ) from error
+    if within is not None and isinstance(content, Mapping) and within in content:
+        content = content[within]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"checkpoint {path} is not a state dict of tensors: save the model's state_dict() alone.")
+    return dict(content)
+
+
+def load_exactly(
+    model: torch.nn.Module, tensors: Mapping[str, Tensor], *, path: Path, left_over: Sequence[str] = ()
+) -> None:
+    """Load ``tensors`` into ``model``; every tensor of the model must be there, in its shape, and nothing else.
+
+    Args:
+        model: changed in place.
+        tensors: the state dict.
+        path: where it comes from, for messages.
+        left_over: beginnings of names that may be there and are not needed, such as a pretraining head.
+
+    Raises:
+        UserError: what is missing, not expected, or of another shape, by name.
+    """
+    wanted = {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(left_over))}
+    own = model.state_dict()
+    wrong = [name for name, tensor in wanted.items() if name in own and own[name].shape != tensor.shape]
+    missing: list[str] = []
+    unexpected: list[str] = []
+    if not wrong:
+        try:
+            # torch's own hooks take the old names of weight normalisation, so only its report is right about names.
+            missing, unexpected = model.load_state_dict(wanted, strict=False)
+        except RuntimeError as error:
+            raise UserError(f"checkpoint {path} does not fit: {' '.join(str(error).split())}.") from error
+    for what, names in (("of another shape", wrong), ("missing", missing), ("unexpected", unexpected)):
+        if names:
+            listed = ", ".join(sorted(names)[:5]) + (" ..." if len(names) > 5 else "")
+            raise UserError(f"checkpoint {path} does not fit its config: {len(names)} tensors {what} ({listed}).")
+
+
+def untrained(build: Callable[[], T], seed: int) -> T:
+    """What ``build`` makes from the random numbers of ``seed``; the caller's own sequence goes on undisturbed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return build()
+
+
+def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Samples that one frame of a stack of convolutions needs, without padding."""
+    samples = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+@contextmanager
+def entering(block: torch.nn.Module) -> Iterator[list[Tensor]]:
+    """While open, the list takes what enters ``block``: its first argument, or the first of it where it is a tuple."""
+    seen: list[Tensor] = []
+    handle = block.register_forward_pre_hook(
+        lambda module, args: seen.append(args[0][0] if isinstance(args[0], tuple) else args[0])
+    )
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _download(source: str, path: Path, key: str) -> None:
+    import requests
+    from tqdm import tqdm
+
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with requests.get(source, stream=True, timeout=_TIMEOUT) as answer:
+            answer.raise_for_status()
+            size = int(answer.headers.get("Content-Length", 0)) or None
+            # disable=None: no bar where nobody watches.
+            with (
+                partial.open("wb") as sink,
+                tqdm(total=size, desc=path.name[13:], unit="B", unit_scale=True, disable=None) as bar,
+            ):
+                for block in answer.iter_content(_BLOCK):
+                    sink.write(block)
+                    bar.update(len(block))
+        partial.replace(path)
+    except (requests.RequestException, OSError) as error:
+        raise UserError(
+            f"{key} {source} cannot be downloaded into {path.parent} ({_reason(error)}): check the network and the"
+            f" address, or get the file another way and give its path as {key}."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """A few words; requests wraps the reason in the names and addresses of objects."""
+    answer = getattr(error, "response", None)
+    if answer is not None:
+        return f"the server said {answer.status_code} {answer.reason}"
+    said = getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
