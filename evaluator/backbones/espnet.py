@@ -1,0 +1,179 @@
+"""XEUS: encoders that ESPnet's self-supervised task trained, from their config.yaml and state dict."""
+
+import contextlib
+import io
+import logging
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from evaluator.backbones import Layer
+from evaluator.backbones.checkpoints import entering, load_exactly, locate, read_tensors, receptive_field, untrained
+from tasks.errors import UserError
+
+# Of the pretraining task: its head, the embedding that replaces masked frames, and how many steps were trained.
+_PRETRAINING = ("losses.", "util_modules.", "global_step")
+_INSTALL = "make xeus"
+# What of a config decides what the encoder computes.
+_NEEDED = ("frontend", "frontend_conf", "normalize", "preencoder", "encoder", "encoder_conf")
+_OPTIONAL: dict[str, Any] = {"normalize_conf": {}, "preencoder_conf": {}, "input_size": None, "init": None}
+
+
+class XeusEncoder(torch.nn.Module):
+    """ESPnet's ``ESPnetSSLModel``: waveform, convolutions, a linear layer, E-Branchformer blocks.
+
+    Layer 0 is what enters the first block, layer i the output of block i, whose last step is a layer norm of its own;
+    the encoder's ``after_norm`` is left out. It is what ESPnet returns for ``use_final_output=False``. Nothing is
+    masked or dropped. The convolutions inside the blocks see padding, so clips are only batched with clips of equal
+    length.
+    """
+
+    exact_masking = False
+
+    def __init__(self, model: Any, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        # ESPnet's own reading of "16k".
+        rate = import_module("humanfriendly").parse_size(str(settings["frontend_conf"].get("fs", 16_000)))
+        self.sample_rate = int(rate)
+        # ESPnet normalises over the whole batch at once, so that a clip would depend on those beside it.
+        self.normalise_clips = bool(model.frontend.normalize_audio)
+        model.frontend.normalize_audio = False
+        self.normalisation = "zero mean and unit variance per clip" if self.normalise_clips else "none"
+        model.encoder.gradient_checkpoint_layers = []
+        _choose_attention(model)
+        names = ["input of block 1", *(f"block {index}" for index in range(1, len(model.encoder.encoders) + 1))]
+        self.layers = [Layer(name, model.encoder.output_size()) for name in names]
+        self.min_samples = receptive_field(
+            [layer.kernel_size for layer in model.frontend.layers], [layer.stride for layer in model.frontend.layers]
+        )
+        self.options = {"config": dict(settings), "espnet": version("espnet")}
+
+    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
+        if self.normalise_clips:
+            waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:])
+        with entering(self.model.encoder.encoders[0]) as first:
+            _, blocks, frames = self.model.inference_encode(waveforms, lengths, use_mask=False, use_final_output=False)
+        return [*first, *blocks], frames
+
+
+def load(
+    *,
+    config: str,
+    checkpoint: str | None = None,
+    sha256: str | None = None,
+    weights: Literal["pretrained", "random"] = "pretrained",
+    seed: int = 0,
+    base: Path = Path(),
+) -> XeusEncoder:
+    """Load an encoder of ESPnet's self-supervised task.
+
+    Args:
+        config: the config.yaml that ESPnet wrote beside the weights: a path relative to the submission file, or an
+            https:// address. Addresses are downloaded once, into torch.hub's directory.
+        checkpoint: the state dict (.pth), likewise.
+        sha256: of the checkpoint; another file is refused.
+        weights: "random" keeps the architecture and initialises it anew.
+        seed: of the random weights.
+        base: the directory of the submission file.
+
+    Raises:
+        UserError: ESPnet is not installed, a file cannot be had, the config is no such encoder, or the weights do not
+            fit it exactly.
+    """
+    if weights == "random" and (checkpoint is not None or sha256 is not None):
+        raise UserError('weights = "random" goes without checkpoint and sha256.')
+    if weights == "pretrained" and checkpoint is None:
+        raise UserError('checkpoint is missing: give the state dict, or weights = "random".')
+    with _quietly():
+        task = _import_task()
+    path = locate(config, base, key="config")
+    settings = _read_config(path)
+    # The head is not built and no text is read: neither changes what the encoder computes.
+    arguments = Namespace(**settings, specaug=None, token_list=[], loss=[], util=[], model="espnet", model_conf={})
+    try:
+        with _quietly():
+            model = untrained(lambda: task.build_model(arguments), seed)
+    except Exception as error:
+        # Anything may come out of a config that does not fit: ESPnet checks types, asserts, and indexes.
+        text = " ".join(str(error).split())
+        raise UserError(f"config {path} does not make a model: {type(error).__name__}: {text}") from error
+    del model.global_step
+    if checkpoint is not None:
+        file = locate(checkpoint, base, key="checkpoint", sha256=sha256)
+        # DeepSpeed, which ESPnet can train with, puts the state dict into "module".
+        load_exactly(model, read_tensors(file, within="module"), path=file, left_over=_PRETRAINING)
+    return XeusEncoder(model, settings)
+
+
+def _import_task() -> Any:
+    """ESPnet's ``SSLTask``."""
+    try:
+        # ESPnet imports g2p_en, which reads text and downloads dictionaries as soon as it is imported.
+        nltk: Any = import_module("nltk")
+        download, nltk.download = nltk.download, lambda *arguments, **options: False
+        try:
+            return import_module("espnet2.tasks.ssl").SSLTask
+        finally:
+            nltk.download = download
+    except ImportError as error:
+        raise UserError(f'loader = "espnet" needs ESPnet, but {error}: run `{_INSTALL}`.') from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """What of a config.yaml the encoder is made from."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"config {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    missing = [key for key in _NEEDED if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise UserError(f"config {path} lacks {', '.join(missing)}: give the config.yaml that ESPnet wrote.")
+    if content["frontend"] != "wav2vec_cnn" or content["encoder"] != "e_branchformer":
+        raise UserError(
+            f"config {path} has the frontend {content['frontend']!r} and the encoder {content['encoder']!r}: this"
+            " loader takes 'wav2vec_cnn' and 'e_branchformer', as XEUS has them."
+        )
+    settings = {**_OPTIONAL, **{key: content[key] for key in (*_NEEDED, *_OPTIONAL) if key in content}}
+    if not all(isinstance(settings[key], dict) for key in settings if key.endswith("_conf")):
+        raise UserError(f"config {path}: frontend_conf, encoder_conf, normalize_conf and preencoder_conf are tables.")
+    if str(settings["encoder_conf"].get("input_layer", "conv2d")).startswith("conv"):
+        raise UserError(f"config {path}: an input_layer that joins frames is not supported; XEUS has none.")
+    return settings
+
+
+def _choose_attention(model: Any) -> None:
+    """The same attention everywhere: ESPnet's choice depends on the device and on whether flash_attn is installed."""
+    plain = import_module("espnet.nets.pytorch_backend.transformer.attention").MultiHeadedAttention
+    for module in model.modules():
+        if type(module) is plain:
+            # Also keeps it from holding on to every block's weights, which are frames x frames.
+            module.use_flash_attn, module.use_sdpa = False, True
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep what ESPnet prints, logs and warns of off the terminal, and leave logging as it was."""
+    root = logging.getLogger()
+    # Without any handler logging.warning() sets one up, for everybody.
+    silent = logging.NullHandler()
+    root.addHandler(silent)
+    disabled = root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        root.removeHandler(silent)
