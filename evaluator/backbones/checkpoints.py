@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,16 @@ def locate(source: str, base: Path, *, key: str, sha256: str | None = None) -> P
             " pinned, and was removed."
         )
     return path
+
+
+def warn_unpinned(source: str, path: Path, sha256: str | None) -> None:
+    """Tell how to pin a downloaded checkpoint whose submission has no sha256."""
+    if is_address(source) and sha256 is None:
+        warnings.warn(
+            f'checkpoint {source} is not pinned: write sha256 = "{_sha256(path)}" in the submission, so that it is the'
+            " same model tomorrow.",
+            stacklevel=3,
+        )
 
 
 def is_address(source: str) -> bool:

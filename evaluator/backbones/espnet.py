@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Layer
-from evaluator.backbones.checkpoints import entering, load_exactly, locate, read_tensors, receptive_field, untrained
+from evaluator.backbones.checkpoints import (
+    entering,
+    load_exactly,
+    locate,
+    read_tensors,
+    receptive_field,
+    untrained,
+    warn_unpinned,
+)
 from tasks.errors import UserError
 
 # Of the pretraining task: its head, the embedding that replaces masked frames, and how many steps were trained.
@@ -109,6 +117,7 @@ def load(
     del model.global_step
     if checkpoint is not None:
         file = locate(checkpoint, base, key="checkpoint", sha256=sha256)
+        warn_unpinned(checkpoint, file, sha256)
         # DeepSpeed, which ESPnet can train with, puts the state dict into "module".
         load_exactly(model, read_tensors(file, within="module"), path=file, left_over=_PRETRAINING)
     return XeusEncoder(model, settings)

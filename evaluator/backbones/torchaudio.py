@@ -18,6 +18,7 @@ from evaluator.backbones.checkpoints import (
     read_tensors,
     receptive_field,
     untrained,
+    warn_unpinned,
 )
 from tasks.errors import UserError
 
@@ -130,6 +131,7 @@ def load(
         raise UserError(f"config {origin} does not make a wav2vec 2.0 model: {' '.join(str(error).split())}") from error
     if checkpoint is not None:
         path = locate(checkpoint, base, key="checkpoint", sha256=sha256)
+        warn_unpinned(checkpoint, path, sha256)
         load_exactly(model, read_tensors(path), path=path)
     return Wav2Vec2Encoder(model, settings, sample_rate=sample_rate, do_normalize=do_normalize)
 

@@ -1,5 +1,6 @@
 """AVES and its kin: torchaudio's own hidden states, transformers' as well, and no file that is not the right one."""
 
+import hashlib
 import http.server
 import json
 import threading
@@ -422,12 +423,16 @@ def test_a_download_that_is_not_the_file_leaves_nothing_behind(
     assert [path.name[13:] for path in server.hub.iterdir()] == ["small.torchaudio.model_config.json"]
 
 
-def test_the_right_sha256_passes_here_and_over_the_network(tmp_path: Path, server: SimpleNamespace) -> None:
-    import hashlib
-
+def test_an_address_without_sha256_says_how_to_pin_it_and_with_it_is_quiet(
+    tmp_path: Path, server: SimpleNamespace, recwarn: pytest.WarningsRecorder
+) -> None:
     digest = hashlib.sha256((server.files / "small.torchaudio.pt").read_bytes()).hexdigest()
-    load(remote(server, tmp_path, keys=f'sha256 = "{digest}"'))
-    load(save(tmp_path / "local", randomised(AVES), AVES))
+    load(remote(server, tmp_path))
+    assert [f'write sha256 = "{digest}"' in str(one.message) for one in recwarn] == [True]
+    recwarn.clear()
+    load(remote(server, tmp_path, keys=f'sha256 = "{digest.upper()}"'))
+    load(save(tmp_path / "here", randomised(AVES), AVES))
+    assert not recwarn.list
 
 
 def test_without_a_network_one_sentence_says_what_to_do(tmp_path: Path, server: SimpleNamespace) -> None:
