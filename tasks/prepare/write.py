@@ -42,6 +42,8 @@ def write_audio(task: Task, entries: Sequence[Entry], rate: int | None, director
     Raises:
         UserError: names the files that cannot be decoded, after all others are written.
     """
+    for leftover in directory.glob("audio/**/.*.flac.*"):
+        leftover.unlink()  # of a run that was killed
     targets = {entry.id: _target(directory, entry) for entry in entries}
     missing = [entry for entry in entries if not targets[entry.id].exists()]
     done, problems = len(entries) - len(missing), []
