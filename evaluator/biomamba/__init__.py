@@ -1,0 +1,15 @@
+"""BioMamba: the wav2vec 2.0 convolutions and a stack of Mamba-2 blocks, as a model of transformers.
+
+Importing this package makes ``AutoConfig``, ``AutoModel`` and ``AutoModelForPreTraining`` know the type ``biomamba``.
+"""
+
+from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
+
+from evaluator.biomamba.configuration import BioMambaConfig
+from evaluator.biomamba.modeling import BioMambaForPreTraining, BioMambaModel
+
+AutoConfig.register(BioMambaConfig.model_type, BioMambaConfig, exist_ok=True)
+AutoModel.register(BioMambaConfig, BioMambaModel, exist_ok=True)
+AutoModelForPreTraining.register(BioMambaConfig, BioMambaForPreTraining, exist_ok=True)
+
+__all__ = ["BioMambaConfig", "BioMambaForPreTraining", "BioMambaModel"]
