@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from evaluator import search
 from evaluator.backbones import ready
+from evaluator.checks import require
 from evaluator.environment import describe
 from evaluator.extraction import Extractor
 from evaluator.facts import audio_rules, cost, identity, metrics_on_test, predicted_scores, submission_info, task_info
@@ -113,6 +114,11 @@ class Evaluation:
         model = ready(submission.load(), device)
         try:
             extractor = Extractor.of(model, device, rules.precision)
+            features = FeatureStore(home.features)
+            # Once for each backbone as it is: a warm run starts at once.
+            if not features.is_checked(extractor):
+                require(extractor, name=submission.name, report=report)
+                features.mark_checked(extractor)
         except UserError as error:
             raise UserError(f"Submission {submission.name} ({submission.path}): {error}") from error
         measured = cost(submission, device, rules.precision)

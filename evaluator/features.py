@@ -57,6 +57,14 @@ class FeatureStore:
         """What identifies a backbone, how it is run, and the code that runs it."""
         return _digest(self._identity(extractor))[:16]
 
+    def is_checked(self, extractor: Extractor) -> bool:
+        """Whether this backbone, as it is, has passed its checks."""
+        return (self.root / self.key(extractor) / "checked").is_file()
+
+    def mark_checked(self, extractor: Extractor) -> None:
+        """Remember that it has."""
+        write_atomically(self.root / self.key(extractor) / "checked", "")
+
     def estimate(self, extractor: Extractor, manifest: "Manifest", tracks: Sequence[str]) -> Estimate:
         """What ``extract`` would have to do, from file headers and names alone."""
         directory = self.root / self.key(extractor)

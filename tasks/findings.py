@@ -6,6 +6,6 @@ from typing import Literal, NamedTuple
 class Finding(NamedTuple):
     """One check's result. ``says`` is what was found, and after a failure what to do."""
 
-    check: str
+    name: str
     status: Literal["pass", "fail", "note"]
     says: str

@@ -3,30 +3,21 @@
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from evaluator.backbones import ready
 from evaluator.checks import behaviour, values
-from evaluator.checks.subject import Status, Subject, Verdict
+from evaluator.checks.subject import Subject, Verdict
 from evaluator.extraction import Extractor
 from tasks.errors import UserError
+from tasks.findings import Finding
 from tasks.task import Task
 
 if TYPE_CHECKING:
     from evaluator.evaluate import Report
     from evaluator.submission import Submission
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found, in one sentence; where it failed, with what to do."""
-
-    name: str
-    status: Status
-    says: str
 
 
 def _silent(what: str, done: float, total: float) -> None:
@@ -120,7 +111,7 @@ def require(extractor: Extractor, *, name: str, report: "Report" = _silent) -> N
     findings = examine(extractor, short=True, report=report, name=name)
     wrong = [f"{finding.name}: {finding.says}" for finding in findings if finding.status == "fail"]
     if wrong:
-        raise UserError(f"Submission {name} fails its check ({len(wrong)} of {len(findings)}). {' '.join(wrong)}")
+        raise UserError(f"{len(wrong)} of {len(findings)} checks failed. {' '.join(wrong)}")
 
 
 def _explain(error: BaseException) -> str:

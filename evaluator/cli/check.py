@@ -22,8 +22,6 @@ def check(
 
     Ends with exit code 2 when a check fails. A note is something to know, and no failure.
     """
-    from dataclasses import asdict
-
     from evaluator.checks import run
     from evaluator.environment import pick_device
     from evaluator.submission import Submission
@@ -46,12 +44,11 @@ def check(
                 "passed": not failed,
                 "device": place.type,
                 "seconds": round(seconds, 1),
-                "findings": [asdict(finding) for finding in findings],
+                "findings": [finding._asdict() for finding in findings],
             }
         )
     else:
-        rows = [[finding.name, finding.status, finding.says] for finding in findings]
-        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "found"], rows)
+        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "what was found"], findings)
         print(f"{failed} of {len(findings)} checks failed." if failed else "No check failed.")
     if failed:
         raise typer.Exit(2)

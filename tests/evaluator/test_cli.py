@@ -9,7 +9,8 @@ import pytest
 from builders import Run
 
 COMMANDS = [
-    ("submit",), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"), ("submissions", "list"),
+    ("submit",), ("check",), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"),
+    ("tasks", "verify"), ("tasks", "items"), ("submissions", "list"),
     ("submissions", "show"), ("records", "list"), ("records", "push"), ("leaderboard", "show"),
     ("leaderboard", "serve"), ("leaderboard", "rebuild"),
 ]  # fmt: skip

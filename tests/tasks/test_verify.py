@@ -35,7 +35,7 @@ def clips(tmp_path: Path) -> Task:
 
 
 def found(task: Task) -> dict[str, Finding]:
-    return {finding.check: finding for finding in verify(task, lambda what, done, total, unit: None)}
+    return {finding.name: finding for finding in verify(task, lambda what, done, total, unit: None)}
 
 
 def published(task: Task, **facts: object) -> Task:
