@@ -65,14 +65,16 @@ def load(
         _quieten(local=True)
         if weights != "random":
             raise UserError('architecture needs weights = "random"; for pretrained weights give model.')
-        if revision is not None or sha256 is not None:
-            raise UserError("revision and sha256 pin a model's files, which architecture does not have.")
+        if revision is not None or sha256 is not None or trust_remote_code:
+            raise UserError("revision, sha256 and trust_remote_code are for a model's files; architecture reads none.")
         source, settings = architecture, _defaults(architecture, config or {})
         family: Family | None = FAMILIES[architecture]
         preprocessor = FAMILIES[architecture].preprocessor(settings)
     else:
         if config is not None:
             raise UserError("config goes with architecture; a checkpoint brings its own.")
+        if weights == "random" and sha256 is not None:
+            raise UserError('sha256 pins weights, which are not read with weights = "random".')
         source, settings = _checkpoint(str(model), base, revision, sha256, trust_remote_code)
         family = FAMILIES.get(settings.model_type)
         preprocessor = read_extractor(source, revision, trust_remote_code)
