@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Container, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,28 +44,45 @@ def read(task: Task, root: Path) -> list[Entry]:
     folder = _folder(task, root)
     lists = {split: _rows(task, _list(task, folder, split)) for split in SPLITS}
     low_list = _list(task, folder, "train-low")
-    low = {row_id(task, row) for _, row in _rows(task, low_list)} if low_list.is_file() else set()
+    low_rows = _rows(task, low_list) if low_list.is_file() else []
+    low = in_low(task, (row for _, row in lists["train"]), (row for _, row in low_rows))
     files = {split: [_audio(task, folder, row["path"], where) for where, row in lists[split]] for split in SPLITS}
-    missing = [str(file) for split in SPLITS for file in files[split] if not file.is_file()]
+    # Several rows may name one file.
+    named = dict.fromkeys(file for split in SPLITS for file in files[split])
+    missing = [str(file) for file in named if not file.is_file()]
     if missing:
         raise UserError(
             f"{len(missing)} of the audio files that the lists in {folder} name are missing, such as "
             f"{', '.join(missing[:3])}: finish BEANS' preparation of this task, or prepare with another --from."
         )
     entries = (
-        entry(task, split, row, Sound(file), low, where)
+        entry(task, split, row, Sound(file), split == "train" and low[number], where)
         for split in SPLITS
-        for (where, row), file in zip(lists[split], files[split], strict=True)
+        for number, ((where, row), file) in enumerate(zip(lists[split], files[split], strict=True))
     )
     return unique(entries)
 
 
-def row_id(task: Task, row: Row) -> str:
-    """The id of the item that a row describes."""
-    return item_id(task.name, row["path"], label_text(row.get("label", "")))
+def in_low(task: Task, train: Iterable[Row], low: Iterable[Row]) -> list[bool]:
+    """Of each row of the train split, whether the few-label variant keeps it.
+
+    Of several rows with one name and label it keeps the first, as many as its own rows ``low`` are.
+    """
+    left = Counter(_name_and_label(task, row) for row in low)
+    kept = []
+    for row in train:
+        key = _name_and_label(task, row)
+        kept.append(left[key] > 0)
+        left[key] -= 1
+    return kept
 
 
-def entry(task: Task, split: Split, row: Row, sound: Sound, low: Container[str], where: str) -> Entry:
+def _name_and_label(task: Task, row: Row) -> tuple[str, str]:
+    label = label_text(row.get("label", ""))
+    return item_id(task.name, row["path"], label), label
+
+
+def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: str) -> Entry:
     """The item that a row describes.
 
     Args:
@@ -72,19 +90,18 @@ def entry(task: Task, split: Split, row: Row, sound: Sound, low: Container[str],
         split: of the row.
         row: as BEANS writes it. Annotations are a list of {st, ed, label}; a label may be text or a number.
         sound: where its audio lies.
-        low: the ids of the few-label variant of the train split.
+        low: whether the few-label variant of the train split keeps it.
         where: the row's place, for messages.
 
     Raises:
         UserError: no label, or times that are not numbers.
     """
-    name = row_id(task, row)
+    name, label = _name_and_label(task, row)
     recording = recording_of(task.name, name)
-    is_low = split == "train" and name in low
     if task.kind == "classification":
         if row["label"] is None or row["label"] == "":
             raise UserError(f"{where}: the label is empty; this is not the list that BEANS writes.")
-        return Clip(name, split, label_text(row["label"]), sound, recording, is_low)
+        return Clip(name, split, label, sound, recording, low)
     length = _seconds(row["length"], where, "length")
     if length <= 0:
         raise UserError(f"{where}: the length is {length:g} s; this is not the list that BEANS writes.")
@@ -96,7 +113,7 @@ def entry(task: Task, split: Split, row: Row, sound: Sound, low: Container[str],
     annotations = tuple(
         (_seconds(span["st"], where, "st"), _seconds(span["ed"], where, "ed"), _name(span["label"])) for span in spans
     )
-    return Recording(name, split, length, annotations, sound, recording, is_low)
+    return Recording(name, split, length, annotations, sound, recording, low)
 
 
 def _name(label: object) -> str:

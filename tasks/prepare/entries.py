@@ -1,12 +1,11 @@
 """What every copy of a data set is read into before it is written: its items, and where their sound lies."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
 from tasks.task import Split
 
 if TYPE_CHECKING:
@@ -75,10 +74,11 @@ def label_text(label: object) -> str:
 def item_id(task: str, path: str | Path, label: str = "") -> str:
     """The id of an item whose audio is called ``path`` in any copy: its name without directory and suffix.
 
-    Of Speech Commands every speaker says every word in a file of the same name, so the word is part of the id.
+    Of Speech Commands every speaker says every word in a file of the same name, and Watkins keeps a folder a species:
+    there the label is part of the id.
     """
     stem = Path(path).stem
-    return f"{label}/{stem}" if task == "speech-commands" else stem
+    return f"{label}/{stem}" if task in ("speech-commands", "watkins") else stem
 
 
 def recording_of(task: str, name: str) -> str:
@@ -102,11 +102,12 @@ def index_by_name(root: Path, suffix: str) -> dict[str, Path]:
 def unique(entries: Iterable[Entry]) -> list[Entry]:
     """The entries in the order that every copy gives them: by id.
 
-    Raises:
-        UserError: two have the same id.
+    A name that several rows of a table share is numbered from its second use on, because BEANS keeps all rows.
     """
-    ordered = sorted(entries, key=lambda entry: entry.id)
-    for first, second in pairwise(ordered):
-        if first.id == second.id:
-            raise UserError(f"Two items are called {first.id}: this is not the data set that BEANS is made of.")
-    return ordered
+    ordered = sorted(entries, key=lambda entry: (entry.id, entry.split, getattr(entry, "label", "")))
+    uses: Counter[str] = Counter()
+    numbered: list[Entry] = []
+    for entry in ordered:
+        uses[entry.id] += 1
+        numbered.append(replace(entry, id=f"{entry.id}~{uses[entry.id]}") if uses[entry.id] > 1 else entry)
+    return numbered

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
-from tasks.prepare.beans import Row, entry, row_id
+from tasks.prepare.beans import Row, entry, in_low
 from tasks.prepare.entries import Clip, Entry, Sound, unique
 from tasks.task import SPLITS, Task
 
@@ -51,11 +51,12 @@ def read(task: Task, source: Path | None) -> list[Entry]:
     for split in SPLITS:
         if split not in splits:
             raise UserError(f"{where} has no {split} split but {', '.join(sorted(splits))}: {_way_out(source)}.")
-    low = {row_id(task, row) for row, _ in _rows(task, splits["train_low"], where)} if "train_low" in splits else set()
+    rows = {split: list(_rows(task, table, where)) for split, table in splits.items()}
+    low = in_low(task, (row for row, _ in rows["train"]), (row for row, _ in rows.get("train_low", [])))
     entries = unique(
-        entry(task, split, row, Sound(sound), low, f"{where}, {split} row {number}")
+        entry(task, split, row, Sound(sound), split == "train" and low[number], f"{where}, {split} row {number}")
         for split in SPLITS
-        for number, (row, sound) in enumerate(_rows(task, splits[split], where))
+        for number, (row, sound) in enumerate(rows[split])
     )
     _check_labels(task, entries, where)
     return entries

@@ -104,12 +104,14 @@ def clips(
         low: (rows,) whether the few-label variant keeps it, or None where there is no such variant.
 
     Raises:
-        UserError: audio is missing, or two rows are one item.
+        UserError: audio is missing.
     """
-    missing = [str(file) for file in files if not file.is_file()]
+    # Several rows may name one file.
+    named = dict.fromkeys(files)
+    missing = [str(file) for file in named if not file.is_file()]
     if missing:
         raise UserError(
-            f"{len(missing)} of the {len(files)} audio files that {table} names are missing, such as "
+            f"{len(missing)} of the {len(named)} audio files that {table} names are missing, such as "
             f"{', '.join(missing[:3])}: extract all of the data set's archives, or download them again."
         )
     entries = []
@@ -117,7 +119,8 @@ def clips(
         text = label_text(label)
         name = item_id(task, file, text)
         entries.append(Clip(name, split, text, Sound(file), recording_of(task, name), is_low))
-    return unique(entries)
+    # Of rows that differ in nothing else, the other copies do not tell which one the few-label variant keeps.
+    return unique(sorted(entries, key=lambda entry: not entry.low))
 
 
 def _read_csv(file: Path) -> "pd.DataFrame":

@@ -64,6 +64,9 @@ def _table(file: Path, rows: list[dict[str, object]], seed: int = 5) -> None:
 # --- as the authors publish them ---
 
 
+WATKINS_SHARED = (("Clymene_Dolphin", 5), ("Walrus", 3))
+
+
 def _watkins(root: Path) -> None:
     folder = root / "watkins"
     rates = (44100, 10240, 81920, 600, 166600)
@@ -76,8 +79,9 @@ def _watkins(root: Path) -> None:
         "Walrus": 14,
     }.items():
         for i in range(count):
-            # The cuts' names are letters and digits; those of all species here differ.
-            name = f"{species}/{len(rows) + 61025}{i:02X}{'ABCDEF'[i % 6]}.wav"
+            # The cuts' names are letters and digits; a cut may lie in the folders of two species.
+            cut = f"{len(rows) + 61025}{i:02X}{'ABCDEF'[i % 6]}"
+            name = f"{species}/{'72010001' if (species, i) in WATKINS_SHARED else cut}.wav"
             _sound(folder / name, 0.1 if i else 3.5, rates[i % 5] if i else 10240, channels=1 + (i == 3))
             rows.append({"path": name, "species": species})
     _table(folder / "annotations.csv", rows)
@@ -125,7 +129,9 @@ def _dogs(root: Path) -> None:
             name = f"{dog}-{i // 4}-{'ACP'[i % 3]}-{i}{'a.' if i == 2 else ''}{'.wav' if i == 5 else '.aif'}"
             rate = 48000 if i == 7 else 44100
             _sound(folder / "audio" / name, 0.1, rate, 1 + i % 2, format="WAV" if i == 5 else "AIFF")
-            rows.append({"filename": name, "name": dog, "context": "play", "age": 5, "weight": 34})
+            # Some files are named in two rows.
+            for _ in range(2 if i % 3 == 0 else 1):
+                rows.append({"filename": name, "name": dog, "context": "play", "age": 5, "weight": 34})
     _table(folder / "annotations.csv", rows)
     _litter(folder, "annotations.csv")
 
@@ -170,6 +176,7 @@ def _speech_commands(root: Path) -> None:
             if i < 20:
                 lists["testing_list.txt" if i % 2 else "validation_list.txt"].append(name)
     for file, names in lists.items():
+        names.append(names[3])  # a line twice
         (folder / file).write_text("\n".join(names) + "\n")
     _sound(folder / "_background_noise_" / "doing_the_dishes.wav", 0.5, 16000)
     (folder / "_background_noise_" / "README.md").write_text("Noise\n")
@@ -300,15 +307,15 @@ def _speech_commands_copy(source: Path, data: Path) -> None:
     names = {
         f"{file.parent.name}/{file.name}" for file in folder.glob("*/*.wav") if file.parent.name != "_background_noise_"
     }
-    valid = sorted((folder / "validation_list.txt").read_text().split())
-    test = sorted((folder / "testing_list.txt").read_text().split())
-    train = sorted(names - set(valid) - set(test))
+    valid = set((folder / "validation_list.txt").read_text().split())
+    test = set((folder / "testing_list.txt").read_text().split())
+    train = sorted(names - valid - test)
     low = [name for i, name in enumerate(train) if i % 100 == 0]
     parts = {
         name: pd.DataFrame(
             {"path": [f"data/speech_commands/{file}" for file in part], "label": [file.split("/")[0] for file in part]}
         )
-        for name, part in {"train": train, "train-low": low, "valid": valid, "test": test}.items()
+        for name, part in {"train": train, "train-low": low, "valid": sorted(valid), "test": sorted(test)}.items()
     }
     _write(folder, "{}.csv", parts)
 

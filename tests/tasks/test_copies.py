@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,14 @@ import soundfile
 from datasets import ClassLabel, Dataset, Features, Value
 
 from tasks.errors import UserError
+from tasks.manifest import read_manifest
 from tasks.prepare import beans, huggingface, prepare
 from tasks.prepare.entries import Clip, Entry
 from tasks.prepare.origins import origin
 from tasks.prepare.state import MARK
 from tasks.sound import decode, read_header
 from tasks.task import Task, load_task
+from tasks.verify import verify
 
 ALL = [*replicas_clips.TASKS, *replicas_recordings.TASKS]
 # Half of the data sets come with the few-label variant, so that both cases are seen of clips and of recordings.
@@ -59,6 +62,12 @@ def task(name: str) -> Task:
     return load_task(name, data=Path("data"))
 
 
+def rows(name: str, checkout: Path, split: str) -> int:
+    """How many rows a list of BEANS has; none where there is no such list."""
+    file = checkout / "data" / parquet_copy.LISTS[name].format(split)
+    return len(file.read_text().splitlines()) - (file.suffix == ".csv") if file.is_file() else 0
+
+
 # --- all twelve ---
 
 
@@ -75,6 +84,11 @@ def test_every_copy_has_the_same_items(tmp_path: Path, name: str) -> None:
     assert {entry.split for entry in published} == {"train", "valid", "test"}
     assert facts(checkout) == facts(published), "the BEANS checkout has other items than the origin"
     assert facts(parquet) == facts(published, low=name in WITH_LOW), "the parquet files have other items"
+    counts = {split: rows(name, tmp_path / "checkout", split) for split in ("train", "valid", "test", "train-low")}
+    assert len({entry.id for entry in published}) == counts["train"] + counts["valid"] + counts["test"], "rows are lost"
+    for split in ("train", "valid", "test"):
+        assert sum(entry.split == split for entry in published) == counts[split], f"rows of {split} are lost"
+    assert sum(entry.low for entry in published) == counts["train-low"], "the few-label variant has another size"
 
     assert len({entry.sound.file for entry in parquet}) == len(parquet), "two items are taken for one file's"
     for in_checkout, in_parquet in zip(checkout, parquet, strict=True):
@@ -99,6 +113,51 @@ def test_a_task_is_prepared_the_same_from_a_checkout_and_from_parquet_files(tmp_
     assert sum(path.suffix == ".flac" for path in files) > 10
     for file in files - {Path(name) / MARK}:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), f"{file} differs"
+
+
+def test_a_file_that_two_rows_name_is_two_items_to_the_end(tmp_path: Path) -> None:
+    replicas_clips.origin("dogs", tmp_path / "origin")
+    replicas_clips.beans("dogs", tmp_path / "origin", tmp_path / "checkout")
+    parquet_copy.write("dogs", tmp_path / "checkout", tmp_path / "parquet")
+    prepare("dogs", tmp_path / "1", source=tmp_path / "origin")
+    prepare("dogs", tmp_path / "2", copy="beans", source=tmp_path / "checkout")
+    prepare("dogs", tmp_path / "3", copy="huggingface", source=tmp_path / "parquet")
+    prepare("dogs", tmp_path / "4", copy="beans", source=tmp_path / "checkout", in_place=True)
+    made = [read_manifest(load_task("dogs", data=tmp_path / number)) for number in "1234"]
+    assert len({one.split_hash for one in made}) == 1, "the copies are not one data set"
+    for one in made:
+        for split, items in one.items.items():
+            assert len(items) == rows("dogs", tmp_path / "checkout", split), f"rows of {split} are lost"
+    in_place = {item.id: item.path for items in made[3].items.values() for item in items}
+    twins = [name for name in in_place if name.endswith("~2")]
+    assert twins and all(in_place[name] == in_place[name.removesuffix("~2")] for name in twins)
+    for number in "123":
+        audio = tmp_path / number / "dogs" / "audio"
+        assert len(list(audio.iterdir())) == len(in_place), "an item has no file"
+        for name in twins:
+            twin = audio / f"{name.removesuffix('~2')}.flac"
+            assert (audio / f"{name}.flac").read_bytes() == twin.read_bytes(), "two rows of a file sound different"
+
+
+def test_verify_names_the_barks_that_are_in_two_splits(tmp_path: Path) -> None:
+    replicas_clips.origin("dogs", tmp_path / "origin")
+    replicas_clips.beans("dogs", tmp_path / "origin", tmp_path / "checkout")
+    prepare("dogs", tmp_path / "data", copy="beans", source=tmp_path / "checkout", in_place=True)
+    splits: dict[str, set[str]] = {}
+    for split in ("train", "valid", "test"):
+        for line in (tmp_path / "checkout/data/dogs" / f"annotations.{split}.csv").read_text().splitlines()[1:]:
+            splits.setdefault(Path(line.split(",")[1]).stem, set()).add(split)
+    shared = {name for name, places in splits.items() if len(places) > 1}
+    assert shared, "the replica lacks what this is about"
+    findings = verify(load_task("dogs", data=tmp_path / "data"), lambda what, done, total, unit: None)
+    ((status, says),) = ((status, says) for check, status, says in findings if check == "shared audio")
+    assert status == "note"
+    pairs = re.findall(r"(\S+) \(\w+\) = (\S+) \(\w+\)", says)
+    named = {one.removesuffix("~2") for one, _ in pairs}
+    assert all(set(pair) == {name := min(pair), f"{name}~2"} for pair in pairs), "two barks are taken for one"
+    assert named and named <= shared
+    more = re.search(r"and (\d+) more", says)
+    assert len(named) + (int(more[1]) if more else 0) == len(shared), "a bark in two splits is not told"
 
 
 # --- a BEANS checkout ---
@@ -154,18 +213,48 @@ def test_a_checkouts_clips_have_the_labels_and_the_low_split_of_its_lists(tmp_pa
     folder = lists("watkins", tmp_path, CLIPS)
     entries = beans.read(task("watkins"), tmp_path)
     assert facts(entries) == [
-        ("1", "train", "Walrus", "1", False),
-        ("2", "train", "Grampus,_Rissos_Dolphin", "2", True),
-        ("3", "valid", "Walrus", "3", False),
-        ("4", "test", "Walrus", "4", False),
+        ("Grampus,_Rissos_Dolphin/2", "train", "Grampus,_Rissos_Dolphin", "Grampus,_Rissos_Dolphin/2", True),
+        ("Walrus/1", "train", "Walrus", "Walrus/1", False),
+        ("Walrus/3", "valid", "Walrus", "Walrus/3", False),
+        ("Walrus/4", "test", "Walrus", "Walrus/4", False),
     ]
-    assert entries[1].sound.file == folder / "a" / "2.wav"
+    assert entries[0].sound.file == folder / "a" / "2.wav"
 
 
 def test_labels_that_pandas_takes_for_missing_stay_text(tmp_path: Path) -> None:
     lists("watkins", tmp_path, {**CLIPS, "test": [("a/4.wav", "nan"), ("a/5.wav", "NA")], "valid": [("3.wav", "None")]})
     entries = beans.read(task("watkins"), tmp_path)
-    assert [label for _, split, label, *_ in facts(entries) if split != "train"] == ["None", "nan", "NA"]
+    assert [label for _, split, label, *_ in facts(entries) if split != "train"] == ["NA", "None", "nan"]
+
+
+def test_rows_that_share_a_name_are_numbered_and_keep_their_labels_and_low_split(tmp_path: Path) -> None:
+    twice = ("a/5.wav", "an dirus")
+    rows: dict[str, list[tuple[str, object]]] = {
+        "train": [("a/4.wav", "others"), twice, ("a/5.wav", "ae aegypti"), twice, twice],
+        "train-low": [twice, twice],
+        "valid": [("b/5.wav", "others"), twice],
+        "test": [("a/4.wav", "others")],
+    }
+    folder = lists("humbugdb", tmp_path, rows)
+    entries = beans.read(task("humbugdb"), tmp_path)
+    assert facts(entries) == [
+        ("4", "test", "others", "4", False),
+        ("4~2", "train", "others", "4", False),
+        ("5", "train", "ae aegypti", "5", False),
+        ("5~2", "train", "an dirus", "5", True),
+        ("5~3", "train", "an dirus", "5", True),
+        ("5~4", "train", "an dirus", "5", False),
+        ("5~5", "valid", "an dirus", "5", False),
+        ("5~6", "valid", "others", "5", False),
+    ]
+    assert [entry.sound.file for entry in entries] == [folder / "a/4.wav"] * 2 + [folder / "a/5.wav"] * 5 + [
+        folder / "b/5.wav"
+    ]
+    (folder / "a" / "5.wav").unlink()
+    with pytest.raises(
+        UserError, match=r"^1 of the audio files that the lists in .* name are missing, such as \S+5.wav"
+    ):
+        beans.read(task("humbugdb"), tmp_path)
 
 
 def test_a_checkouts_chunks_have_the_labels_and_times_of_its_lines(tmp_path: Path) -> None:
@@ -211,7 +300,6 @@ def test_missing_audio_of_a_checkout_is_counted_and_named(tmp_path: Path) -> Non
         (',path,label\n0,"data/watkins/a/1.wav,Walrus\n', "annotations.train.csv is not a CSV file"),
         (",path,label\n0,data/watkins/a/1.wav,Walrus\n7,data/watkins/a/2.wav,\n", "line 3: the label is empty"),
         (",path,label\n0,,Walrus\n", "line 2: path '' is not the name of a file"),
-        (",path,label\n0,data/watkins/a/3.wav,Walrus\n", "Two items are called 3"),
         ("\xff\xfe", "annotations.train.csv cannot be read as UTF-8 text"),
     ],
 )
@@ -273,10 +361,10 @@ def test_names_of_classes_are_taken_and_not_their_numbers(tmp_path: Path) -> Non
     names = ["Narwhal", "Walrus", "Beluga,_White_Whale"]
     store(tmp_path / "pq", [clip("1.wav", 2), clip("2.wav", 1)], label=ClassLabel(names=names))
     assert [label for _, _, label, *_ in facts(huggingface.read(task("watkins"), tmp_path / "pq"))] == [
-        "Walrus",  # test
-        "Beluga,_White_Whale",  # train
+        "Beluga,_White_Whale",  # train-1
+        "Walrus",  # test-2, train-2, valid-2
         "Walrus",
-        "Walrus",  # valid
+        "Walrus",
     ]
 
 
@@ -287,7 +375,7 @@ def test_labels_that_are_numbers_are_the_same_as_text(tmp_path: Path) -> None:
 
 def test_classes_that_are_numbered_without_names_are_refused(tmp_path: Path) -> None:
     store(tmp_path / "pq", [clip("1.wav", 0), clip("2.wav", 1)])
-    with pytest.raises(UserError, match=r"labels test-2 with '1', which watkins does not have: .* another --from"):
+    with pytest.raises(UserError, match=r"labels 0/train-1 with '0', which watkins does not have: .* another --from"):
         huggingface.read(task("watkins"), tmp_path / "pq")
 
 
@@ -342,11 +430,11 @@ def test_parquet_files_are_found_in_parts_at_any_depth_and_by_either_name_of_a_s
     parquet_copy.store([clip("9.wav", "Walrus")], source, "training-notes")
     found = facts(huggingface.read(task("watkins"), source))
     assert [(name, split, low) for name, split, _, _, low in found] == [
-        ("0", "train", False),
-        ("1", "train", True),
-        ("2", "train", False),
-        ("7", "valid", False),
-        ("8", "test", False),
+        ("Narwhal/7", "valid", False),
+        ("Narwhal/8", "test", False),
+        ("Walrus/0", "train", False),
+        ("Walrus/1", "train", True),
+        ("Walrus/2", "train", False),
     ]
 
 
@@ -458,10 +546,10 @@ def test_the_hub_is_read_and_then_its_cache_without_network(tmp_path: Path) -> N
     with hub_server.serve("DBD-research-group/beans_watkins", tmp_path / "repository") as address:
         online = run(code, HF_HOME=home, HF_ENDPOINT=address)
     expected = [
-        ("test-2", "Narwhal", False, b"two"),
-        ("train-1", "Walrus", False, b"one"),
-        ("train-2", "Narwhal", True, b"two"),
-        ("valid-2", "Narwhal", False, b"two"),
+        ("Narwhal/test-2", "Narwhal", False, b"two"),
+        ("Narwhal/train-2", "Narwhal", True, b"two"),
+        ("Narwhal/valid-2", "Narwhal", False, b"two"),
+        ("Walrus/train-1", "Walrus", False, b"one"),
     ]
     assert online.stdout == f"{expected}\n", online.stderr
     offline = run(code, HF_HOME=home, HF_ENDPOINT=address, HF_HUB_OFFLINE="1")

@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,39 +70,50 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Origin:
 def clips(task: str, root: Path) -> dict[str, Clip]:
     entries = origin(task).read(root)
     assert all(isinstance(entry, Clip) for entry in entries)
-    assert [entry.id for entry in entries] == sorted({entry.id for entry in entries})
-    return {entry.id: entry for entry in entries if isinstance(entry, Clip)}
+    found = {entry.id: entry for entry in entries if isinstance(entry, Clip)}
+    assert len(found) == len(entries), "two items have one id"
+    assert [name.partition("~")[0] for name in found] == sorted(name.partition("~")[0] for name in found)
+    return found
 
 
-def key(task: str, path: str, label: str) -> str:
-    return f"{label}/{Path(path).stem}" if task == "speech-commands" else Path(path).stem
-
-
-def listed(task: str, checkout: Path, part: str) -> dict[str, tuple[str, Path]]:
-    """Of every item of one of BEANS' lists its label and its audio."""
+def listed(task: str, checkout: Path, part: str) -> list[tuple[str, str, Path]]:
+    """Of every row of one of BEANS' lists its name, label and audio."""
     frame = pd.read_csv(checkout / "data" / LISTS[task].format(part), dtype=str, keep_default_na=False)
-    return {
-        key(task, path, label): (label, checkout / path)
+    folders = task in ("speech-commands", "watkins")
+    return [
+        (f"{label}/{Path(path).stem}" if folders else Path(path).stem, label, checkout / path)
         for path, label in zip(frame["path"], frame["label"], strict=True)
-    }
+    ]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_items_splits_labels_and_sound_are_those_of_beans(task: str, replica: Origin, tmp_path: Path) -> None:
-    replicas_clips.beans(task, replica(task), tmp_path)
-    found = clips(task, replica(task))
-    parts = {part: listed(task, tmp_path, part) for part in ("train", "valid", "test")}
-    for part, expected in parts.items():
-        assert expected, f"the replica has no {part} split"
+    compare(task, replica(task), tmp_path)
+
+
+def compare(task: str, source: Path, checkout: Path) -> None:
+    replicas_clips.beans(task, source, checkout)
+    found = clips(task, source)
+    expected: dict[str, tuple[str, str, Path]] = {}
+    uses: Counter[str] = Counter()
+    parts = ("train", "valid", "test")
+    rows = [(name, part, label, audio) for part in parts for name, label, audio in listed(task, checkout, part)]
+    for name, part, label, audio in sorted(rows):
+        uses[name] += 1
+        expected[name if uses[name] == 1 else f"{name}~{uses[name]}"] = (part, label, audio)
+    for part in parts:
         mine = {name: clip.label for name, clip in found.items() if clip.split == part}
-        assert mine == {name: label for name, (label, _) in expected.items()}, f"another {part} split than BEANS'"
-    low = {name for name, clip in found.items() if clip.low}
+        theirs = {name: label for name, (split, label, _) in expected.items() if split == part}
+        assert theirs, f"the replica has no {part} split"
+        assert mine == theirs, f"another {part} split than BEANS'"
+    low = Counter((name.partition("~")[0], clip.label) for name, clip in found.items() if clip.low)
     if task == "cbi":
         assert not low, "BEANS has no few-label variant of this task"
     else:
-        assert low == set(listed(task, tmp_path, "train-low")), "another few-label variant than BEANS'"
+        kept = Counter((name, label) for name, label, _ in listed(task, checkout, "train-low"))
+        assert low == kept, "another few-label variant than BEANS'"
     # Other bytes, where BEANS has SoX convert them; the name tells then.
-    for name, (_, audio) in (pair for expected in parts.values() for pair in expected.items()):
+    for name, (_, _, audio) in expected.items():
         file, start, seconds = found[name].sound.file, found[name].sound.start, found[name].sound.seconds
         assert isinstance(file, Path)
         assert (start, seconds) == (0.0, None), "a piece of the file instead of all of it"
@@ -134,6 +146,52 @@ def test_humbugdb_is_found_in_a_clone_of_its_repository(replica: Origin, tmp_pat
     for table in (tmp_path / "HumBugDB" / "data" / "audio").glob("*.csv"):
         table.rename(tmp_path / "HumBugDB" / "data" / "metadata" / table.name)
     assert clips("humbugdb", tmp_path).keys() == clips("humbugdb", replica("humbugdb")).keys()
+
+
+# --- names that several rows share ---
+
+
+def test_a_cut_in_the_folders_of_two_species_is_an_item_of_each(replica: Origin) -> None:
+    shared = [clip for clip in clips("watkins", replica("watkins")).values() if clip.id.endswith("/72010001")]
+    assert {clip.id.partition("/")[0] for clip in shared} == {clip.label for clip in shared}
+    assert {clip.label for clip in shared} == {species for species, _ in replicas_clips.WATKINS_SHARED}
+    for clip in shared:
+        assert Path(str(clip.sound.file)).parent.name == clip.label, "the cut of the other species"
+
+
+def test_a_bark_in_two_rows_is_two_items(replica: Origin) -> None:
+    table = pd.read_csv(only(replica("dogs"), "annotations.csv"))
+    found = clips("dogs", replica("dogs"))
+    assert len(found) == len(table) > table["filename"].nunique()
+    pairs = [(found[name.partition("~")[0]], clip) for name, clip in found.items() if "~" in name]
+    assert len(pairs) == len(table) - table["filename"].nunique()
+    for first, second in pairs:
+        assert (first.sound, first.label, first.recording) == (second.sound, second.label, second.recording)
+    splits = [(first.split, second.split) for first, second in pairs]
+    assert {one == other for one, other in splits} == {True, False}, "the replica lacks one of both cases"
+    low = {(first.low, second.low) for first, second in pairs if first.split == second.split == "train"}
+    assert (True, False) in low, "the replica lacks a file of which the few-label variant keeps one row"
+
+
+@pytest.mark.parametrize("name", ["validation_list.txt", "testing_list.txt"])
+def test_a_line_twice_in_a_list_of_speech_commands_counts_once(name: str, broken: Origin) -> None:
+    root = broken("speech-commands")
+    before, file = clips("speech-commands", root), only(root, name)
+    lines = file.read_text().splitlines()
+    assert len(lines) > len(set(lines)), "the replica lacks a line twice"
+    assert sum(clip.split != "train" for clip in before.values()) == 60
+    file.write_text("\n".join(lines * 2))
+    assert clips("speech-commands", root) == before
+
+
+def test_a_name_in_both_lists_of_speech_commands_is_in_both_splits_as_in_beans(broken: Origin, tmp_path: Path) -> None:
+    root = broken("speech-commands")
+    name = only(root, "testing_list.txt").read_text().splitlines()[0]
+    with only(root, "validation_list.txt").open("a") as file:
+        file.write(f"{name}\n")
+    compare("speech-commands", root, tmp_path / "checkout")
+    found, key = clips("speech-commands", root), name.removesuffix(".wav")
+    assert [found[key].split, found[f"{key}~2"].split] == ["test", "valid"]
 
 
 # --- what is not kept together, and what is ---
@@ -223,12 +281,18 @@ def only(root: Path, name: str) -> Path:
 @pytest.mark.parametrize("task", TASKS)
 def test_missing_audio_is_counted_and_named(task: str, broken: Origin) -> None:
     root = broken(task)
-    train = [clip for clip in clips(task, root).values() if task != "speech-commands" or clip.split != "train"]
-    for clip in train[:5]:
-        Path(str(clip.sound.file)).unlink()
+    # Of Speech Commands nothing tells that train audio is missing.
+    entries = [clip for clip in clips(task, root).values() if task != "speech-commands" or clip.split != "train"]
+    # Several items may be one file's.
+    files = list(dict.fromkeys(Path(str(clip.sound.file)) for clip in entries))
+    for file in files[:5]:
+        file.unlink()
     message = refusal(task, root)
-    assert re.search(r"^5 of the \d+ audio files that .* are missing, such as ", message)
-    assert sum(message.count(f"{Path(str(clip.sound.file)).name}") for clip in train[:5]) == 3, "not three of them"
+    said = re.search(r"^5 of the (\d+) audio files that .* are missing, such as ", message)
+    assert said
+    if task != "speech-commands":
+        assert int(said[1]) == len(files), "a file that two rows name is counted twice"
+    assert sum(message.count(file.name) for file in files[:5]) == 3, "not three of them"
     assert "download" in message
 
 
@@ -312,11 +376,8 @@ def test_speech_commands_needs_both_lists_as_text_and_once(name: str, broken: Or
     shutil.copytree(root, root.parent / "source-2")
     assert refusal("speech-commands", root.parent).startswith("Both ")
     file = only(root, name)
-    content = file.read_bytes()
     file.write_bytes(b"\xff\xfe\x00")
     assert refusal("speech-commands", root).startswith(f"{file} cannot be read as text")
-    file.write_bytes(content + content[:30].split(b"\n")[0] + b"\n")
-    assert "Two items are called" in refusal("speech-commands", root)
     file.unlink()
     assert refusal("speech-commands", root).startswith("There is no validation_list.txt with a testing_list.txt")
 

@@ -20,7 +20,8 @@ def read(root: Path) -> list[Entry]:
         UserError: a list, or audio that it names, is missing.
     """
     folder = _folder(root)
-    listed = [(name, split) for file, split in _LISTS.items() for name in _names(folder / file)]
+    # BEANS takes each list as a set; a name in both would be in both splits.
+    listed = [(name, split) for file, split in _LISTS.items() for name in sorted(set(_names(folder / file)))]
     present = {file.relative_to(folder).as_posix() for file in folder.glob("*/*.wav")}
     train = sorted(
         name
