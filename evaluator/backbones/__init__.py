@@ -6,8 +6,8 @@ a :class:`Backbone`. A new family is a new module; nothing else needs to know of
 
 import hashlib
 import importlib
-import inspect
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,13 +121,15 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
 
 
 def _source(kind: type) -> tuple[Path, ...]:
-    """The files of a class and of what it inherits, but for torch's own."""
+    """The files of a class, of what it inherits but for torch's own, and of what they take from other loaders."""
     files = []
     for one in kind.__mro__:
         if one is object or one.__module__.partition(".")[0] in ("torch", "typing"):
             continue
-        try:
-            files.append(Path(inspect.getfile(one)))
-        except (OSError, TypeError):
-            continue
+        used = (getattr(value, "__module__", None) for value in vars(sys.modules[one.__module__]).values())
+        modules = {name for name in used if name and name.startswith("evaluator.")} - {__name__}
+        for name in (one.__module__, *sorted(modules)):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file:
+                files.append(Path(file))
     return tuple(dict.fromkeys(files))
