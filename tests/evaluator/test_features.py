@@ -13,12 +13,13 @@ from torch import Tensor
 
 from evaluator.audio import Cut, load
 from evaluator.backbones import Layer, ready
+from evaluator.clips import plan, waveforms
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
 from tasks.errors import UserError
 from tasks.manifest import read_manifest
-from tasks.sound import read_header
-from tasks.task import Manifest, load_task
+from tasks.sound import read_header, resample
+from tasks.task import Item, Manifest, Task, load_task
 
 
 class Encoder(torch.nn.Module):
@@ -292,3 +293,22 @@ def test_the_estimate_is_what_extraction_then_writes(tmp_path: Path, windows_tas
     assert before.bytes == pytest.approx(written, rel=0.25)
     after = store.estimate(made, manifest(windows_task), ["twa"])
     assert (after.seconds, after.bytes) == (0, 0)
+
+
+def test_hours_in_one_file_are_decoded_piece_by_piece_and_sound_the_same(tmp_path: Path) -> None:
+    rate = 8000
+    sound = 0.1 * np.random.default_rng(0).standard_normal(700 * rate)
+    soundfile.write(tmp_path / "long.flac", sound, rate)
+    path = tmp_path / "long.flac"
+    items = [Item(f"w{i}", path, (), "long", (float(i), i + 2.0)) for i in range(0, 690)]
+    task = Task(name="own", kind="classification", clips=Path("none.csv"))
+    shards = plan(task, items, 16_000, 1)
+    assert len(shards) > 2, "all of a file of hours lies in memory at once"
+    assert sorted(clip.index for shard in shards for clip in shard.clips) == list(range(690))
+    stored, _ = soundfile.read(path, dtype="float32")
+    for shard in (shards[0], shards[-1]):
+        assert sum(clip.samples for clip in shard.clips) <= 16_000 * 250
+        heard = waveforms(shard, 16_000)
+        for clip, one in list(zip(shard.clips, heard, strict=True))[::40]:
+            expected = stored[clip.index * rate : (clip.index + 2) * rate]
+            torch.testing.assert_close(one, resample(torch.from_numpy(expected), rate, 16_000), atol=1e-5, rtol=0)

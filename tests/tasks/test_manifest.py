@@ -14,6 +14,7 @@ from tasks.manifest import read_manifest
 from tasks.subsets import limit
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
+CLIPS = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "valid"), ("d", "dog", "test")]
 GOOD_ROWS = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "c.wav,cat,valid", "d.wav,dog,test"]
 
 
@@ -44,6 +45,54 @@ def scapes_task(root: Path, width: float = 2.0, shift: float = 1.0, labels: Any 
 
 
 # --- reading what is right ---
+
+
+def test_an_id_names_a_clip_wherever_its_file_lies(tmp_path: Path) -> None:
+    def read(folder: str) -> Manifest:
+        header = "id,path,label,split,low"
+        rows = [f"{name},{folder}/{name}.wav,{label},{split},1" for name, label, split in CLIPS]
+        return read_manifest(clips_task(tmp_path, "\n".join([header, *rows])))
+
+    here, there = read("here"), read("/somewhere/else")
+    assert [item.id for item in here.items["train"]] == ["a", "b"]
+    assert here.items["train"][0].path != there.items["train"][0].path
+    assert here.split_hash == there.split_hash, "results on two machines could not be compared"
+    assert all(item.low and item.recording == item.id for items in here.items.values() for item in items)
+
+
+def test_one_file_may_hold_several_recordings_at_their_offsets(tmp_path: Path) -> None:
+    first = {**json.loads(recording("long.wav", (1, 3, "cat"), length=4)), "id": "minute 0", "offset": 0}
+    second = {**json.loads(recording("long.wav", (1, 3, "dog"), length=4)), "id": "minute 1", "offset": 60, "low": True}
+    train = read_manifest(scapes_task(tmp_path, train=f"{json.dumps(first)}\n{json.dumps(second)}")).items["train"]
+    assert [item.window for item in train] == [(0, 2), (1, 3), (2, 4), (60, 62), (61, 63), (62, 64)]
+    assert [item.id for item in train[2:4]] == ["minute 0@2-4", "minute 1@0-2"], (
+        "an id depends on where in a file it lies"
+    )
+    assert [item.low for item in train] == [False] * 3 + [True] * 3
+    assert {item.path for item in train} == {tmp_path / "long.wav"}
+
+
+def test_a_label_nobody_listed_counts_as_the_unknown_one(tmp_path: Path) -> None:
+    task = scapes_task(tmp_path, labels=["cat", "other"]).model_copy(update={"unknown_label": "other"})
+    manifest = read_manifest(task)
+    heard = [[manifest.labels[label] for label in item.labels] for item in manifest.items["train"]]
+    assert heard[1:4] == [["cat", "other"], ["cat", "other"], ["other"]]
+    clips = clips_task(tmp_path, "\n".join(GOOD_ROWS), labels=["cat", "rest"], unknown_label="rest")
+    assert [item.labels for item in read_manifest(clips).items["train"]] == [(0,), (1,)]
+
+
+def test_an_unknown_label_must_be_one_of_the_labels(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown_label 'rest' is not among labels: add it there"):
+        clips_task(tmp_path, "\n".join(GOOD_ROWS), labels=["cat", "dog"], unknown_label="rest")
+
+
+def test_annotations_of_beans_are_taken_with_their_mistakes_and_yours_are_not(tmp_path: Path) -> None:
+    task = scapes_task(tmp_path, labels=["cat"], train=recording("a.wav", (4, 3.5, "cat"), (-1, 0.5, "cat")))
+    with pytest.raises(UserError, match=r"ends \(3.5 s\) before it starts|'st' is -1"):
+        read_manifest(task)
+    items = read_manifest(task.model_copy(update={"group": "core"})).items["train"]
+    # BEANS' arithmetic, by hand: (min(end, 3.5) - max(start, 4)) / min(2, -0.5) is 1 in all three.
+    assert [item.window for item in items if item.labels] == [(0, 2), (2, 4), (3, 5), (4, 6)]
 
 
 def test_clips_keep_their_order_labels_and_paths(tmp_path: Path) -> None:
