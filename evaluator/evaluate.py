@@ -1,7 +1,7 @@
 """The whole story on one page: a submission and a task in, a record out."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,10 +37,8 @@ from leaderboard.record import (
 from leaderboard.store import Store
 from tasks.errors import UserError
 from tasks.home import Home
+from tasks.progress import Report, silent
 from tasks.task import Manifest
-
-Report = Callable[[str, float, float], None]
-"""Told what is being done, and how much of how much of it is."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +263,7 @@ def evaluate(
     *,
     device: torch.device,
     limit: int | None = None,
-    report: Report = lambda what, done, total: None,
+    report: Report = silent,
 ) -> Iterator[Outcome]:
     """Evaluate one submission: one outcome per task and track, a failed task without its record.
 

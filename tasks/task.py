@@ -27,13 +27,18 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Facts(BaseModel):
-    """What a reader wants to know of a data set; nothing here changes a result. ``native_rate`` is in Hz."""
+    """What a reader wants to know of a data set; nothing here changes a result. ``native_rate`` is in Hz.
+
+    ``collections`` names the data set and those that its sounds come from: a model pretrained on one of them has an
+    advantage, which the board discloses.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str = ""
     taxa: str = ""
     source: str = ""
+    collections: tuple[str, ...] = ()
     licence: str = ""
     commercial_use: bool | Literal["unknown"] | None = None
     citation: str = ""

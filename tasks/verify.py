@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from tasks.errors import UserError
 from tasks.findings import Finding
 from tasks.manifest import read_manifest
 from tasks.prepare import preparation
+from tasks.progress import Report
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 # A manifest's length may round; beyond this the windows would be of something else.
@@ -41,7 +42,7 @@ class _Heard:
     problem: str = ""
 
 
-def verify(task: Task, report: Callable[[str, float, float, str], None]) -> list[Finding]:
+def verify(task: Task, report: Report) -> list[Finding]:
     """Check a prepared task against what is published of it, and every file of it by decoding it.
 
     Args:

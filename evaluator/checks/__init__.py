@@ -13,15 +13,11 @@ from evaluator.checks.subject import Subject, Verdict
 from evaluator.extraction import Extractor
 from tasks.errors import UserError
 from tasks.findings import Finding
+from tasks.progress import Report, silent
 from tasks.task import Task
 
 if TYPE_CHECKING:
-    from evaluator.evaluate import Report
     from evaluator.submission import Submission
-
-
-def _silent(what: str, done: float, total: float) -> None:
-    return
 
 
 def run(
@@ -30,7 +26,7 @@ def run(
     short: bool,
     tasks: Sequence[Task],
     device: torch.device,
-    report: "Report" = _silent,
+    report: Report = silent,
 ) -> list[Finding]:
     """Load a submission and check it.
 
@@ -65,7 +61,7 @@ def examine(
     *,
     short: bool,
     tasks: Sequence[Task] = (),
-    report: "Report" = _silent,
+    report: Report = silent,
     name: str = "submission",
 ) -> list[Finding]:
     """Check a backbone that is loaded, and that ``Extractor.of`` has found to return what it declares.
@@ -102,7 +98,7 @@ def examine(
     return findings
 
 
-def require(extractor: Extractor, *, name: str, report: "Report" = _silent) -> None:
+def require(extractor: Extractor, *, name: str, report: Report = silent) -> None:
     """The short form before a run: refuse a backbone that fails it.
 
     Raises:

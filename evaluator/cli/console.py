@@ -5,17 +5,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from tasks.errors import UserError
-
-
-class Report(Protocol):
-    """Told what is being done, how much of how much of it is, and in which unit: "B" for bytes."""
-
-    def __call__(self, what: str, done: float, total: float, unit: str = "") -> None:
-        """Show it."""
-
+from tasks.progress import Report
 
 METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
 """Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tasks.errors import UserError
-from tasks.prepare.entries import Entry, Report
+from tasks.prepare.entries import Entry
 from tasks.prepare.source import Copy
 from tasks.prepare.state import (
     BEANS_VERSION,
@@ -23,6 +23,7 @@ from tasks.prepare.state import (
     preparation,
     why_not_prepared,
 )
+from tasks.progress import Report, silent
 from tasks.task import Task, load_task
 
 __all__ = ["Preparation", "is_prepared", "preparation", "prepare", "why_not_prepared"]
@@ -31,7 +32,7 @@ __all__ = ["Preparation", "is_prepared", "preparation", "prepare", "why_not_prep
 def prepare(
     name: str,
     data: Path,
-    report: Report = lambda what, done, total, unit: None,
+    report: Report = silent,
     *,
     copy: Copy = "origin",
     source: Path | None = None,

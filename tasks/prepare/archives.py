@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from tasks.errors import UserError
-from tasks.prepare.entries import Report
+from tasks.progress import Report
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 """What the names of archives end with."""

@@ -20,8 +20,8 @@ from urllib3.exceptions import HTTPError as BrokenStream
 
 from tasks.errors import UserError
 from tasks.files import write_atomically
-from tasks.prepare.entries import Report
 from tasks.prepare.source import Remote
+from tasks.progress import Report
 
 TIMEOUT = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next byte."""

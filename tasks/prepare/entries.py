@@ -62,9 +62,6 @@ class Recording:
 
 Entry = Clip | Recording
 
-Report = Callable[[str, float, float, str], None]
-"""Told what is being done, how much of how much of it is, and in which unit: "B" for bytes, "" for items."""
-
 
 def label_text(label: object) -> str:
     """A label as text: 3, 3.0 and "3" are the same class, whichever library read them."""

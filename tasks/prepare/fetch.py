@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tasks.errors import UserError
 from tasks.prepare.archives import DamagedArchiveError, archive_stem, extract, first_files
-from tasks.prepare.entries import Report
 from tasks.prepare.kaggle import fetch_competition
 from tasks.prepare.source import Origin, Remote
+from tasks.progress import Report
 
 # How many of an archive's files are looked for to tell whether the user extracted it.
 _SAMPLE = 20
@@ -34,7 +34,7 @@ def fetch(task: str, origin: Origin, directory: Path, report: Report) -> Path:
         UserError: as of `download`, `extract` and `fetch_competition`.
     """
 
-    def told(what: str, done: float, total: float, unit: str) -> None:
+    def told(what: str, done: float, total: float, unit: str = "") -> None:
         report(f"{task}: {what}", done, total, unit)
 
     files = [f"{origin.kaggle}.zip"] if origin.kaggle else [remote.file for remote in origin.remotes]

@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 from tasks.errors import UserError
-from tasks.prepare.entries import Report
+from tasks.progress import Report
 
 _POLL_SECONDS = 0.5
 

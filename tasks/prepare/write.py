@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.files import write_atomically
-from tasks.prepare.entries import Clip, Entry, Recording, Report
+from tasks.prepare.entries import Clip, Entry, Recording
+from tasks.progress import Report
 from tasks.sound import decode, encode_flac, read_header, resample
 from tasks.task import SPLITS, Task
 
