@@ -2,20 +2,18 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evaluator.cli import choices
 from evaluator.cli.console import (
     METRIC_NAMES,
     complain,
     print_json,
     print_table,
     progress,
-    split_list,
     split_numbers,
     warn,
 )
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from evaluator.evaluate import Outcome
-    from evaluator.protocol import Protocol
     from evaluator.submission import Submission
     from tasks.task import Manifest
 
@@ -79,12 +76,12 @@ def submit(
             raise UserError(f"{option} {value} is unknown: choose from {', '.join(known)}.")
     home = Home.from_environment()
     place = pick_device(device)
-    rules = _rules(trials, split_numbers("--lr", lr), seeds, precision)
-    tracks = _tracks(track)
+    rules = choices.rules(trials, split_numbers("--lr", lr), seeds, precision)
+    tracks = choices.tracks(track)
     submissions = [Submission.read(path) for path in submission]
     failures: list[str] = []
-    manifests = _manifests(tasks, data_dir, home, limit, failures)
-    variants = _variants(manifests, low, split_numbers("--shots", shots), shots_seed, failures)
+    manifests = choices.manifests(tasks, data_dir, home, limit, failures)
+    variants = choices.variants(manifests, low, split_numbers("--shots", shots), shots_seed, failures)
     if failures and (fail_fast or not any(variants.values())):
         raise typer.Exit(2)
     outcomes: list[Outcome] = []
@@ -120,82 +117,6 @@ def submit(
         _summarise(outcomes)
     if failures:
         raise typer.Exit(2)
-
-
-def _rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
-    from evaluator.protocol import Protocol
-
-    # With a grid the number of trials is the grid's, and no departure of its own.
-    return Protocol(
-        grid=tuple(sorted(set(grid))), trials=Protocol.trials if grid else trials, seeds=seeds, precision=precision
-    )
-
-
-def _tracks(value: str) -> list[str]:
-    from evaluator.heads import HEADS
-
-    tracks = list(dict.fromkeys(split_list(value)))
-    unknown = [name for name in tracks if name not in HEADS]
-    if unknown or not tracks:
-        raise UserError(f"--track {value}: choose from {', '.join(HEADS)}, separated by commas.")
-    return tracks
-
-
-def _manifests(
-    names: str | None, data_dir: Path | None, home: Home, limit: int | None, failures: list[str]
-) -> list["Manifest"]:
-    """The manifests that can be read; what is wrong with the others is said and added to ``failures``."""
-    from tasks.manifest import read_manifest
-    from tasks.prepare import is_prepared, why_not_prepared
-    from tasks.subsets import limit as limit_items
-    from tasks.task import catalogue_names, load_task
-
-    chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
-    if not chosen:
-        raise UserError("No task is prepared: run `beans tasks prepare mini-calls`, or name a task file with --tasks.")
-    manifests = []
-    for name in dict.fromkeys(chosen):
-        try:
-            task = load_task(name, data=home.data, data_dir=data_dir)
-            reason = why_not_prepared(task)
-            if reason is not None:
-                raise UserError(reason)
-            manifest = read_manifest(task)
-            manifests.append(manifest if limit is None else limit_items(manifest, limit))
-        except UserError as error:
-            complain(str(error))
-            failures.append(str(error))
-    twice = [name for name in {m.task.name for m in manifests} if sum(m.task.name == name for m in manifests) > 1]
-    if twice:
-        raise UserError(f"Two tasks are called {twice[0]!r}: give them different names, results are known by theirs.")
-    return manifests
-
-
-def _variants(
-    manifests: list["Manifest"], low: bool, shots: tuple[float, ...], seed: int, failures: list[str]
-) -> dict[str, list["Manifest"]]:
-    """The manifests with the train splits asked for, by the name that the protocol gives each."""
-    from tasks.subsets import few_labels
-    from tasks.subsets import shots as draw
-
-    wrong = [f"{k:g}" for k in shots if not k.is_integer()]
-    if wrong:
-        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
-    picks: dict[str, Callable[[Manifest], Manifest]] = {"low": few_labels} if low else {}
-    for k in map(int, shots):
-        picks[f"{k}-shot" + (f"-seed{seed}" if seed else "")] = partial(draw, k=k, seed=seed)
-    if not picks:
-        return {"all": manifests}
-    variants: dict[str, list[Manifest]] = {}
-    for name, pick in picks.items():
-        variants[name] = []
-        for manifest in manifests:
-            try:
-                variants[name].append(pick(manifest))
-            except UserError as error:
-                complain(str(error))
-                failures.append(str(error))
-    return variants
 
 
 def _tell(outcome: "Outcome", as_json: bool) -> None:

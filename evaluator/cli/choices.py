@@ -1,0 +1,92 @@
+"""What the options of ``beans submit`` mean: rules, tracks, and the manifests to run on."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evaluator.cli.console import complain, split_list
+from tasks.errors import UserError
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from evaluator.protocol import Protocol
+    from tasks.task import Manifest
+
+
+def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
+    """The protocol with the settings asked for."""
+    from evaluator.protocol import Protocol
+
+    # With a grid the number of trials is the grid's, and no departure of its own.
+    return Protocol(
+        grid=tuple(sorted(set(grid))), trials=Protocol.trials if grid else trials, seeds=seeds, precision=precision
+    )
+
+
+def tracks(value: str) -> list[str]:
+    """The tracks of a comma-separated option."""
+    from evaluator.heads import HEADS
+
+    names = list(dict.fromkeys(split_list(value)))
+    unknown = [name for name in names if name not in HEADS]
+    if unknown or not names:
+        raise UserError(f"--track {value}: choose from {', '.join(HEADS)}, separated by commas.")
+    return names
+
+
+def manifests(
+    names: str | None, data_dir: Path | None, home: Home, limit: int | None, failures: list[str]
+) -> list["Manifest"]:
+    """The manifests that can be read; what is wrong with the others is said and added to ``failures``."""
+    from tasks.manifest import read_manifest
+    from tasks.prepare import is_prepared, why_not_prepared
+    from tasks.subsets import limit as limit_items
+    from tasks.task import catalogue_names, load_task
+
+    chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
+    if not chosen:
+        raise UserError("No task is prepared: run `beans tasks prepare mini-calls`, or name a task file with --tasks.")
+    found = []
+    for name in dict.fromkeys(chosen):
+        try:
+            task = load_task(name, data=home.data, data_dir=data_dir)
+            reason = why_not_prepared(task)
+            if reason is not None:
+                raise UserError(reason)
+            manifest = read_manifest(task)
+            found.append(manifest if limit is None else limit_items(manifest, limit))
+        except UserError as error:
+            complain(str(error))
+            failures.append(str(error))
+    twice = [name for name in {m.task.name for m in found} if sum(m.task.name == name for m in found) > 1]
+    if twice:
+        raise UserError(f"Two tasks are called {twice[0]!r}: give them different names, results are known by theirs.")
+    return found
+
+
+def variants(
+    whole: list["Manifest"], low: bool, shots: tuple[float, ...], seed: int, failures: list[str]
+) -> dict[str, list["Manifest"]]:
+    """The manifests with the train splits asked for, by the name that the protocol gives each."""
+    from tasks.subsets import few_labels
+    from tasks.subsets import shots as draw
+
+    wrong = [f"{k:g}" for k in shots if not k.is_integer()]
+    if wrong:
+        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
+    picks: dict[str, Callable[[Manifest], Manifest]] = {"low": few_labels} if low else {}
+    for k in map(int, shots):
+        picks[f"{k}-shot" + (f"-seed{seed}" if seed else "")] = partial(draw, k=k, seed=seed)
+    if not picks:
+        return {"all": whole}
+    found: dict[str, list[Manifest]] = {}
+    for name, pick in picks.items():
+        found[name] = []
+        for manifest in whole:
+            try:
+                found[name].append(pick(manifest))
+            except UserError as error:
+                complain(str(error))
+                failures.append(str(error))
+    return found
