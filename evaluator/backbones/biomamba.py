@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evaluator.backbones import Layer
 from evaluator.backbones.huggingface.weights import load_strictly, read_config, warn_unpinned
+from evaluator.backbones.waveforms import standardise
 from tasks.errors import UserError
 
 # transformers' Wav2Vec2FeatureExtractor adds it to the variance.
@@ -68,7 +69,7 @@ class BioMambaEncoder(torch.nn.Module):
         """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
         valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         if self.do_normalize:
-            waveforms = _standardise(waveforms, valid, lengths)
+            waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
         output = self.model(waveforms, attention_mask=valid, output_hidden_states=True)
         return list(output.hidden_states), self.model.count_frames(lengths)
 
@@ -173,13 +174,6 @@ def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
     if not local:
         warn_unpinned(source, revision)
     return source, settings
-
-
-def _standardise(waveforms: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's valid samples, zeros elsewhere, as Wav2Vec2FeatureExtractor."""
-    count = lengths[:, None].to(waveforms.dtype)
-    centred = (waveforms - waveforms.sum(1, keepdim=True) / count) * valid
-    return centred / torch.sqrt(centred.square().sum(1, keepdim=True) / count + _VARIANCE_FLOOR)
 
 
 def _last_line(error: Exception) -> str:

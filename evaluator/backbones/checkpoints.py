@@ -131,14 +131,6 @@ def untrained(build: Callable[[], T], seed: int) -> T:
         return build()
 
 
-def receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Samples that one frame of a stack of convolutions needs, without padding."""
-    samples = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
-
-
 @contextmanager
 def entering(block: torch.nn.Module) -> Iterator[list[Tensor]]:
     """While open, the list takes what enters ``block``: its first argument, or the first of it where it is a tuple."""

@@ -20,10 +20,10 @@ from evaluator.backbones.checkpoints import (
     load_exactly,
     locate,
     read_tensors,
-    receptive_field,
     untrained,
     warn_unpinned,
 )
+from evaluator.backbones.waveforms import receptive_field
 from tasks.errors import UserError
 
 # Of the pretraining task: its head, the embedding that replaces masked frames, and how many steps were trained.

@@ -16,10 +16,10 @@ from evaluator.backbones.checkpoints import (
     load_exactly,
     locate,
     read_tensors,
-    receptive_field,
     untrained,
     warn_unpinned,
 )
+from evaluator.backbones.waveforms import receptive_field, standardise
 from tasks.errors import UserError
 
 # Of the pretraining task, which is made only for the start values of its encoder and then dropped.
@@ -72,7 +72,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
         samples = waveforms.shape[1]
         if self.do_normalize:
-            waveforms = _standardise(waveforms, lengths)
+            waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
         masked = self.exact_masking and bool((lengths < samples).any())
         with entering(self.model.encoder.transformer.layers[0]) as first:
             blocks, _ = self.model.extract_features(waveforms, lengths if masked else None)
@@ -148,11 +148,3 @@ def _read_config(config: str | dict[str, Any], base: Path) -> tuple[dict[str, An
     if not isinstance(settings, dict):
         raise UserError(f"config {path} is not a JSON object of wav2vec2_model's arguments.")
     return settings, config if is_address(config) else str(path)
-
-
-def _standardise(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's valid samples, zeros elsewhere, as torchaudio's bundles do."""
-    valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-    count = lengths[:, None].to(waveforms.dtype)
-    centred = (waveforms - (waveforms * valid).sum(1, keepdim=True) / count) * valid
-    return centred * torch.rsqrt(centred.square().sum(1, keepdim=True) / count + _VARIANCE_FLOOR)

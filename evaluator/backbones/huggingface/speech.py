@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones.huggingface.encoder import MAX_SECONDS, Encoder, window_of
+from evaluator.backbones.waveforms import receptive_field, standardise
 
 # transformers' Wav2Vec2FeatureExtractor adds it to the variance.
 _VARIANCE_FLOOR = 1e-7
@@ -33,7 +34,7 @@ class SpeechEncoder(Encoder):
             preprocessor,
             window=window_of(preprocessor, max_seconds),
             widths=[config.hidden_size] * (len(blocks) + 1),
-            min_samples=_receptive_field(config.conv_kernel, config.conv_stride, squeeze),
+            min_samples=receptive_field(config.conv_kernel, config.conv_stride, squeeze),
         )
         self._squeeze = squeeze
         self.do_normalize = bool(preprocessor.do_normalize)
@@ -52,7 +53,7 @@ class SpeechEncoder(Encoder):
         samples = waveforms.shape[1]
         valid = torch.arange(samples, device=waveforms.device) < lengths[:, None]
         if self.do_normalize:
-            waveforms = _standardise(waveforms, valid, lengths)
+            waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
         mask = valid.long() if self.exact_masking and bool((lengths < samples).any()) else None
         outputs = self.hear(input_values=waveforms, **({} if mask is None else {"attention_mask": mask}))
         return outputs, self._frames(lengths)
@@ -62,19 +63,3 @@ class SpeechEncoder(Encoder):
         for kernel, stride in zip(self.model.config.conv_kernel, self.model.config.conv_stride, strict=True):
             frames = (frames - kernel) // stride + 1
         return frames // self._squeeze
-
-
-def _standardise(waveforms: Tensor, valid: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over each clip's valid samples, zeros elsewhere, as Wav2Vec2FeatureExtractor."""
-    count = lengths[:, None].to(waveforms.dtype)
-    centred = (waveforms - (waveforms * valid).sum(1, keepdim=True) / count) * valid
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred / torch.sqrt(variance + _VARIANCE_FLOOR)
-
-
-def _receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int) -> int:
-    """Samples that ``frames`` frames of the convolutions take."""
-    samples = frames
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
