@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+XEUS := .venv/.xeus
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo board test lint gpu clean
+.PHONY: help install xeus demo board test lint gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,6 +17,12 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "$(PYTHON) is not Python 3.11 or 3.12: name one that is, for example make install PYTHON=python3.12"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+xeus: $(XEUS)  ## install what XEUS needs (ESPnet, without its own pins)
+
+$(XEUS): requirements-xeus.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-xeus.txt
 	touch $@
 
 demo: install  ## evaluate three small models on the two built-in tasks and print the board

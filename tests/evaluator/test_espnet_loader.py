@@ -1,6 +1,7 @@
 """XEUS: ESPnet's own hidden states, from the two files that ESPnet writes."""
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -71,7 +72,9 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def task() -> Any:
     """The real SSLTask, imported as the loader imports it: without nltk's downloads."""
-    pytest.importorskip("espnet2", reason="needs ESPnet (make xeus)")
+    # CI sets this, so that tests which were never run there cannot pass for tests that ran.
+    if "BEANS_NEED_ESPNET" not in os.environ:
+        pytest.importorskip("espnet2", reason="needs ESPnet (make xeus)")
     from evaluator.backbones.espnet import _import_task, _quietly
 
     with _quietly():
