@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,6 +29,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 _OUT = Path("docs/measurements")
 # Lines of a failed part's output that are kept.
 _TAIL = 15
+_MAMBA_SSM = "tests/gpu/test_mamba_ssm.py"
 # The suite's promise: features on the GPU equal those on the CPU to this, relative to their scale.
 _EQUAL = 1e-3
 
@@ -69,16 +71,10 @@ class Outcome:
 
 def parts(train: int, valid: int, repetitions: int) -> list[Part]:
     """All of them, the longest last."""
-    found = [
-        Part(
-            "tests",
-            ["-m", "pytest", "tests/gpu", "-m", "gpu", "-p", "no:cacheprovider", "-q", "--junitxml", "{result}"],
-            lambda printed, path: read_junit(path),
-            lambda result: [f"{result['passed']} passed, {result['failed']} failed, {result['skipped']} skipped"],
-            # A test that is skipped here was never run anywhere.
-            lambda result: result["failed"] == 0 and result["skipped"] == 0 and result["passed"] > 0,
-        )
-    ]
+    # Its kernels are on few machines, and where they are missing nothing is wrong.
+    kernels = find_spec("mamba_ssm") is not None and find_spec("causal_conv1d") is not None
+    found = [_tests("tests", ["tests/gpu", "--ignore", _MAMBA_SSM])]
+    found += [_tests("tests, mamba_ssm", [_MAMBA_SSM])] if kernels else []
     for model in MODELS:
         arguments = ["-m", "benchmarks.models", "cost", model]
         found.append(Part(f"one 10-s clip, {model}", arguments, _read_line, _cost_cells))
@@ -99,6 +95,17 @@ def parts(train: int, valid: int, repetitions: int) -> list[Part]:
         arguments += ["--repetitions", str(repetitions)]
         found.append(Part(f"sweep, {track}", arguments, lambda printed, path: _read_sweep(path), _sweep_cells))
     return found
+
+
+def _tests(name: str, where: Sequence[str]) -> Part:
+    return Part(
+        name,
+        ["-m", "pytest", *where, "-m", "gpu", "-p", "no:cacheprovider", "-q", "--junitxml", "{result}"],
+        lambda printed, path: read_junit(path),
+        lambda result: [f"{result['passed']} passed, {result['failed']} failed, {result['skipped']} skipped"],
+        # A test that is skipped here was never run anywhere.
+        lambda result: result["failed"] == 0 and result["skipped"] == 0 and result["passed"] > 0,
+    )
 
 
 def run(part: Part) -> Outcome:

@@ -9,6 +9,7 @@ Weights are random: memory, time and rounding do not depend on what a model has 
 import argparse
 import json
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -20,12 +21,13 @@ import torch
 from torch import Tensor
 
 from evaluator.audio import Cut
-from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.backbones import Backbone, biomamba, huggingface, ready, torchaudio
 from evaluator.clips import Clip
 from evaluator.efficiency import CLIP_SECONDS, measure
 from evaluator.extraction import Extractor
 from tasks.sound import Header
 
+_SUBMISSIONS = Path(__file__).resolve().parent.parent / "submissions"
 _LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -35,13 +37,23 @@ _LARGE = {
     "do_stable_layer_norm": True,
 }
 
+
+def _aves() -> Backbone:
+    settings = tomllib.loads((_SUBMISSIONS / "random-aves.toml").read_text())["submission"]["config"]
+    return torchaudio.load(weights="random", config=settings)
+
+
 MODELS: dict[str, Callable[[], Backbone]] = {
-    name: partial(huggingface.load, weights="random", architecture=architecture, config=config)
-    for name, architecture, config in (
-        ("hubert-base", "hubert", {}),
-        ("hubert-large", "hubert", {**_LARGE, "conv_bias": True}),
-        ("wavlm-large", "wavlm", _LARGE),
-    )
+    **{
+        name: partial(huggingface.load, weights="random", architecture=architecture, config=config)
+        for name, architecture, config in (
+            ("hubert-base", "hubert", {}),
+            ("hubert-large", "hubert", {**_LARGE, "conv_bias": True}),
+            ("wavlm-large", "wavlm", _LARGE),
+        )
+    },
+    "aves": _aves,
+    "biomamba": partial(biomamba.load, weights="random"),
 }
 """What makes each model, on the CPU."""
 

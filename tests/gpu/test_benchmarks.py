@@ -98,3 +98,20 @@ def test_the_arguments_of_every_kind_of_part_are_understood(gpu: Any) -> None:
         # Help, asked for last, comes after all before it was parsed.
         done = run(*parts[module], "--help")
         assert done.returncode == 0, done.stderr
+
+
+def test_tests_of_kernels_that_few_machines_have_run_only_where_they_are(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without mamba_ssm its tests would be skipped, which fails the run; with it, they must not be lost."""
+
+    def tests() -> list[str]:
+        commands = [part.arguments for part in gpu.parts(1, 1, 1) if "pytest" in part.arguments]
+        report = str(tmp_path / "report.xml")
+        collected = [run(*(one.replace("{result}", report) for one in c), "--collect-only").stdout for c in commands]
+        return [name for name in ("test_gpu.py", "test_mamba_ssm.py") for text in collected if name in text]
+
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    assert tests() == ["test_gpu.py"]
+    monkeypatch.setattr(gpu, "find_spec", lambda name: object())
+    assert tests() == ["test_gpu.py", "test_mamba_ssm.py"]

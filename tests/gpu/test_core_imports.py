@@ -50,9 +50,10 @@ def test_everything_the_gpu_command_imports() -> None:
     run("""
 import importlib
 for name in (
-    "evaluator.backbones", "evaluator.backbones.huggingface", "evaluator.backbones.python",
-    "evaluator.backbones.statistics", "evaluator.extraction", "evaluator.features", "evaluator.probes",
-    "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
+    "evaluator.backbones", "evaluator.backbones.biomamba", "evaluator.backbones.espnet", "evaluator.backbones.features",
+    "evaluator.backbones.huggingface", "evaluator.backbones.python", "evaluator.backbones.statistics",
+    "evaluator.backbones.torchaudio", "evaluator.biomamba", "evaluator.extraction", "evaluator.features",
+    "evaluator.probes", "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
     "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
 ):
     importlib.import_module(name)
@@ -62,12 +63,13 @@ assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 
 def test_encoding_and_training_import_nothing_more() -> None:
     run("""
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 import torch
 from evaluator.audio import Cut
 from tasks.sound import Header
-from evaluator.backbones import huggingface, ready
+from evaluator.backbones import biomamba, huggingface, ready, torchaudio
 from evaluator.clips import Clip
 from evaluator.extraction import Extractor
 from evaluator.heads import HEADS
@@ -77,12 +79,19 @@ from evaluator.protocol import Protocol
 
 small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
              num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)
-for architecture in ("hubert", "wavlm"):
-    encoder = huggingface.load(weights="random", architecture=architecture, config=small)
+encoders = [huggingface.load(weights="random", architecture=name, config=small) for name in ("hubert", "wavlm")]
+aves = tomllib.loads(Path("submissions/random-aves.toml").read_text())["submission"]["config"]
+aves |= dict(extractor_conv_layer_config=[[16, 10, 5], *[[16, 3, 2]] * 4, *[[16, 2, 2]] * 2], encoder_embed_dim=16,
+             encoder_num_layers=1, encoder_num_heads=2, encoder_ff_interm_features=32)
+encoders.append(torchaudio.load(weights="random", config=aves))
+mamba = dict(hidden_size=16, num_hidden_layers=1, head_dim=8, state_size=4, conv_dim=[16] * 7)
+encoders.append(biomamba.load(weights="random", config=mamba))
+for encoder in encoders:
     extractor = Extractor.of(ready(encoder), torch.device("cpu"))
     item = SimpleNamespace(path=Path("noise.wav"), id="noise")
     clip = Clip(0, item, Header(16000, 8000), Cut(0, 8000, 8000), 8000)
     encoded = extractor.encode([clip], [torch.randn(8000)], frames=True)
+    assert encoded.pooled[0].shape == (2, 1, 16), type(encoder)
 for metric, targets in (("accuracy", torch.tensor([0, 1])), ("map", torch.eye(2))):
     samples = Pooled(torch.randn(1, 2, 4), targets, (0,))
     fit(HEADS["ta"](), samples, samples, classes=2, metric=metric, rates=torch.full((1, 1), 1e-3), seeds=(0,),
