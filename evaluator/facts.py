@@ -15,6 +15,7 @@ from evaluator.environment import device_name
 from evaluator.features import Features
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
+from leaderboard import bootstrap
 from leaderboard.predictions import PredictedScores
 from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
@@ -23,7 +24,9 @@ from tasks.task import Metric, Task
 
 def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
     """What a result depends on: weights, audio, labels, rules, and the code that trains and scores."""
-    code = [Path(str(module.__file__)) for module in (heads, metrics, probes, protocol, samples, search, trainer)]
+    code = [
+        Path(str(module.__file__)) for module in (bootstrap, heads, metrics, probes, protocol, samples, search, trainer)
+    ]
     content = {
         "submission": submission.name,
         "features": features.directory.name,
@@ -47,9 +50,10 @@ def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
         name=submission.name,
         loader=submission.loader,
         arguments=submission.arguments,
-        about=about.model_dump(mode="json") if about else {},
+        about=about.model_dump(mode="json", exclude_none=True) if about else {},
         weights_sha256=model.weights_sha256,
-        parameters=model.parameters,
+        # What can be counted is counted; embeddings from elsewhere have only the submitter's word.
+        parameters=model.parameters or (about.parameters if about and about.parameters else 0),
         sample_rate=model.backbone.sample_rate,
     )
 

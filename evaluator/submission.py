@@ -5,37 +5,46 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 
 from evaluator.backbones import LOADERS, Backbone, loader
 from tasks.errors import UserError
 from tasks.task import explain
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# The loaders whose models need not be torch modules, and whose parameters can then not be counted.
+_UNCOUNTED = ("features", "python")
 
 
 class Pretraining(BaseModel):
-    """One data set that the weights have seen."""
+    """One data set that the weights have seen, and the ``collections`` that its sounds are drawn from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: str
+    data: Words
     domain: Domain
-    hours: Annotated[float, Field(ge=0)] | None = None
+    hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    collections: tuple[Words, ...] = ()
 
 
 class About(BaseModel):
-    """The table ``[about]``, for readers; nothing in it changes a result."""
+    """The table ``[about]``, for readers; nothing in it changes a result.
+
+    ``pretraining`` is None where nothing is said of it, and empty where the weights have seen no data. ``parameters``
+    is for models whose parameters the suite cannot count.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    description: str
-    family: str
-    authors: str
-    licence: str
+    description: Words
+    family: Words
+    authors: Words
+    licence: Words
     paper: str = ""
     code: str = ""
-    pretraining: tuple[Pretraining, ...] = ()
+    parameters: Annotated[int, Field(gt=0, lt=2**63, strict=True)] | None = None
+    pretraining: tuple[Pretraining, ...] | None = None
 
 
 class Submission(BaseModel):
@@ -61,8 +70,20 @@ class Submission(BaseModel):
                 f"Submission file {path} does not exist: `beans submissions list` shows those that come along."
             )
         try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return cls.parse(path.read_text(encoding="utf-8"), path)
+        except UnicodeDecodeError as error:
+            raise UserError(f"Submission file {path} is not valid TOML: {error}.") from error
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """Read and check the text of a submission file that lies, or is to lie, at ``path``.
+
+        Raises:
+            UserError: it is not TOML, or has a wrong or unknown key.
+        """
+        try:
+            tables = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
             raise UserError(f"Submission file {path} is not valid TOML: {error}.") from error
         unknown = sorted(set(tables) - {"submission", "about"})
         if unknown:
@@ -82,7 +103,7 @@ class Submission(BaseModel):
             )
         arguments = {key: value for key, value in keys.items() if key not in ("name", "loader")}
         try:
-            submission = cls(
+            return cls(
                 name=keys.get("name", ""),
                 loader=keys.get("loader", ""),
                 arguments=arguments,
@@ -91,7 +112,27 @@ class Submission(BaseModel):
             )
         except ValidationError as error:
             raise UserError(f"Submission file {path}: {explain(error)}.") from error
-        return submission
+
+    @model_validator(mode="after")
+    def _parameters_only_where_not_counted(self) -> Self:
+        if self.about and self.about.parameters is not None and self.loader not in _UNCOUNTED:
+            raise ValueError(
+                f"about.parameters: the suite counts the parameters of {self.loader} models itself; remove the key"
+            )
+        return self
+
+    def check_keys(self) -> dict[str, Any]:
+        """The loader's keys with its defaults, without loading the model.
+
+        Raises:
+            UserError: a key that the loader does not have or of the wrong type.
+        """
+        model = keys_of(self.loader)
+        try:
+            arguments = model.model_validate(self.arguments)
+        except ValidationError as error:
+            raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {explain(error)}.") from error
+        return {name: getattr(arguments, name) for name in model.model_fields}
 
     def load(self) -> Backbone:
         """Load the backbone on the CPU.
@@ -100,25 +141,24 @@ class Submission(BaseModel):
             UserError: a key that the loader does not have or of the wrong type, or a model that does not load.
         """
         function = loader(self.loader)
-        parameters = inspect.signature(function).parameters
-        fields: dict[str, Any] = {
-            name: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-            for name, parameter in parameters.items()
-            if name != "base"
-        }
-        # The loader's signature is the one description of its keys; pydantic checks a file against it.
-        model = create_model("arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
-        try:
-            arguments = model.model_validate(self.arguments)
-        except ValidationError as error:
-            raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {explain(error)}.") from error
-        values = {name: getattr(arguments, name) for name in fields}
-        if "base" in parameters:
+        values = self.check_keys()
+        if "base" in inspect.signature(function).parameters:
             values["base"] = self.path.resolve().parent
         try:
             return function(**values)
         except UserError as error:
             raise UserError(f"Submission {self.name} ({self.path}): {error}") from error
+
+
+def keys_of(name: str) -> type[BaseModel]:
+    """The keys that the loader called ``name`` takes in ``[submission]``, as a model that checks them."""
+    fields: dict[str, Any] = {
+        key: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
+        for key, parameter in inspect.signature(loader(name)).parameters.items()
+        if key != "base"
+    }
+    # The loader's signature is the one description of its keys; pydantic checks a file against it.
+    return create_model("arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
 assert set(LOADERS) == set(Submission.model_fields["loader"].annotation.__args__)  # type: ignore[union-attr]

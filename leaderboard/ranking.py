@@ -2,11 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self, TypedDict
 
+from leaderboard.overlap import Heard, heard, overlap
 from leaderboard.record import Record, Tracking
 from tasks.task import GROUPS, Group, Metric, Task
 
@@ -15,11 +16,19 @@ OTHER_WEIGHTS = "measured with other weights than the newest result of this name
 OTHER_DATA = "not comparable: measured on other data than most submissions of this task"
 
 
+class Said(TypedDict):
+    """The fields of `Result` that no column of the database holds."""
+
+    pretraining: tuple[Heard, ...]
+    remote_code: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What the board needs of one record; see `Record` for the meaning of each field.
 
-    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record.
+    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record. ``pretraining`` and
+    ``remote_code`` are what the submission says of itself, see `said`.
     """
 
     record_id: str
@@ -43,6 +52,8 @@ class Result:
     vram_bytes: int | None
     vram_reason: str
     device: str
+    pretraining: tuple[Heard, ...] = ()
+    remote_code: bool = False
     run: Tracking | None = None
 
     @classmethod
@@ -71,16 +82,21 @@ class Result:
             vram_bytes=record.efficiency.vram_bytes,
             vram_reason=record.efficiency.reason,
             device=record.efficiency.device,
+            **said(record.submission.model_dump()),
             run=run,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One submission on one task: a result, or the reason why there is none."""
+    """One submission on one task: a result, or the reason why there is none.
+
+    ``overlap`` says in words what the submission heard of the task in pretraining; the score counts all the same.
+    """
 
     result: Result | None
     reason: str = ""
+    overlap: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,11 @@ class Row:
         return sum(cell.result is not None for cell in self.cells)
 
     @property
+    def remote_code(self) -> bool:
+        """Whether a result of the row was made by code that came with the checkpoint."""
+        return any(cell.result is not None and cell.result.remote_code for cell in self.cells)
+
+    @property
     def coverage(self) -> str:
         """For example ``9/10 tasks``."""
         return f"{self.covered}/{len(self.cells)} tasks"
@@ -155,6 +176,8 @@ def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Bo
             ten core tasks is not ranked on the nine, and nobody can add a column; a result that claims a group its
             task is not in counts as an own task. Without a catalogue the columns are the tasks that were run.
     """
+    results = list(results)
+    overlaps = disclosures(results, catalogue)
     group_of = {task.name: task.group for task in catalogue}
     fixed = set(group_of.values())
     found: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
@@ -162,9 +185,40 @@ def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Bo
         own = result.group in fixed and group_of.get(result.task) != result.group
         found[result.protocol, result.track, "own" if own else result.group].append(result)
     return [
-        _board(protocol, track, group, members, [task for task in catalogue if task.group == group])
+        _board(protocol, track, group, members, [task for task in catalogue if task.group == group], overlaps)
         for (protocol, track, group), members in sorted(found.items(), key=lambda item: _board_order(*item[0]))
     ]
+
+
+def disclosures(results: Iterable[Result], catalogue: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """By record id, how the pretraining of its submission overlaps with its task; records without overlap are left out.
+
+    What the newest result of the same name and weights says holds for all of them, since a submitter may have learned
+    more since. A user's own task may have the name of one of the catalogue and be another.
+    """
+    results = sorted(results, key=_age)
+    told = {(result.submission, result.weights_sha256): result.pretraining for result in results}
+    collections = {(task.name, task.group): task.facts.collections for task in catalogue}
+    found = {
+        result.record_id: overlap(
+            told[result.submission, result.weights_sha256],
+            result.task,
+            collections.get((result.task, result.group), ()),
+        )
+        for result in results
+    }
+    return {record_id: reasons for record_id, reasons in found.items() if reasons}
+
+
+def said(submission: Mapping[str, Any]) -> Said:
+    """What a record's ``submission`` says of itself and the board shows; records are anybody's, so nothing is assumed.
+
+    ``remote_code`` is whether code that came with the checkpoint was run (``trust_remote_code = true``).
+    """
+    return {
+        "pretraining": heard(submission["about"]),
+        "remote_code": submission["arguments"].get("trust_remote_code") is True,
+    }
 
 
 def sort_rows(board: Board, key: str) -> list[Row]:
@@ -209,7 +263,14 @@ def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
     return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
 
 
-def _board(protocol: str, track: str, group: Group, results: list[Result], catalogue: list[Task]) -> Board:
+def _board(
+    protocol: str,
+    track: str,
+    group: Group,
+    results: list[Result],
+    catalogue: list[Task],
+    overlaps: dict[str, tuple[str, ...]],
+) -> Board:
     full: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         if result.limit is None:
@@ -225,7 +286,7 @@ def _board(protocol: str, track: str, group: Group, results: list[Result], catal
     members_of: dict[tuple[str, int | None], list[Result]] = defaultdict(list)
     for result in results:
         members_of[result.submission, result.limit].append(result)
-    rows = [_row(name, limit, members, columns, definitions) for (name, limit), members in members_of.items()]
+    rows = [_row(name, limit, members, columns, definitions, overlaps) for (name, limit), members in members_of.items()]
     return Board(protocol, track, group, columns, _ranked(rows))
 
 
@@ -243,6 +304,7 @@ def _row(
     results: list[Result],
     columns: tuple[Column, ...],
     definitions: dict[str, tuple[str, Metric]],
+    overlaps: dict[str, tuple[str, ...]],
 ) -> Row:
     newest = max(results, key=_age)
     of_task = {result.task: result for result in results}
@@ -256,7 +318,7 @@ def _row(
         # A limited result has its own, smaller split; it is never compared.
         if limit is None and (result.split_hash, result.metric) != definitions[task]:
             return Cell(None, OTHER_DATA)
-        return Cell(result)
+        return Cell(result, overlap=overlaps.get(result.record_id, ()))
 
     cells = tuple(cell(column.task) for column in columns)
     scores = [cell.result.test for cell in cells if cell.result is not None]

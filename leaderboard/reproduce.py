@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 
 from leaderboard.record import Record
 
@@ -40,12 +41,27 @@ def file_name(record: Record) -> str:
 
 def submission_file(record: Record) -> str:
     """The submission as TOML, from what the record holds."""
-    lines = ["[submission]", f"name = {_toml(record.submission.name)}", f"loader = {_toml(record.submission.loader)}"]
-    lines += [
-        f"{_key(key)} = {_toml(value)}" for key, value in record.submission.arguments.items() if value is not None
-    ]
-    about = [f"{_key(key)} = {_toml(value)}" for key, value in record.submission.about.items() if value is not None]
-    return "\n".join([*lines, "", "[about]", *about]) + "\n"
+    info = record.submission
+    return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, "about": info.about})
+
+
+def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """Tables of values as TOML text; a value that is None, which TOML does not have, is left out."""
+    return "\n".join(
+        "\n".join([f"[{_key(name)}]", *(f"{_key(key)} = {_lines(value)}" for key, value in _stated(table))]) + "\n"
+        for name, table in tables.items()
+    )
+
+
+def _stated(table: Mapping[str, object]) -> list[tuple[str, object]]:
+    return [(str(key), value) for key, value in table.items() if value is not None]
+
+
+def _lines(value: object) -> str:
+    """A value; a list of tables, such as the data sets of a pretraining, has a line for each."""
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        return "\n".join(["[", *(f"    {_toml(item)}," for item in value), "]"])
+    return _toml(value)
 
 
 def _key(key: str) -> str:
@@ -55,7 +71,10 @@ def _key(key: str) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{_key(str(key))} = {_toml(item)}' for key, item in value.items())}}}"
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in _stated(value))
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, float):
+        return repr(value)
     # JSON's strings, booleans and numbers are TOML's; only DEL must be escaped in one and not in the other.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from leaderboard.migrate import upgrade
-from leaderboard.ranking import Result
+from leaderboard.ranking import Result, Said, said
 from leaderboard.record import Record, Tracking, read_record, read_tracking, record_paths
 from tasks.errors import UserError
 
@@ -24,7 +24,7 @@ CONNECT_TIMEOUT = 10
 
 
 # The columns that are fields of `Result` too.
-_COLUMNS = tuple(field.name for field in fields(Result) if field.name != "run")
+_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Said.__annotations__})
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -98,21 +98,24 @@ class Store:
 
     def results(self, submission: str | None = None) -> list[Result]:
         """Every result ever published, of one submission or of all, superseded ones included, oldest first."""
-        query = sa.select(
-            *(getattr(StoredResult, name) for name in _COLUMNS),
-            StoredResult.tracking_uri,
-            StoredResult.experiment_id,
-            StoredResult.run_id,
-        )
-        if submission is not None:
-            query = query.where(StoredResult.submission == submission)
         with self._transaction() as connection:
+            # SQLite has no JSON type to cast text to, and PostgreSQL takes nothing out of text.
+            as_json = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
+            query = sa.select(
+                *(getattr(StoredResult, name) for name in _COLUMNS),
+                as_json(StoredResult.document, sa.JSON)["submission"],
+                StoredResult.tracking_uri,
+                StoredResult.experiment_id,
+                StoredResult.run_id,
+            )
+            if submission is not None:
+                query = query.where(StoredResult.submission == submission)
             rows = connection.execute(query.order_by(StoredResult.created, StoredResult.record_id)).all()
         found = []
         for row in rows:
-            *values, uri, experiment, run = row
+            *values, info, uri, experiment, run = row
             tracking = Tracking(uri=uri, experiment_id=experiment, run_id=run) if run else None
-            found.append(Result(**dict(zip(_COLUMNS, values, strict=True)), run=tracking))
+            found.append(Result(**dict(zip(_COLUMNS, values, strict=True)), **said(info), run=tracking))
         return found
 
     def record(self, record_id: str) -> Record | None:

@@ -1,6 +1,6 @@
 """The table of both pages: intervals in the cells, headers that sort, rows that open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,12 +26,15 @@ class Header:
 
 
 def cell(content: str, **more: Any) -> dict[str, Any]:
-    """One cell: ``sub`` below the text, ``title`` on hover, ``href`` with ``key`` to open in place, ``style``."""
+    """One cell: ``sub`` below the text, ``title`` on hover, ``href`` with ``key`` to open in place, ``style``.
+
+    ``mark`` is a sign after the text, and ``note`` what it means: shown on hover, and read out.
+    """
     return {"text": content, **more}
 
 
-def score_cell(result: Result, *, best: bool = False) -> dict[str, Any]:
-    """Score, half interval, the interval drawn on 0..1, and the best layer."""
+def score_cell(result: Result, *, best: bool = False, overlap: Sequence[str] = ()) -> dict[str, Any]:
+    """Score, half interval, the interval drawn on 0..1, the best layer, and whether pretraining overlaps."""
     return cell(
         text.score(result.test),
         spread=text.half_interval(result.ci_low, result.ci_high),
@@ -39,6 +42,7 @@ def score_cell(result: Result, *, best: bool = False) -> dict[str, Any]:
         sub=f"layer {result.best_layer}",
         title=text.interval_in_words(result),
         style="best" if best else "",
+        **({"mark": text.OVERLAP_MARK, "note": "; ".join(overlap)} if overlap else {}),
     )
 
 

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
 from leaderboard.ranking import Result
@@ -11,6 +12,11 @@ TRACKS = {"ta": "T-A", "twa": "T-WA"}
 TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
 METRICS = {"accuracy": "accuracy", "map": "mAP"}
+OVERLAP_MARK = "†"
+OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this is disclosed and changes no rank."
+REMOTE_CODE_MARK = "‡"
+REMOTE_CODE = "runs code that came with the checkpoint (trust_remote_code = true)"
+REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
 
 
 def score(value: float) -> str:
@@ -30,6 +36,26 @@ def interval_in_words(result: Result) -> str:
         f"standard deviation over seeds {result.test_std:.4f}; "
         f"best layer {result.best_layer} ({result.best_layer_name}), chosen on validation"
     )
+
+
+def pretraining(about: Mapping[str, object]) -> list[str]:
+    """Each data set with what is known of it, such as "FSD50K (general audio, 108 h, drawn from Freesound)"."""
+    entries = about.get("pretraining")
+    if not isinstance(entries, list | tuple):
+        return ["not stated, so nothing is known of an overlap with a task"]
+    told = [_data_set(entry) if isinstance(entry, Mapping) else str(entry) for entry in entries]
+    return told or ["none"]
+
+
+def _data_set(entry: Mapping[str, object]) -> str:
+    hours, drawn = entry.get("hours"), entry.get("collections")
+    more = [
+        str(entry["domain"]) if entry.get("domain") else "",
+        f"{hours:,g} h" if isinstance(hours, int | float) else "",
+        f"drawn from {', '.join(map(str, drawn))}" if isinstance(drawn, list | tuple) and drawn else "",
+    ]
+    known = ", ".join(part for part in more if part)
+    return f"{entry.get('data', '?')} ({known})" if known else str(entry.get("data", "?"))
 
 
 def parameters(count: int) -> str:

@@ -33,11 +33,15 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
 
 
 def _print_board(board: "Board") -> None:
+    from leaderboard import text
+
     tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
     rows = [
         [
             "" if row.rank is None else str(row.rank),
-            row.submission + (f" (limited to {row.limit})" if row.limit else ""),
+            row.submission
+            + (f" {text.REMOTE_CODE_MARK}" if row.remote_code else "")
+            + (f" (limited to {row.limit})" if row.limit else ""),
             row.coverage if row.mean is None else f"{row.mean:.3f}",
             *(_spell(cell) for cell in row.cells),
             f"{row.parameters / 1e6:.1f} M" if row.parameters else "0",
@@ -51,13 +55,23 @@ def _print_board(board: "Board") -> None:
     reasons = dict.fromkeys(row.vram_reason for row in board.rows if row.vram_bytes is None)
     for reason in reasons:
         print(f"VRAM (peak for one 10-s clip) is empty: {reason}.")
+    disclosed = dict.fromkeys(
+        f"{row.submission}: {reason}" for row in board.rows for cell in row.cells for reason in cell.overlap
+    )
+    if disclosed:
+        print("\n  ".join([text.OVERLAP_LEGEND, *disclosed]))
+    if any(row.remote_code for row in board.rows):
+        print(text.REMOTE_CODE_LEGEND)
 
 
 def _spell(cell: "Cell") -> str:
+    from leaderboard import text
+
     result = cell.result
     if result is None:
         return cell.reason
-    return f"{result.test:.3f} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
+    mark = f" {text.OVERLAP_MARK}" if cell.overlap else ""
+    return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
 
 
 @app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")

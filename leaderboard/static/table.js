@@ -65,6 +65,13 @@ function body(row, columns, open) {
     const line = make("div", "line");
     line.append(cell.href ? link(cell, open) : make("span", "value", cell.text));
     if (cell.spread) line.append(make("span", "spread", cell.spread));
+    if (cell.mark) {
+      const mark = make("span", "mark", cell.mark);
+      mark.title = cell.note;
+      mark.setAttribute("role", "img");
+      mark.setAttribute("aria-label", cell.note);
+      line.append(mark);
+    }
     td.append(line);
     if (cell.interval) td.append(interval(cell.interval));
     if (cell.sub) td.append(make("div", "sub", cell.sub));

@@ -157,12 +157,19 @@ def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
     scores = [
         table.empty_cell(cell.reason)
         if cell.result is None
-        else table.score_cell(cell.result, best=row.limit is None and cell.result.test == top)
+        else table.score_cell(cell.result, best=row.limit is None and cell.result.test == top, overlap=cell.overlap)
         for cell, top in zip(row.cells, best, strict=True)
     ]
     cells = [
         table.cell("–" if row.rank is None else str(row.rank), title=why, style="first" if row.rank == 1 else ""),
-        table.cell(row.submission, key=row.submission, href=address(row.submission), sub=", ".join(notes), title=why),
+        table.cell(
+            row.submission,
+            key=row.submission,
+            href=address(row.submission),
+            sub=", ".join(notes),
+            title=why,
+            **({"mark": text.REMOTE_CODE_MARK, "note": text.REMOTE_CODE} if row.remote_code else {}),
+        ),
         table.cell("–", title="a mean needs every task of the board", style="empty")
         if row.mean is None
         else table.cell(text.score(row.mean), title=f"{row.mean:.4f}", style="strong"),
@@ -182,6 +189,10 @@ def address(submission: str) -> str:
 
 
 def _footnotes(board: Board) -> None:
+    if any(cell.overlap for row in board.rows for cell in row.cells):
+        st.caption(f"{text.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
+    if any(row.remote_code for row in board.rows):
+        st.caption(text.markdown(text.REMOTE_CODE_LEGEND))
     notes = []
     reasons = sorted({row.vram_reason for row in board.rows if row.vram_bytes is None})
     if reasons:

@@ -5,10 +5,13 @@ from datetime import datetime
 import streamlit as st
 
 from leaderboard import charts, reproduce, table, text
-from leaderboard.ranking import Board, Result, current
+from leaderboard.ranking import Board, Result, current, disclosures
 from leaderboard.record import Record
-from leaderboard.standings import standings
+from leaderboard.standings import catalogue, standings
 from leaderboard.store import Store
+
+# By record id, what its submission heard of its task.
+Overlaps = dict[str, tuple[str, ...]]
 
 _EDGES = {
     "lr-at-lower-edge": "The best learning rate lies at the lower edge of the range; a lower one may be better.",
@@ -31,8 +34,9 @@ def show(store: Store, *, tracking_uri: str, mlflow: str | None) -> None:
     records = {result.record_id: found for result in results if (found := store.record(result.record_id))}
     results = [result for result in results if result.record_id in records]
     newest = max(results, key=lambda result: result.created)
-    _head(name, records[newest.record_id], newest, standings(everything))
-    chosen = _scores(results, records, tracking_uri, mlflow)
+    overlaps = disclosures(everything, catalogue())
+    _head(name, records[newest.record_id], standings(everything), results, overlaps)
+    chosen = _scores(results, records, overlaps, tracking_uri, mlflow)
     _details(chosen, records[chosen.record_id], text.run_link(chosen.run, local_uri=tracking_uri, local_server=mlflow))
 
 
@@ -49,7 +53,7 @@ def _pick(asked: str | None, names: list[str]) -> None:
         st.rerun()
 
 
-def _head(name: str, record: Record, newest: Result, boards: list[Board]) -> None:
+def _head(name: str, record: Record, boards: list[Board], results: list[Result], overlaps: Overlaps) -> None:
     about = record.submission.about
     st.title(text.markdown(name), anchor=False)
     if isinstance(about.get("description"), str):
@@ -67,7 +71,9 @@ def _head(name: str, record: Record, newest: Result, boards: list[Board]) -> Non
     else:
         cards[0].metric("Rank", "–", border=True, help="No board has results of this submission on all its tasks.")
         cards[1].metric("Mean", "–", border=True)
-    cards[2].metric("Parameters", text.parameters(record.submission.parameters), border=True)
+    parameters, stated = record.submission.parameters, about.get("parameters")
+    by_hand = "stated by the submitter, not counted" if stated is not None and stated == parameters else None
+    cards[2].metric("Parameters", text.parameters(parameters), border=True, help=by_hand)
     cost = record.efficiency
     memory = "–" if cost.vram_bytes is None else text.memory(cost.vram_bytes)
     cards[3].metric(
@@ -76,10 +82,15 @@ def _head(name: str, record: Record, newest: Result, boards: list[Board]) -> Non
         border=True,
         help=text.markdown(cost.reason or f"peak allocated on {cost.device}"),
     )
-    told = {key: value for key, value in about.items() if key != "description" and value not in (None, "", [])}
-    facts = {
+    apart = ("description", "pretraining", "parameters")
+    told = {key: value for key, value in about.items() if key not in apart and value not in (None, "", [])}
+    reasons = dict.fromkeys(reason for result in results for reason in overlaps.get(result.record_id, ()))
+    facts: dict[str, object] = {
         **{key.replace("_", " "): value for key, value in told.items()},
+        "pretraining": "; ".join(text.pretraining(about)),
+        **({"overlap with tasks": "; ".join(reasons)} if reasons else {}),
         "loader": record.submission.loader,
+        **({"remote code": text.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
         "sample rate": f"{record.submission.sample_rate / 1000:g} kHz",
         "weights sha256": record.submission.weights_sha256,
     }
@@ -88,7 +99,9 @@ def _head(name: str, record: Record, newest: Result, boards: list[Board]) -> Non
     st.html(text.facts(facts))
 
 
-def _scores(results: list[Result], records: dict[str, Record], tracking_uri: str, mlflow: str | None) -> Result:
+def _scores(
+    results: list[Result], records: dict[str, Record], overlaps: Overlaps, tracking_uri: str, mlflow: str | None
+) -> Result:
     """The table of all results; the chosen one is in the address."""
 
     def link_of(result: Result) -> str | None:
@@ -119,7 +132,7 @@ def _scores(results: list[Result], records: dict[str, Record], tracking_uri: str
             table.cell(text.TRACKS.get(result.track, result.track)),
             table.cell(text.GROUPS[result.group]),
             *([table.cell(result.protocol)] if protocols else []),
-            {**table.score_cell(result), "sub": "", "style": "strong"},
+            {**table.score_cell(result, overlap=overlaps.get(result.record_id, ())), "sub": "", "style": "strong"},
             table.cell(text.score(record.valid)),
             table.cell(f"{result.best_layer}", sub=result.best_layer_name),
             table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(_EDGES) else ""),
@@ -133,7 +146,8 @@ def _scores(results: list[Result], records: dict[str, Record], tracking_uri: str
         st.query_params["record"] = opened
         st.rerun()
     unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
-    st.caption(text.markdown(" ".join(["A click on a row shows its curves below.", *unsent])))
+    legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
+    st.caption(text.markdown(" ".join(["A click on a row shows its curves below.", *legend, *unsent])))
     return chosen
 
 

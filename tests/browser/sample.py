@@ -30,3 +30,22 @@ def records() -> list[Record]:
         flags=[HOSTILE, "lr-at-upper-edge"],
     )
     return [*found, hostile, make_record("aves", "mini-calls", test=0.99, limit=20)]
+
+
+def disclosed() -> list[Record]:
+    """Two submissions on the auxiliary tasks: the better one heard Freesound before and runs its own code."""
+    heard = {
+        "description": "A model that has heard the data before.",
+        "pretraining": [
+            {"data": "FSD50K", "domain": "general audio", "hours": 108.3, "collections": []},
+            {"data": HOSTILE, "domain": "animals", "collections": ["ESC-50"]},
+        ],
+    }
+    found = []
+    for name, test, about in (("heard-it", 0.9, heard), ("clean", 0.8, {"pretraining": []}), ("silent", 0.7, {})):
+        for task in ("esc50", "speech-commands"):
+            record = make_record(name, task, group="auxiliary", test=test, about=about)
+            arguments = {**record.submission.arguments, "trust_remote_code": name == "heard-it"}
+            info = record.submission.model_copy(update={"arguments": arguments})
+            found.append(record.model_copy(update={"submission": info}))
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from sample import HOSTILE, records
+from sample import HOSTILE, disclosed, records
 
 from leaderboard.store import Store
 
@@ -188,6 +188,41 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
     expect(tooltip).to_contain_text(HOSTILE)
     assert page.locator('img[src="x"]').count() == 0
     assert page.locator('a[href^="javascript"]').count() == 0
+
+
+def test_overlap_and_remote_code_are_marked_and_explained(
+    start: Callable[[str], str], page: Page, tmp_path: Path
+) -> None:
+    """A reader who sees 0.900 first must also see that the model had heard the sounds before."""
+    url = f"sqlite:///{tmp_path / 'beans.db'}"
+    for record in disclosed():
+        Store(url).publish(record)
+    address = start(url)
+    opened(page, address)
+    assert names(page) == ["heard-it", "clean", "silent"]
+    assert page.locator("tbody tr td:nth-child(1)").all_text_contents() == ["1", "2", "3"]
+    marks = page.locator("tbody .mark")
+    expect(marks).to_have_text(["‡", "†"])
+    row = page.locator("tbody tr").first
+    code = row.get_by_role("img", name="trust_remote_code = true")
+    expect(code).to_have_attribute("title", re.compile("runs code that came with the checkpoint"))
+    expect(row.locator("td").nth(1).locator(".mark")).to_have_text("‡")
+    overlap = row.get_by_role("img", name="pretrained on FSD50K, which like esc50 is drawn from Freesound")
+    expect(overlap).to_have_attribute("title", re.compile("Freesound"))
+    column = page.locator("th").all_text_contents().index("esc50accuracy")
+    expect(row.locator("td").nth(column).locator(".mark")).to_have_text("†")
+    expect(page.get_by_text("† The pretraining overlaps with the task")).to_be_visible()
+    expect(page.get_by_text("‡ The submission runs code that came with the checkpoint")).to_be_visible()
+
+    page.get_by_role("link", name="heard-it").click()
+    expect(page.get_by_text("FSD50K (general audio, 108.3 h);")).to_be_visible(timeout=20_000)
+    told = page.get_by_text("pretrained on FSD50K, which like esc50 is drawn from Freesound; pretrained on <script>")
+    expect(told).to_be_visible()
+    expect(page.get_by_text("runs code that came with the checkpoint (trust_remote_code = true)")).to_be_visible()
+    expect(page.locator("tbody .mark")).to_have_text(["†"])
+
+    opened(page, f"{address}/submission?name=silent")
+    expect(page.get_by_text("not stated, so nothing is known of an overlap with a task")).to_be_visible()
 
 
 def test_first_link_opened_after_a_start_may_be_a_submission(

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from evaluator.backbones import ready
+from evaluator.facts import submission_info
 from evaluator.submission import Submission
+from leaderboard.record import SubmissionInfo
 from tasks.errors import UserError
 
+ABOUT = '[about]\ndescription = "d"\nfamily = "f"\nauthors = "a"\nlicence = "l"\n'
 GOOD = '[submission]\nname = "x"\nloader = "statistics"\n'
 
 
@@ -24,6 +29,19 @@ GOOD = '[submission]\nname = "x"\nloader = "statistics"\n'
             GOOD + '[about]\ndescription = "d"\nfamily = "f"\nauthors = "a"\nlicence = "l"\nlicense = "l"\n',
             "about.license: unknown",
         ),
+        (GOOD + ABOUT.replace('"d"', '" "'), "about.description: String should have at least 1 character"),
+        (GOOD + ABOUT + 'pretraining = ["LibriSpeech"]\n', r"about.pretraining.0"),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x" }]\n', r"about.pretraining.0.domain: Field required"),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "birds" }]\n', r"pretraining.0.domain: Input should be"),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hours = -1 }]\n', r"0.hours: Input should be"),
+        (
+            GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hours = inf }]\n',
+            r"0.hours: Input should be",
+        ),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", collections = "y" }]\n', "collections: Input"),
+        (GOOD + ABOUT + "parameters = 12\n", "counts the parameters of statistics models itself"),
+        (GOOD + ABOUT + "parameters = 0\n", "about.parameters: Input should be greater than 0"),
+        (GOOD + ABOUT + "parameters = true\n", "about.parameters: Input should be a valid integer"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -47,3 +65,39 @@ def test_files_under_submissions_need_the_readers_table(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.toml does not exist"):
         Submission.read(tmp_path / "nowhere.toml")
+
+
+def info_of(path: Path) -> SubmissionInfo:
+    """What the record says of a submission that is really loaded."""
+    submission = Submission.read(path)
+    return submission_info(submission, ready(submission.load()))
+
+
+def test_embeddings_from_elsewhere_state_their_models_parameters(tmp_path: Path) -> None:
+    """The board would call a model of a billion parameters one of none."""
+    (tmp_path / "vectors").mkdir()
+    np.savez(tmp_path / "vectors" / "tones.npz", ids=np.array(["a"]), last=np.zeros((1, 4), np.float32))
+    keys = '[submission]\nname = "x"\nloader = "features"\ndirectory = "vectors"\nsample_rate = 16000\n'
+    (tmp_path / "s.toml").write_text(keys + ABOUT + "parameters = 1_000_000_000\n")
+    assert info_of(tmp_path / "s.toml").parameters == 10**9
+    (tmp_path / "s.toml").write_text(keys + ABOUT)
+    assert info_of(tmp_path / "s.toml").parameters == 0
+
+
+def test_parameters_that_can_be_counted_are_counted_whatever_the_file_says(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom evaluator.backbones import Layer\n\n\nclass Mine(torch.nn.Linear):\n"
+        "    sample_rate, layers = 16000, [Layer('one', 2)]\n"
+        "    def __init__(self):\n        super().__init__(3, 2)\n"
+        "    def encode(self, waveforms, lengths):\n        raise NotImplementedError\n"
+    )
+    keys = '[submission]\nname = "x"\nloader = "python"\ntarget = "mine:Mine"\n'
+    (tmp_path / "s.toml").write_text(keys + ABOUT + "parameters = 5\n")
+    assert info_of(tmp_path / "s.toml").parameters == 3 * 2 + 2
+
+
+def test_unsaid_and_none_are_different_things_to_have_heard(tmp_path: Path) -> None:
+    """A control has heard nothing; of a model whose file says nothing, nothing is known."""
+    for text, expected in [("", None), ("pretraining = []\n", [])]:
+        (tmp_path / "s.toml").write_text(GOOD + ABOUT + text)
+        assert info_of(tmp_path / "s.toml").about.get("pretraining") == expected

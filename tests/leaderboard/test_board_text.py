@@ -7,12 +7,14 @@ import tomllib
 
 import pytest
 from factory import make_record
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leaderboard import text
 from leaderboard.export import to_csv
 from leaderboard.ranking import Result, boards
 from leaderboard.record import Tracking
-from leaderboard.reproduce import command, file_name, submission_file, unreachable
+from leaderboard.reproduce import command, file_name, submission_file, toml, unreachable
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -102,3 +104,43 @@ def test_runs_link_to_the_server_that_has_them() -> None:
 )
 def test_numbers_are_spelt_for_readers(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_submission_file_of_a_record_can_leave_hours_unsaid() -> None:
+    """TOML has no null, so a data set of unknown length must not become one."""
+    entry = {"data": "x", "domain": "speech", "hours": None, "collections": []}
+    read = tomllib.loads(submission_file(make_record(about={"pretraining": [entry, {**entry, "hours": 960.5}]})))
+    plain = {"data": "x", "domain": "speech", "collections": []}
+    assert read["about"]["pretraining"] == [plain, {**plain, "hours": 960.5}]
+
+
+_SCALARS = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+_VALUES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+
+
+@given(st.dictionaries(st.text(), st.dictionaries(st.text(), _VALUES, max_size=4), max_size=3))
+def test_what_is_written_as_toml_is_read_back_as_it_was(tables: dict[str, dict[str, object]]) -> None:
+    """Names and descriptions are anybody's: quotes, control characters and line breaks must survive."""
+    assert tomllib.loads(toml(tables)) == tables
+
+
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [
+        ({}, ["not stated, so nothing is known of an overlap with a task"]),
+        ({"pretraining": []}, ["none"]),
+        (
+            {
+                "pretraining": [
+                    {"data": "FSD50K", "domain": "general audio", "hours": 5800.0, "collections": ["Freesound"]}
+                ]
+            },
+            ["FSD50K (general audio, 5,800 h, drawn from Freesound)"],
+        ),
+        ({"pretraining": [{"data": "x", "hours": None, "collections": []}, "y", {}]}, ["x", "y", "?"]),
+    ],
+)
+def test_pretraining_is_told_in_words(about: dict[str, object], expected: list[str]) -> None:
+    assert text.pretraining(about) == expected

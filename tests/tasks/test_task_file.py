@@ -123,7 +123,7 @@ def test_catalogue_tasks_state_every_fact(tmp_path: Path, name: str) -> None:
     assert task.group != "own"
     assert task.labels, "labels are not listed"
     for fact in Facts.model_fields:
-        assert getattr(task.facts, fact) not in ("", None), f"the fact {fact} is not stated"
+        assert getattr(task.facts, fact) not in ("", None, ()), f"the fact {fact} is not stated"
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the animal recordings are not on this machine")

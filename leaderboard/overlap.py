@@ -1,0 +1,122 @@
+"""What a submission heard of a task before it was measured. It is disclosed in words and never costs a rank."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Well-known data sets and the collections their sounds come from, so that whoever names only the data set is disclosed
+# too. Add a line where it is certain; spelling, case and punctuation do not matter. A submission may say the same of
+# any other data set with `collections`.
+DRAWN_FROM: dict[str, tuple[str, ...]] = {
+    "AnimalCLAP": ("Xeno-canto", "iNaturalist"),
+    "AnimalSpeak": ("Xeno-canto", "iNaturalist", "Watkins"),
+    "AudioCaps": ("AudioSet",),
+    "AudioSet": ("YouTube",),
+    "BEANS": (
+        *("Watkins", "Egyptian fruit bats", "Cornell Birdcall Identification", "Dog barks (Yin & McCowan)", "HumBugDB"),
+        *("DCASE few-shot 2021", "ENA birds", "HICEAS", "RFCx", "Hainan gibbons", "ESC-50", "Speech Commands"),
+    ),
+    "BirdCLEF": ("Xeno-canto",),
+    "BirdSet": ("Xeno-canto",),
+    "Clotho": ("Freesound",),
+    "Cornell Birdcall Identification": ("Xeno-canto",),
+    "ESC-10": ("ESC-50",),
+    "ESC-50": ("Freesound",),
+    "FSD50K": ("Freesound",),
+    "FSDKaggle2018": ("Freesound",),
+    "FSDKaggle2019": ("Freesound", "Flickr"),
+    "FSDnoisy18k": ("Freesound",),
+    "iNatSounds": ("iNaturalist",),
+    "LAION-Audio-630K": ("Freesound", "BBC Sound Effects", "Epidemic Sound", "Audiostock"),
+    "NatureLM-audio-training": ("WavCaps", "AudioCaps", "Clotho", "Xeno-canto", "iNaturalist", "Watkins", "UrbanSound"),
+    "UrbanSound": ("Freesound",),
+    "UrbanSound8K": ("Freesound",),
+    "VGGSound": ("YouTube",),
+    "WavCaps": ("Freesound", "BBC Sound Effects", "SoundBible", "AudioSet"),
+}
+
+# Records are anybody's: a name as long as a book must not keep the board busy.
+_LONGEST_TEXT = 2000
+_LONGEST_NAME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One data set that the weights have seen, and the collections that its submitter says it is drawn from."""
+
+    data: str
+    collections: tuple[str, ...] = ()
+
+
+def heard(about: Mapping[str, object]) -> tuple[Heard, ...]:
+    """The data sets in a record's ``about``; what is not written as a submission file writes it is passed over."""
+    entries = about.get("pretraining")
+    found = []
+    for entry in entries if isinstance(entries, list | tuple) else ():
+        if isinstance(entry, Mapping) and isinstance(entry.get("data"), str):
+            names = entry.get("collections")
+            drawn = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
+            found.append(Heard(entry["data"], tuple(drawn)))
+    return tuple(found)
+
+
+def overlap(pretraining: Iterable[Heard], task: str, collections: Sequence[str]) -> tuple[str, ...]:
+    """Why a submission has an advantage on a task: one reason for each data set that shares a collection with it.
+
+    Args:
+        pretraining: what the submission has heard.
+        task: the task's name.
+        collections: what the task's sounds come from.
+
+    Returns:
+        For example ``("pretrained on FSD50K, which like esc50 is drawn from Freesound",)``; nothing where nothing is
+        known to be shared.
+    """
+    reasons = []
+    for entry in pretraining:
+        sources = _sources(entry)
+        shared = [name for name in collections if _plain(name) in sources]
+        if any(_plain(name) == _plain(entry.data) for name in shared):
+            reasons.append(f"pretrained on {entry.data}, from which {task} is drawn")
+        elif shared:
+            reasons.append(f"pretrained on {entry.data}, which like {task} is drawn from {shared[0]}")
+    return tuple(dict.fromkeys(reasons))
+
+
+def known_collections(data: str) -> tuple[str, ...]:
+    """The collections that `DRAWN_FROM` gives for the data sets named in ``data``."""
+    named = _names(data)
+    return tuple(dict.fromkeys(name for key, drawn in DRAWN_FROM.items() if _plain(key) in named for name in drawn))
+
+
+# A board asks for the same few submissions on every task.
+@lru_cache(maxsize=1024)
+def _sources(entry: Heard) -> set[str]:
+    """Every plain name that the entry gives or implies."""
+    found: set[str] = set()
+    waiting = [entry.data, *entry.collections]
+    while waiting:
+        text = waiting.pop()
+        fresh = _names(text) - found
+        found |= fresh
+        waiting += known_collections(text) if fresh else ()
+    return found
+
+
+def _names(text: str) -> set[str]:
+    """Every run of words in ``text`` as a plain name: "AudioSet and FSD-50K" names audioset and fsd50k."""
+    words = _words(text[:_LONGEST_TEXT])
+    return {
+        "".join(words[start:end])
+        for start in range(len(words))
+        for end in range(start + 1, min(start + _LONGEST_NAME, len(words)) + 1)
+    }
+
+
+def _plain(name: str) -> str:
+    return "".join(_words(name))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
