@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from evaluator.cli import new_submission
 from evaluator.cli.console import complain, print_json, print_table
 from tasks.errors import UserError
 
 app = typer.Typer(
-    help="Submissions: list, show.", no_args_is_help=True, epilog="Example: beans submissions show statistics"
+    help="Submissions: list, show, new.", no_args_is_help=True, epilog="Example: beans submissions show statistics"
 )
+app.command("new", epilog=new_submission.EXAMPLE)(new_submission.new)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
@@ -56,20 +58,19 @@ def show(
     directory: Directory = _DIRECTORY,
     as_json: Json = False,
 ) -> None:
-    """Show what a submission file loads and says of itself."""
+    """Show what a submission file loads and says of itself, and what the board discloses of it."""
     from evaluator.submission import Submission
+    from leaderboard import text
 
     path = Path(submission) if submission.endswith(".toml") else directory / f"{submission}.toml"
     entry = Submission.read(path)
-    facts = {
-        "name": entry.name,
-        "loader": entry.loader,
-        **entry.arguments,
-        **(entry.about.model_dump(mode="json") if entry.about else {}),
-    }
+    about = entry.about.model_dump(mode="json", exclude_none=True) if entry.about else {}
+    overlap = new_submission.overlaps(about)
+    facts = {"name": entry.name, "loader": entry.loader, **entry.arguments, **about}
     if as_json:
-        print_json(facts)
+        print_json({**facts, "overlap": overlap})
         return
+    facts |= {"pretraining": "\n".join(text.pretraining(about)), "overlap with tasks": "\n".join(overlap)}
     print_table(
         entry.name, ["key", "value"], [[key, str(value)] for key, value in facts.items() if value not in ("", [])]
     )

@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 from builders import Run
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
+
+from factory import make_record
+
+from leaderboard.store import Store
+from tasks.home import Home
+
 COMMANDS = [
     ("submit",), ("check",), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"),
     ("tasks", "verify"), ("tasks", "items"), ("submissions", "list"),
-    ("submissions", "show"), ("records", "list"), ("records", "push"), ("leaderboard", "show"),
+    ("submissions", "show"), ("submissions", "new"), ("records", "list"), ("records", "push"), ("leaderboard", "show"),
     ("leaderboard", "serve"), ("leaderboard", "rebuild"),
 ]  # fmt: skip
 
@@ -79,3 +86,22 @@ def test_committed_submissions_are_listed_and_shown(beans: Run, monkeypatch: pyt
 def test_an_empty_board_says_what_to_do(beans: Run) -> None:
     code, out, _ = beans("leaderboard", "show")
     assert code == 0 and "beans submit" in out
+
+
+def test_the_board_in_the_terminal_says_what_overlaps_and_whose_code_ran(beans: Run, own_home: Path) -> None:
+    """A reader of the terminal must not see a cleaner board than one in the browser."""
+    about: dict[str, object] = {"pretraining": [{"data": "FSD50K", "domain": "general audio"}]}
+    record = make_record("heard-it", "esc50", group="auxiliary", about=about)
+    arguments = {**record.submission.arguments, "trust_remote_code": True}
+    record = record.model_copy(update={"submission": record.submission.model_copy(update={"arguments": arguments})})
+    Store(Home.from_environment().database_url).publish(record)
+    reason = "pretrained on FSD50K, which like esc50 is drawn from Freesound"
+    code, out, _ = beans("leaderboard", "show")
+    assert code == 0
+    assert f"heard-it: {reason}" in out and "0.700 †" in out
+    assert "heard-it ‡" in out and "trust_remote_code" in out
+    code, out, _ = beans("leaderboard", "show", "--json")
+    (board,) = json.loads(out)
+    (row,) = board["rows"]
+    cell = row["cells"][[column["task"] for column in board["columns"]].index("esc50")]
+    assert cell["overlap"] == [reason] and cell["result"]["remote_code"] is True
