@@ -1,0 +1,72 @@
+"""``beans records export-probe``: a result as a model to use."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evaluator.cli.console import print_json, progress
+from tasks.errors import UserError
+from tasks.home import Home
+
+EXAMPLE = "Example: beans records export-probe 0123456789abcdef --register mini-calls"
+
+
+def export_probe(
+    record: Annotated[str, typer.Argument(help="A record's id or its file.", show_default=False)],
+    submission: Annotated[
+        Path | None, typer.Option(help="The submission file that was evaluated. [default: submissions/NAME.toml]")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task file, for a task of your own.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the paths of the task file start.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The directory to make. [default: one below BEANS_HOME/probes]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which of the retrained probes.")] = 0,
+    register: Annotated[str | None, typer.Option(help="Name in MLflow's model registry.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Save a record's backbone and probe as an MLflow model that takes waveforms and returns labels.
+
+    The probe is trained again, and refused unless it gives the record's test scores.
+    """
+    from evaluator import export_probe as work
+    from evaluator.environment import pick_device
+    from evaluator.submission import Submission
+    from leaderboard.record import read_record
+    from tasks.prepare import why_not_prepared
+    from tasks.task import load_task
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
+    if register is not None:
+        work.require_registrable(register)
+    home = Home.from_environment()
+    record_file = work.find_record(record, home.records)
+    found = read_record(record_file)
+    if task is None and found.task.group == "own":
+        raise UserError(f"{found.task.name} is a task of your own: name its file with --task.")
+    measured = load_task(task or found.task.name, data=home.data, data_dir=data_dir)
+    reason = why_not_prepared(measured)
+    if reason is not None:
+        raise UserError(reason)
+    file = submission or Path("submissions") / f"{found.submission.name}.toml"
+    if submission is None and not file.is_file():
+        raise UserError(f"{file} does not exist: name the file that was evaluated with --submission.")
+    with progress() as report:
+        directory = work.export_probe(
+            record_file,
+            Submission.read(file),
+            measured,
+            home,
+            device=pick_device(device),
+            output=output,
+            seed=seed,
+            report=report,
+        )
+        uri = work.register(directory, register, record_file, home) if register is not None else None
+    if as_json:
+        print_json({"record": found.id, "path": str(directory), "model_uri": uri})
+        return
+    print(f"{directory}\nLoad it with mlflow.pyfunc.load_model({uri or str(directory)!r}).")

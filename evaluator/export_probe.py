@@ -1,0 +1,402 @@
+"""From a record to a model that can be used: retrain the chosen probe, hold it to the record, save it for MLflow."""
+
+import json
+import re
+import shutil
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evaluator.audio import Cut
+from evaluator.backbones import ready
+from evaluator.extraction import Extractor
+from evaluator.features import Features, FeatureStore
+from evaluator.heads import HEADS
+from evaluator.mlflow_connection import TrackingError, connect
+from evaluator.probe_model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
+from evaluator.probes import fit, predict
+from evaluator.protocol import Protocol
+from evaluator.submission import Submission
+from evaluator.tracking import track
+from leaderboard.predictions import read_predictions
+from leaderboard.record import Record, read_record, record_paths
+from leaderboard.reproduce import departures, toml
+from tasks.errors import UserError
+from tasks.home import Home
+from tasks.manifest import read_manifest
+from tasks.progress import Report, silent
+from tasks.sound import decode, read_header
+from tasks.subsets import few_labels, limit, shots
+from tasks.task import Item, Manifest, Task
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+# Keys of a submission that may name a file or directory beside it.
+_LOCAL_KEYS = ("model", "config", "checkpoint")
+# Two devices round differently, and training carries that on; a wrong layer, rate or weight is far beyond this.
+_TOLERANCE = 1e-3
+# Test items that the saved model must answer as the probe did.
+_CHECKED_ITEMS = 8
+# What an exported model imports, beside mlflow itself.
+_PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "torch", "torchaudio", "transformers")
+_REGISTERED_NAME = re.compile(r"[^/:\x00-\x1f]{1,200}")
+
+
+def find_record(name: str, records: Path) -> Path:
+    """The record file that ``name`` is the path of, or whose id it is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise UserError(f"Record {name} does not exist: `beans records list` shows those that are there.")
+        return Path(name)
+    found = [path for path in record_paths(records) if path.name.endswith(f".{name}.json")]
+    if not name or not found:
+        raise UserError(f"No record in {records} has the id {name!r}: `beans records list` shows their ids.")
+    return found[0]
+
+
+def export_probe(
+    record_file: Path,
+    submission: Submission,
+    task: Task,
+    home: Home,
+    *,
+    device: torch.device,
+    output: Path | None = None,
+    seed: int = 0,
+    report: Report = silent,
+) -> Path:
+    """Save a record's backbone and chosen probe as an MLflow model; ``mlflow.pyfunc.load_model`` loads it.
+
+    The probe is trained again on the same features, as the record's test did, and what it says of the test split must
+    be what the record holds. The saved model must then say the same of raw waveforms.
+
+    Args:
+        record_file: the record; its predictions lie beside it.
+        submission: the submission that was measured.
+        task: the task it was measured on, prepared here.
+        home: where cached features lie.
+        device: where the backbone runs; best the kind the record was made on.
+        output: the directory to make; below the home's ``probes`` if None.
+        seed: which of the protocol's seeds to export.
+        report: told what is being done.
+
+    Returns:
+        The model's directory.
+
+    Raises:
+        UserError: the submission, the task or the predictions are not those of the record, or ``output`` is taken.
+    """
+    record = read_record(record_file)
+    if record.submission.loader == "features":
+        raise UserError(
+            f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
+        )
+    rules = protocol_of(record)
+    if not 0 <= seed < rules.seeds:
+        raise UserError(f"--seed {seed}: the record has the seeds 0 to {rules.seeds - 1}.")
+    directory = output or home.root / "probes" / (record.stem + (f".seed{seed}" if seed else ""))
+    _require_place(directory, record.id)
+    manifest = _manifest(record, rules, task)
+    extractor = _extractor(record, rules, submission, device)
+    features = FeatureStore(home.features).extract(
+        extractor,
+        manifest,
+        [record.track],
+        lambda progress: report(f"{submission.name} · {task.name}: audio", progress.done, progress.total),
+    )
+    report(f"{submission.name} · {task.name}: probe", 0, 1)
+    parameters, logits = _retrain(features, record, rules, device)
+    stored = read_predictions(record_file.parent, record)
+    if stored.ids != [item.id for item in manifest.items["test"]]:
+        raise UserError(f"The predictions of {record_file} are of other test items than {task.name} has here.")
+    _require_equal(logits, stored.scores, f"The probe that was trained again for record {record.id}", record)
+    info = ProbeInfo(
+        record=record.id,
+        submission=record.submission.name,
+        task=record.task.name,
+        protocol=record.protocol,
+        kind=record.task.kind,
+        labels=manifest.labels,
+        track=record.track,
+        layer=record.best_layer,
+        layer_name=record.best_layer_name,
+        seed=seed,
+        precision=rules.precision,
+        max_duration=task.max_duration,
+        window_width=task.window_width,
+        window_shift=task.window_shift,
+        weights_sha256=record.submission.weights_sha256,
+    )
+    # Beside its place and moved there when it is whole and has answered rightly.
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = directory.with_name(f".{directory.name}.{uuid4().hex}.new")
+    try:
+        data = scratch / "probe"
+        _write(data, info, {name: tensor[seed, 0] for name, tensor in parameters.items()}, submission)
+        report(f"{submission.name} · {task.name}: saved model", 0, 1)
+        _require_right_answers(data, manifest, logits[seed], record, device)
+        _save_model(scratch / "model", data, info)
+        if directory.exists():
+            shutil.rmtree(directory)
+        (scratch / "model").rename(directory)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return directory
+
+
+def register(directory: Path, name: str, record_file: Path, home: Home) -> str:
+    """Put an exported model into MLflow's model registry, as a new version of ``name``.
+
+    Its files become artifacts of the record's run, which is sent first if it was not sent yet.
+
+    Returns:
+        The address to load it by, ``models:/NAME/VERSION``.
+
+    Raises:
+        UserError: MLflow is out of reach or refuses; the exported directory stays.
+    """
+    info = ProbeInfo.model_validate_json((directory / "data" / "probe" / ABOUT).read_bytes())
+    place = f"probe-seed{info.seed}"
+    try:
+        run = track(record_file, home.tracking_uri, home.artifacts)
+        with connect(home.tracking_uri, record_file.parent) as client:
+            client.log_artifacts(run.run_id, str(directory), place)
+            source = f"{client.get_run(run.run_id).info.artifact_uri}/{place}"
+            _require_registered(client, name)
+            tags = {"record_id": info.record, "seed": str(info.seed)}
+            made = client.create_model_version(name, source, run.run_id, tags=tags)
+            return f"models:/{name}/{made.version}"
+    except TrackingError as error:
+        raise UserError(f"The probe is in {directory} but was not registered: {error}") from error
+
+
+def require_registrable(name: str) -> None:
+    """Refuse a name that MLflow's registry would refuse, before any work is done for it.
+
+    Raises:
+        UserError: says which names it takes.
+    """
+    if not _REGISTERED_NAME.fullmatch(name):
+        raise UserError(f"--register {name!r}: a registered model's name is 1 to 200 characters without / and :.")
+
+
+def protocol_of(record: Record) -> Protocol:
+    """The rules that a record was made under, from their name.
+
+    Raises:
+        UserError: they are not rules of this version of the suite.
+    """
+    defaults: dict[str, Any] = {field.name: field.default for field in fields(Protocol)}
+    settings: dict[str, Any] = {"version": record.protocol.partition("+")[0]}
+    try:
+        for key, value in departures(record.protocol).items():
+            kind = type(defaults[key])
+            settings[key] = tuple(map(float, value.split(","))) if kind is tuple else kind(value)
+        rules = Protocol(**settings)
+    except (KeyError, ValueError, TypeError):
+        rules = Protocol(version="")
+    if rules.name != record.protocol or rules.version != Protocol.version:
+        raise UserError(
+            f"Record {record.id} was made under {record.protocol}, which are not rules of this version of the suite"
+            f" ({Protocol.version}): export it with the version that made it."
+        )
+    return rules
+
+
+def _manifest(record: Record, rules: Protocol, task: Task) -> Manifest:
+    """The items that the record was trained and tested on."""
+    if task.name != record.task.name:
+        raise UserError(f"Record {record.id} is of the task {record.task.name}, not {task.name}: name its task file.")
+    manifest = read_manifest(task)
+    if record.limit is not None:
+        manifest = limit(manifest, record.limit)
+    if rules.train == "low":
+        manifest = few_labels(manifest)
+    elif rules.train != "all":
+        drawn = re.fullmatch(r"(\d+)-shot(?:-seed(\d+))?", rules.train)
+        if drawn is None:
+            raise UserError(f"Record {record.id} was trained on {rules.train!r}, which this version does not know.")
+        manifest = shots(manifest, int(drawn[1]), int(drawn[2] or 0))
+    if manifest.split_hash != record.task.split_hash or list(manifest.labels) != record.task.labels:
+        raise UserError(
+            f"The items of {task.name} here are not those of record {record.id} (their split hashes differ):"
+            " prepare the data that it was made with."
+        )
+    return manifest
+
+
+def _extractor(record: Record, rules: Protocol, submission: Submission, device: torch.device) -> Extractor:
+    model = ready(submission.load(), device)
+    if submission.name != record.submission.name or model.weights_sha256 != record.submission.weights_sha256:
+        raise UserError(
+            f"{submission.path} is {submission.name} with weights of sha256 {model.weights_sha256}, but record"
+            f" {record.id} is of {record.submission.name} with {record.submission.weights_sha256}: name the submission"
+            " file that was evaluated."
+        )
+    return Extractor.of(model, device, rules.precision)
+
+
+def _retrain(
+    features: Features, record: Record, rules: Protocol, device: torch.device
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Parameters (seeds, 1, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
+    layers = (record.best_layer,)
+    train, valid, test = (features.samples(split, layers, record.track, device) for split in ("train", "valid", "test"))
+    head = HEADS[record.track]()
+    found = fit(
+        head,
+        train,
+        valid,
+        classes=len(features.manifest.labels),
+        metric=record.metric,
+        rates=torch.tensor([[record.lr]], dtype=torch.float64),
+        seeds=range(rules.seeds),
+        protocol=rules,
+        keep=torch.tensor([record.epoch]),
+    )
+    assert found.parameters is not None
+    logits = predict(head, found.parameters, test, rules.seeds)[0, :, 0].float().cpu()
+    return {name: tensor.detach().cpu() for name, tensor in found.parameters.items()}, logits
+
+
+def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:
+    found = logits.numpy()
+    if found.shape == stored.shape and np.allclose(found, stored, rtol=_TOLERANCE, atol=_TOLERANCE):
+        return
+    apart = f"{np.abs(found - stored).max():.2g}" if found.shape == stored.shape else f"{found.shape}, {stored.shape}"
+    raise UserError(
+        f"{who} does not give the record's test scores (they differ by up to {apart}), so it is not exported. It was"
+        f" made on {record.environment.device} with torch {record.environment.packages.get('torch', 'unknown')}: use"
+        " that kind of device and that version, and the code that made it, or submit again."
+    )
+
+
+def _require_place(directory: Path, record_id: str) -> None:
+    """An earlier export of the same record may be replaced, and nothing else."""
+    if not directory.exists():
+        return
+    about = directory / "data" / "probe" / ABOUT
+    if not about.is_file() or json.loads(about.read_text()).get("record") != record_id:
+        raise UserError(f"{directory} exists and is no export of record {record_id}: name another with --output.")
+
+
+def _write(data: Path, info: ProbeInfo, parameters: dict[str, Tensor], submission: Submission) -> None:
+    """All that the model needs beside code, below ``data``."""
+    from safetensors.torch import save_file
+
+    file = data / BACKBONE
+    file.parent.mkdir(parents=True)
+    arguments = _bundle(submission, file.parent)
+    about = submission.about.model_dump(mode="json", exclude_none=True) if submission.about else None
+    tables: dict[str, dict[str, Any]] = {
+        "submission": {"name": submission.name, "loader": submission.loader, **arguments},
+        **({"about": about} if about else {}),
+    }
+    file.write_text(toml(tables), encoding="utf-8")
+    save_file({name: tensor.contiguous() for name, tensor in parameters.items()}, data / PARAMETERS)
+    (data / ABOUT).write_text(info.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
+    """Copy the files that a submission names beside its copy; returns its arguments with where they lie now."""
+    base = submission.path.resolve().parent
+    arguments = dict(submission.arguments)
+    for key in _LOCAL_KEYS:
+        value = arguments.get(key)
+        if not isinstance(value, str) or not value or not (base / value).exists():
+            continue  # absent, a table, an address, or a hub id
+        source = (base / value).resolve()
+        target = directory / key / source.name
+        target.parent.mkdir()
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy2(source, target)
+        arguments[key] = f"{key}/{source.name}"
+    if submission.loader == "python":
+        module = Path(*str(arguments["target"]).partition(":")[0].split(".")).with_suffix(".py")
+        if (base / module).is_file():
+            (directory / module).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(base / module, directory / module)
+    return arguments
+
+
+def _require_right_answers(
+    data: Path, manifest: Manifest, logits: Tensor, record: Record, device: torch.device
+) -> None:
+    """The saved model, given raw waveforms, must say of some test items what the probe said of their features."""
+    items = manifest.items["test"][:_CHECKED_ITEMS]
+    answers = ProbeModel(data, device).predict([_sound(manifest.task, item) for item in items])
+    found = torch.tensor(answers["scores"].tolist())
+    _require_equal(found, logits[: len(items)].numpy(), f"The model saved for record {record.id}", record)
+
+
+def _sound(task: Task, item: Item) -> dict[str, Any]:
+    """The stretch of its file that an item is, at the file's own rate."""
+    header = read_header(item.path)
+    cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
+    waveform = decode(item.path, header, cut.stop, cut.start)
+    waveform = torch.nn.functional.pad(waveform, (0, cut.padded - len(waveform)))
+    return {"waveform": waveform.numpy(), "sample_rate": header.sample_rate}
+
+
+def _save_model(directory: Path, data: Path, info: ProbeInfo) -> None:
+    import warnings
+
+    import evaluator
+    import tasks
+
+    # The code goes along, so that the model stays what it is while the suite moves on; nothing is pickled.
+    code = [str(Path(str(package.__file__)).parent) for package in (evaluator, tasks)]
+    with warnings.catch_warnings():
+        # MLflow asks for an example of the input; ours would be somebody's recording.
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.save_model(
+            str(directory),
+            loader_module="evaluator.probe_model",
+            data_path=str(data),
+            code_paths=code,
+            signature=_signature(),
+            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES],
+            metadata=info.model_dump(mode="json", exclude_none=True),
+        )
+
+
+def _signature() -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    columns = (
+        # Takes single precision too; the other way round a plain list would be refused.
+        ColSpec(Array(DataType.double), "waveform", required=False),
+        ColSpec(DataType.long, "sample_rate", required=False),
+        ColSpec(DataType.string, "path", required=False),
+    )
+    return ModelSignature(inputs=Schema(list(columns)))
+
+
+def _require_registered(client: "MlflowClient", name: str) -> None:
+    """Make the registered model ``name`` unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise

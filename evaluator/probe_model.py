@@ -1,0 +1,209 @@
+"""A result to use: the backbone and the chosen probe as one MLflow model, from waveforms to labels.
+
+This module is what an exported directory runs; `evaluator.export_probe` makes such directories.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+
+from evaluator.audio import Cut
+from evaluator.backbones import ready
+from evaluator.clips import Clip
+from evaluator.extraction import Encoded, Extractor
+from evaluator.heads import HEADS, NEEDS_FRAMES
+from evaluator.submission import Submission
+from tasks.errors import UserError
+from tasks.sound import Header, decode, read_header, resample
+from tasks.task import Item, Kind
+from tasks.windows import Window, cut_windows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ABOUT = "probe.json"
+PARAMETERS = "probe.safetensors"
+BACKBONE = "backbone/submission.toml"
+# Audio encoded at once; only memory depends on it.
+_GROUP_SECONDS = 240.0
+
+
+class ProbeInfo(BaseModel):
+    """What an exported probe is. Lengths are in seconds; ``labels`` are in the order of the scores."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    record: str
+    submission: str
+    task: str
+    protocol: str
+    kind: Kind
+    labels: tuple[str, ...]
+    track: str
+    layer: int
+    layer_name: str
+    seed: int
+    precision: str
+    max_duration: float | None
+    window_width: float | None
+    window_shift: float | None
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What the backbone hears at once: a clip, or one window of the recording in row ``row``."""
+
+    row: int
+    window: Window | None
+    clip: Clip
+    sound: Tensor
+
+
+class ProbeModel:
+    """The backbone and probe that lie in ``directory``.
+
+    Raises:
+        UserError: the backbone does not load here, or is not the one the probe was trained on.
+    """
+
+    def __init__(self, directory: Path, device: torch.device) -> None:
+        from safetensors.torch import load_file
+
+        self.info = ProbeInfo.model_validate_json((directory / ABOUT).read_bytes())
+        self.head = HEADS[self.info.track]()
+        parameters = load_file(directory / PARAMETERS)
+        # A stack of one: one group that reads one layer, one probe in it.
+        self.parameters = {name: tensor[None, None] for name, tensor in parameters.items()}
+        model = ready(Submission.read(directory / BACKBONE).load(), device)
+        if model.weights_sha256 != self.info.weights_sha256:
+            raise UserError(
+                f"The backbone that {directory / BACKBONE} loads (sha256 {model.weights_sha256}) is not the one this"
+                f" probe was trained on (sha256 {self.info.weights_sha256}): restore the weights and versions of then."
+            )
+        self.extractor = Extractor.of(model, device, self.info.precision)
+        self.block, self.place = next(
+            (number, block.layers.index(self.info.layer))
+            for number, block in enumerate(self.extractor.blocks)
+            if self.info.layer in block.layers
+        )
+
+    def predict(
+        self, model_input: "pd.DataFrame | Sequence[Mapping[str, Any]]", params: dict[str, Any] | None = None
+    ) -> "pd.DataFrame":
+        """Label sounds.
+
+        Args:
+            model_input: one row a sound: ``waveform`` (samples,) in [-1, 1] with ``sample_rate`` in Hz, or ``path`` of
+                an audio file.
+            params: MLflow's; there are none.
+
+        Returns:
+            A table with the columns ``item`` (which row of the input), ``scores`` (logits, in the order of the labels)
+            and ``probabilities``. For classification one row a sound, with its ``label``; for detection one row a
+            window, with ``start`` and ``end`` in seconds and the ``labels`` whose probability is above one half.
+
+        Raises:
+            UserError: names the row that is no sound.
+        """
+        import pandas as pd
+
+        rows = model_input.to_dict("records") if isinstance(model_input, pd.DataFrame) else list(model_input)
+        found: list[dict[str, object]] = []
+        for group in _groups(self._pieces(rows), _GROUP_SECONDS * self.extractor.model.backbone.sample_rate):
+            clips, sounds = [piece.clip for piece in group], [piece.sound for piece in group]
+            encoded = self.extractor.encode(clips, sounds, frames=NEEDS_FRAMES[self.info.track])
+            found += [self._answer(piece, row) for piece, row in zip(group, self._logits(encoded), strict=True)]
+        return pd.DataFrame(found, columns=self._columns())
+
+    def _columns(self) -> list[str]:
+        said = ["label"] if self.info.kind == "classification" else ["start", "end", "labels"]
+        return ["item", *said, "probabilities", "scores"]
+
+    def _pieces(self, rows: Sequence[Mapping[Any, Any]]) -> Iterator[_Piece]:
+        rate = self.extractor.model.backbone.sample_rate
+        for number, row in enumerate(rows):
+            name, header, waveform = _read(row, number)
+            for window, cut in self._cuts(header):
+                piece = waveform[cut.start : cut.stop]
+                piece = pad(piece, (0, max(0, cut.padded - len(piece))))
+                sound = resample(piece, header.sample_rate, rate)
+                samples = max(cut.resampled(header.sample_rate, rate), self.extractor.model.min_samples)
+                item = Item(id=name, path=Path(name), labels=(), recording=name)
+                yield _Piece(
+                    number, window, Clip(number, item, header, cut, samples), pad(sound, (0, samples - len(sound)))
+                )
+
+    def _cuts(self, header: Header) -> list[tuple[Window | None, Cut]]:
+        """The clip as the task crops it, or the windows as the task cuts them; a short recording gives one, padded."""
+        width, shift = self.info.window_width, self.info.window_shift
+        if width is None or shift is None:
+            return [(None, Cut.whole(header, self.info.max_duration))]
+        windows = cut_windows(header.frames / header.sample_rate, [], width, shift) or [Window(0.0, width, ())]
+        return [(window, Cut.window(header, window.start, window.end)) for window in windows]
+
+    @torch.inference_mode()
+    def _logits(self, encoded: Encoded) -> Tensor:
+        """(pieces, classes)."""
+        if encoded.frames is None:
+            return self.head.logits(self.parameters, encoded.pooled[self.block][self.place][None], None)[0, 0]
+        counts = encoded.counts[self.block]
+        frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
+        inputs = pad_sequence(list(frames), batch_first=True)
+        valid = torch.arange(inputs.shape[1]) < counts[:, None]
+        return self.head.logits(self.parameters, inputs[None], valid[None])[0, 0]
+
+    def _answer(self, piece: _Piece, logits: Tensor) -> dict[str, object]:
+        answer: dict[str, object] = {"item": piece.row, "scores": logits.tolist()}
+        if piece.window is None:
+            label = self.info.labels[int(logits.argmax())]
+            return {**answer, "label": label, "probabilities": logits.softmax(0).tolist()}
+        heard = [label for label, score in zip(self.info.labels, logits.tolist(), strict=True) if score > 0]
+        times = {"start": piece.window.start, "end": piece.window.end}
+        return {**answer, **times, "labels": heard, "probabilities": logits.sigmoid().tolist()}
+
+
+def _read(row: Mapping[Any, Any], number: int) -> tuple[str, Header, Tensor]:
+    """A name for messages, rate and length, and the whole waveform (samples,) float32."""
+    waveform, path = row.get("waveform"), row.get("path")
+    if isinstance(path, str | Path):
+        file = Path(path)
+        header = read_header(file)
+        return str(file), header, decode(file, header, header.frames)
+    name = f"row {number}"
+    if waveform is None or np.ndim(waveform) != 1 or np.size(waveform) == 0:
+        raise UserError(
+            f"{name} is no sound: give `waveform`, the samples of one channel, with `sample_rate`, or `path` of a file."
+        )
+    rate = row.get("sample_rate")
+    if not isinstance(rate, int | float | np.number) or not (rate >= 1 and float(rate).is_integer()):
+        raise UserError(f"{name}: sample_rate is {rate!r}; give the waveform's sample rate in Hz, a whole number.")
+    samples = torch.from_numpy(np.array(waveform, dtype=np.float32))
+    if not torch.isfinite(samples).all():
+        raise UserError(f"{name}: the waveform holds samples that are not finite.")
+    return name, Header(int(rate), len(samples)), samples
+
+
+def _groups(pieces: Iterator[_Piece], samples: float) -> Iterator[list[_Piece]]:
+    """Pieces in their order, about so many samples together."""
+    group: list[_Piece] = []
+    for piece in pieces:
+        group.append(piece)
+        if sum(len(one.sound) for one in group) >= samples:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _load_pyfunc(path: str) -> ProbeModel:
+    """MLflow's way in."""
+    return ProbeModel(Path(path), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
