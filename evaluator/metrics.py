@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from leaderboard.bootstrap import Scores, Targets, resampled
 
 if TYPE_CHECKING:
     from tasks.task import Metric
-
-
-Scores = NDArray[np.float32]
-Targets = NDArray[np.int64] | NDArray[np.uint8]
 
 
 def score(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
@@ -95,50 +92,9 @@ def bootstrap_interval(
         resamples: number of bootstrap resamples.
         seed: of the resampling.
     """
-    _, member = np.unique(np.asarray(recordings), return_inverse=True)
-    groups = int(member.max()) + 1
-    generator = np.random.default_rng(seed)
-    statistics = np.empty(resamples)
-    correct = (scores.argmax(-1) == targets).mean(0) if metric == "accuracy" else None
-    ranked = None if metric == "accuracy" else _rank(scores, targets)
-    for resample in range(resamples):
-        drawn = np.bincount(generator.integers(groups, size=groups), minlength=groups)
-        copies = drawn[member]
-        if correct is not None:
-            statistics[resample] = np.average(correct, weights=copies)
-        else:
-            assert ranked is not None
-            statistics[resample] = np.mean([_weighted_average_precision(*entry, copies) for entry in ranked])
+    statistics = resampled(metric, scores, targets, recordings, resamples=resamples, seed=seed)
     low, high = np.quantile(statistics, [0.025, 0.975])
     return float(low), float(high)
-
-
-def _rank(scores: Scores, targets: Targets) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Per seed and class: the items in descending score, and where in that order the positives stand."""
-    ranked = []
-    for seed in scores:
-        for column in range(targets.shape[1]):
-            order = np.argsort(-seed[:, column], kind="stable")
-            ranked.append((order, np.flatnonzero(targets[order, column])))
-    return ranked
-
-
-def _weighted_average_precision(
-    order: NDArray[np.int64], positives: NDArray[np.int64], copies: NDArray[np.int64]
-) -> float:
-    """Average precision of the sample that holds each item ``copies`` times, without building that sample."""
-    weights = copies[order]
-    seen = np.cumsum(weights)[positives] - weights[positives]
-    weights = weights[positives]
-    hits = np.cumsum(weights) - weights
-    total, repeats = 0.0, int(weights.sum())
-    if repeats == 0:
-        return 0.0
-    # A positive drawn several times stands at consecutive ranks, each with its own precision.
-    for copy in range(1, int(weights.max()) + 1):
-        drawn = weights >= copy
-        total += float(((hits[drawn] + copy) / (seen[drawn] + copy)).sum())
-    return total / repeats
 
 
 def _mean(values: object) -> float:

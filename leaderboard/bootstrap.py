@@ -1,0 +1,134 @@
+"""A test score under resampling: what it would have been, had the test split held other recordings of the same kind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from tasks.task import Metric
+
+Scores = NDArray[np.float32]
+Targets = NDArray[np.int64] | NDArray[np.uint8]
+Counts = NDArray[np.int64]
+
+# Resamples worked on at once: enough to be quick, few enough that memory does not grow with their number.
+BLOCK = 256
+
+
+def resampled(
+    metric: "Metric", scores: Scores, targets: Targets, recordings: Sequence[str], *, resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """The metric's mean over seeds in each of many resamples of the recordings, drawn with replacement.
+
+    Items of one recording are not independent, so a recording enters a resample with all its items or not at all.
+    Which recordings are drawn hangs on their sorted names and ``seed`` alone: two submissions that were measured on the
+    same items are scored on the same resamples, one by one. Equal predictions give equal numbers, to the last bit.
+
+    Args:
+        metric: "accuracy", or "map" as BEANS computes it (a class without positives counts 0, items with equal scores
+            keep their order).
+        scores: (seeds, items, classes) logits.
+        targets: (items,) class indices, or (items, classes) of 0 and 1 for "map".
+        recordings: (items,) the recording of each item.
+        resamples: number of bootstrap resamples.
+        seed: of the drawing.
+
+    Returns:
+        (resamples,) in [0, 1].
+    """
+    names, member = np.unique(np.asarray(recordings), return_inverse=True)
+    groups = len(names)
+    metric_of = (
+        _Accuracy(scores, targets, member) if metric == "accuracy" else _MeanAveragePrecision(scores, targets, member)
+    )
+    generator = np.random.default_rng(seed)
+    blocks = []
+    for start in range(0, resamples, BLOCK):
+        drawn = generator.integers(groups, size=(min(BLOCK, resamples - start), groups))
+        blocks.append(metric_of(_count(drawn, groups)))
+    return np.concatenate(blocks)
+
+
+def _count(drawn: Counts, groups: int) -> Counts:
+    """(groups, resamples): how often each recording was drawn."""
+    offset = np.arange(len(drawn))[:, None] * groups
+    counts = np.bincount((drawn + offset).ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return np.ascontiguousarray(counts.T)
+
+
+class _Accuracy:
+    """Top-1 accuracy. Right answers are counted in whole numbers, so that equal shares are equal numbers."""
+
+    def __init__(self, scores: Scores, targets: Targets, member: Counts) -> None:
+        right = (scores.argmax(-1) == targets).sum(0)
+        self._right = np.bincount(member, weights=right).astype(np.int64)
+        self._asked = np.bincount(member) * len(scores)
+
+    def __call__(self, counts: Counts) -> NDArray[np.float64]:
+        """The score of each resample; ``counts`` is (recordings, resamples)."""
+        share: NDArray[np.float64] = (self._right @ counts) / (self._asked @ counts)
+        return share
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """One class as one seed ranks it.
+
+    Attributes:
+        positives: (positives,) the recording of each positive, in descending score.
+        negatives: (positives, recordings) sparse; how many negatives of each recording stand between the positive
+            before and this one.
+    """
+
+    positives: Counts
+    negatives: Any
+
+
+class _MeanAveragePrecision:
+    """BEANS' macro mean average precision.
+
+    Items are sorted once. In a resample an item stands as often as its recording was drawn, its copies in a row.
+    A positive with ``fp`` negatives and ``tp`` positives before it and ``k`` copies adds the precisions
+    ``(tp + j) / (fp + tp + j)`` for j = 1..k, which is ``k - fp * (H[fp + tp + k] - H[fp + tp])`` with the harmonic
+    numbers H, whatever ``k``.
+    """
+
+    def __init__(self, scores: Scores, targets: Targets, member: Counts) -> None:
+        self._averaged = len(scores) * targets.shape[1]
+        self._sizes = np.bincount(member)
+        self._ranked = [
+            _rank(seed[:, column], targets[:, column] > 0, member, len(self._sizes))
+            for seed in scores
+            for column in np.flatnonzero(targets.any(0))
+        ]
+
+    def __call__(self, counts: Counts) -> NDArray[np.float64]:
+        """The score of each resample; ``counts`` is (recordings, resamples)."""
+        longest = int((self._sizes @ counts).max())
+        harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, longest + 1))])
+        total: NDArray[np.float64] = np.zeros(counts.shape[1])
+        for ranked in self._ranked:
+            copies = counts[ranked.positives]
+            negatives = (ranked.negatives @ counts).cumsum(0)
+            last = negatives + copies.cumsum(0)
+            precisions = copies - negatives * (harmonic[last] - harmonic[last - copies])
+            total += precisions.sum(0) / np.maximum(copies.sum(0), 1)
+        total /= self._averaged
+        return total
+
+
+def _rank(scores: Scores, positive: NDArray[np.bool_], member: Counts, groups: int) -> _Ranked:
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
+    order = np.argsort(-scores, kind="stable")
+    hits = positive[order]
+    before = hits.cumsum()
+    positives = member[order[hits]]
+    # Negatives below the last positive lower no precision.
+    counted = ~hits & (before < len(positives))
+    where = (before[counted], member[order[counted]])
+    ones = np.ones(len(where[0]), dtype=np.int64)
+    return _Ranked(positives, csr_array((ones, where), shape=(len(positives), groups)))
