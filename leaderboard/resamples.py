@@ -1,0 +1,97 @@
+"""The resamples of a record's test score, made once and kept beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from leaderboard.bootstrap import resampled
+from leaderboard.predictions import PredictedScores, read_predictions
+from leaderboard.record import Record
+from leaderboard.significance import Scored
+from tasks.errors import UserError
+from tasks.files import write_atomically
+from tasks.task import Metric
+
+RESAMPLES = 1000
+# Raised whenever other numbers come out of the same predictions, so that no older file is taken for a new one.
+VERSION = 1
+
+
+def scored(directory: Path, record: Record) -> Scored:
+    """``record``'s test score and its resamples.
+
+    The file ``STEM.resamples.safetensors`` beside the record is used when it was made from the record's predictions by
+    this version of the rules; else it is made. It can always be deleted, and a directory that cannot be written
+    only costs the time to work the numbers out again.
+
+    Raises:
+        UserError: the predictions are missing or are not those the record was made with.
+    """
+    path = resamples_path(directory, record)
+    made_from: dict[str, str | int] = {
+        "version": VERSION,
+        "predictions": record.predictions.sha256,
+        "task": record.task.name,
+        "metric": record.metric,
+    }
+    found = _read(path, made_from, record.test)
+    if found is not None:
+        return found
+    found = resample(record.task.name, record.metric, record.test, read_predictions(directory, record))
+    _write(path, made_from, found)
+    return found
+
+
+def resample(task: str, metric: Metric, test: float, predictions: PredictedScores) -> Scored:
+    """What `leaderboard.significance` needs of one result, from its predictions.
+
+    Tasks are resampled independently, since each has its own seed. Every submission of a task is scored on the same
+    resamples, as long as its ``drawn_from`` is the same.
+
+    Args:
+        task: its name.
+        metric: the task's metric.
+        test: the score that is shown.
+        predictions: the stored scores.
+    """
+    seed = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8])
+    answers = predictions.targets.tolist()
+    items = sorted(map(list, zip(predictions.ids, predictions.recordings, answers, strict=True)))
+    drawn_from = json.dumps([VERSION, RESAMPLES, task, metric, items])
+    return Scored(
+        test=test,
+        resampled=resampled(
+            metric, predictions.scores, predictions.targets, predictions.recordings, resamples=RESAMPLES, seed=seed
+        ),
+        recordings=len(set(predictions.recordings)),
+        drawn_from=hashlib.sha256(drawn_from.encode()).hexdigest(),
+    )
+
+
+def resamples_path(directory: Path, record: Record) -> Path:
+    """Where the resamples of ``record`` are kept."""
+    return directory / f"{record.stem}.resamples.safetensors"
+
+
+def _read(path: Path, made_from: dict[str, str | int], test: float) -> Scored | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads(file.metadata()["resamples"])
+            if header["made_from"] != made_from:
+                return None
+            return Scored(test, file.get_tensor("resampled"), header["recordings"], header["drawn_from"])
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError):
+        return None
+
+
+def _write(path: Path, made_from: dict[str, str | int], found: Scored) -> None:
+    from safetensors.numpy import save
+
+    header = {"made_from": made_from, "recordings": found.recordings, "drawn_from": found.drawn_from}
+    # A board may be shown from a directory that cannot be written.
+    try:
+        write_atomically(path, save({"resampled": found.resampled}, metadata={"resamples": json.dumps(header)}))
+    except (OSError, UserError):
+        return
