@@ -121,7 +121,7 @@ class _MeanAveragePrecision:
 
 
 def _rank(scores: Scores, positive: NDArray[np.bool_], member: Counts, groups: int) -> _Ranked:
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
 
     order = np.argsort(-scores, kind="stable")
     hits = positive[order]

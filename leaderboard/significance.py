@@ -121,7 +121,7 @@ def rank_submissions(scores: Mapping[str, Mapping[str, Scored]], tasks: Sequence
     names = sorted(name for name in scores if all(task in scores[name] for task in tasks))
     if not names or not tasks:
         return []
-    from scipy.stats import rankdata  # type: ignore[import-untyped]
+    from scipy.stats import rankdata
 
     table = np.array([[scores[name][task].test for task in tasks] for name in names])
     mean_of = {name: _Mean.of(scores[name], tasks) for name in names}
