@@ -105,6 +105,11 @@ def export_probe(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
         )
     rules = protocol_of(record)
+    if record.track not in HEADS or not 1 <= record.epoch <= rules.epochs or record.best_layer >= len(record.layers):
+        raise UserError(
+            f"Record {record.id} names track {record.track!r}, epoch {record.epoch} and layer {record.best_layer} of"
+            f" {len(record.layers)}, which no probe of this suite can have: export it with the version that made it."
+        )
     if not 0 <= seed < rules.seeds:
         raise UserError(f"--seed {seed}: the record has the seeds 0 to {rules.seeds - 1}.")
     directory = output or home.root / "probes" / (record.stem + (f".seed{seed}" if seed else ""))
@@ -245,6 +250,11 @@ def _extractor(record: Record, rules: Protocol, submission: Submission, device: 
             f"{submission.path} is {submission.name} with weights of sha256 {model.weights_sha256}, but record"
             f" {record.id} is of {record.submission.name} with {record.submission.weights_sha256}: name the submission"
             " file that was evaluated."
+        )
+    if len(model.backbone.layers) != len(record.layers):
+        raise UserError(
+            f"{submission.path} has {len(model.backbone.layers)} layers here, and had {len(record.layers)} when record"
+            f" {record.id} was made: export it with the code that made it."
         )
     return Extractor.of(model, device, rules.precision)
 

@@ -1,8 +1,10 @@
 """docker-compose.yml, Dockerfile and .env.example hold together, without running anything."""
 
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from compose import FILE, ROOT, VARIABLE, example, interpolated, read
 
+GUIDE = (ROOT / "docs" / "deployment.md").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SERVICES: dict[str, Any] = read()["services"]
 CONTINUING = ("postgres", "mlflow", "leaderboard")
@@ -132,3 +135,29 @@ def test_image_takes_what_it_copies_and_no_secret() -> None:
 def test_no_index_is_named() -> None:
     for file in ("Dockerfile", "docker-compose.yml", ".env.example"):
         assert not re.search(r"index-url|find-links|https?://(?!127\.0\.0\.1|mlflow:5000)", (ROOT / file).read_text())
+
+
+def test_documented_setup_fills_in_every_secret(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    steps = re.findall(r"(?m)(?:^ {7}.*\n)+", GUIDE)
+    (setup,) = (step for step in steps if "cp .env.example .env" in step)
+    shutil.copy(ROOT / ".env.example", tmp_path)
+    subprocess.run(["bash", "-euc", textwrap.dedent(setup)], cwd=tmp_path, check=True)
+    written = tmp_path / ".env"
+    assert written.stat().st_mode & 0o077 == 0, "others on the machine could read the passwords"
+    variables = dict(line.split("=", 1) for line in written.read_text().splitlines() if re.match(r"[A-Z_]+=", line))
+    secrets = [value for name, value in variables.items() if "PASSWORD" in name]
+    assert len(set(secrets)) == 4 and all(re.fullmatch(r"[0-9a-f]{48}", value) for value in secrets)
+    interpolated(read(), variables)
+
+
+def test_guide_names_what_there_is() -> None:
+    commands = re.findall(r"docker compose (?:run|exec|cp|logs|stop)\b(.*)", GUIDE)
+    assert len(commands) > 10
+    for command in commands:
+        assert set(re.split(r"[\s:`]+", command)) & set(SERVICES), f"docker compose would not know: {command}"
+    rows = {row.split("`")[1] for row in GUIDE.splitlines() if row.startswith("| `")}
+    assert set(SERVICES) <= rows
+    for name in [*read()["volumes"], *(name for name in example() if "PASSWORD" not in name and name != "OWN_FILES")]:
+        assert f"`{name}`" in GUIDE or f"{name}" in re.sub(r"[`:=]", " ", GUIDE).split(), name

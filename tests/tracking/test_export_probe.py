@@ -27,7 +27,7 @@ from evaluator.probe_model import ProbeModel
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import Record, read_record, write_record
+from leaderboard.record import Record, read_record
 from tasks.errors import UserError
 from tasks.home import Home
 from tasks.manifest import read_manifest
@@ -287,7 +287,9 @@ def altered(case: Case, place: Path, **changes: Any) -> Case:
     record = case.record
     predictions = case.record_file.parent / record.predictions.file
     shutil.copy(predictions, place / predictions.name)
-    return Case(case.home, case.submission, case.task, write_record(place, record.model_copy(update=changes)))
+    path = place / case.record_file.name
+    path.write_text(record.model_copy(update=changes).model_dump_json())
+    return Case(case.home, case.submission, case.task, path)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +330,12 @@ def test_what_cannot_be_exported_says_why(clips: Case, windows: Case, tmp_path: 
     embeddings = clips.record.submission.model_copy(update={"loader": "features"})
     with pytest.raises(UserError, match=r"computed elsewhere: there is no backbone to export"):
         altered(clips, tmp_path / "records", submission=embeddings).export(tmp_path / "model")
+    for number, wrong in enumerate(({"track": "../up"}, {"epoch": 0}, {"epoch": 10**9}, {"best_layer": 9})):
+        with pytest.raises(UserError, match="which no probe of this suite can have"):
+            altered(windows, tmp_path / f"wrong{number}", **wrong).export(tmp_path / "model")
+    fewer = altered(clips, tmp_path / "fewer", layers=clips.record.layers[:3], best_layer=0)
+    with pytest.raises(UserError, match=r"has 4 layers here, and had 3 when record"):
+        fewer.export(tmp_path / "model")
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "thesis.txt").write_text("mine")
