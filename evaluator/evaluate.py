@@ -223,10 +223,10 @@ class Evaluation:
     def _refresh(self, path: Path) -> Record:
         """A record as the submission file describes it today: readers' facts may change, results may not."""
         record = read_record(path)
-        about = submission_info(self.submission, self.extractor.model).about
-        if record.submission.about != about:
-            info = record.submission.model_copy(update={"about": about})
-            record = record.model_copy(update={"submission": info})
+        info = submission_info(self.submission, self.extractor.model)
+        today = {"about": info.about, "parameters": info.parameters}
+        if record.submission.model_copy(update=today) != record.submission:
+            record = record.model_copy(update={"submission": record.submission.model_copy(update=today)})
             write_record(path.parent, record)
         return record
 

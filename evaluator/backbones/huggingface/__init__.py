@@ -1,5 +1,6 @@
 """Audio encoders through transformers: pretrained from a directory or the hub, or as random control."""
 
+import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ def load(
         config: settings over the architecture's defaults, with ``architecture`` only.
         do_normalize: overrides the preprocessor of a checkpoint that takes waveforms; needed where it has none.
         sample_rate: Hz, likewise.
-        max_seconds: longer clips are encoded in chunks of this length; inf for never. Default 60, except where the
+        max_seconds: longer clips are encoded in chunks of this length; 0 for never. Default 60, except where the
             model itself sets a window.
         trust_remote_code: run the code that the checkpoint brings; such a model is refused without it.
         base: the directory of the submission file.
@@ -59,8 +60,9 @@ def load(
     """
     if (model is None) == (architecture is None):
         raise UserError("give either model (a directory or hub id) or, for random weights, architecture.")
-    if max_seconds is not None and not max_seconds > 0:
-        raise UserError(f"max_seconds = {max_seconds} is no length: give seconds above 0, or inf.")
+    # Infinity has no place in the JSON of a record.
+    if max_seconds is not None and not (max_seconds >= 0 and math.isfinite(max_seconds)):
+        raise UserError(f"max_seconds = {max_seconds} is no length: give seconds, or 0 for no limit.")
     if architecture is not None:
         _quieten(local=True)
         if weights != "random":
@@ -114,7 +116,7 @@ def _checkpoint(
 def _encoder(source: str, family: Family | None, whole: Any, preprocessor: Any, max_seconds: float | None) -> Encoder:
     if family is None:
         part = whole.get_encoder() if whole.config.is_encoder_decoder else whole
-        return AnyEncoder(part, preprocessor, name=source, max_seconds=max_seconds or MAX_SECONDS)
+        return AnyEncoder(part, preprocessor, name=source, max_seconds=_limit(max_seconds))
     part = getattr(whole, family.audio) if family.audio else whole
     if family.fixed_window:
         encoder = family.encoder(part, family.blocks(part), preprocessor)
@@ -123,7 +125,7 @@ def _encoder(source: str, family: Family | None, whole: Any, preprocessor: Any, 
                 f"max_seconds is not for {source}: it hears windows of {encoder.window / encoder.sample_rate:g} s."
             )
         return encoder
-    return family.encoder(part, family.blocks(part), preprocessor, max_seconds=max_seconds or MAX_SECONDS)
+    return family.encoder(part, family.blocks(part), preprocessor, max_seconds=_limit(max_seconds))
 
 
 def _defaults(architecture: str, config: Mapping[str, Any]) -> Any:
@@ -202,3 +204,7 @@ def _quieten(local: bool) -> None:
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     # Of WavLM's own code, about a mask that it makes itself.
     warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+
+
+def _limit(max_seconds: float | None) -> float:
+    return MAX_SECONDS if max_seconds is None else max_seconds or math.inf
