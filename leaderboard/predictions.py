@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from leaderboard.record import Predictions, Record
 from tasks.errors import UserError
@@ -46,22 +47,47 @@ def read_predictions(directory: Path, record: Record) -> PredictedScores:
     """The scores that belong to ``record``, which lies in ``directory``.
 
     Raises:
+        UserError: the file is missing, is not the one the record was made with, or does not hold test scores.
+    """
+    path = check_predictions(directory, record)
+    try:
+        ids, recordings, scores, targets = _contents(path)
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} does not hold test scores as the suite writes them: submit again.") from error
+    return PredictedScores(ids=ids, recordings=recordings, scores=scores, targets=targets)
+
+
+def check_predictions(directory: Path, record: Record) -> Path:
+    """The file with the scores that belong to ``record``, after its sha256 was compared; nothing in it is looked at.
+
+    Raises:
         UserError: the file is missing, or is not the one the record was made with.
     """
-    from safetensors import safe_open
-
     path = directory / record.predictions.file
     if not path.is_file():
         raise UserError(f"{path} is missing: the record beside it is incomplete; copy the file back or submit again.")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != record.predictions.sha256:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != record.predictions.sha256:
         raise UserError(
             f"{path} is not the file its record was made with (its sha256 differs): copy it again from the source."
         )
+    return path
+
+
+def _contents(path: Path) -> tuple[list[str], list[str], NDArray[np.float32], NDArray[np.int64] | NDArray[np.uint8]]:
+    """Ids, recordings, scores and targets, of the right types and as many as there are items; a ValueError if not."""
     with safe_open(path, framework="numpy") as file:
         items = json.loads(file.metadata()["items"])
-        return PredictedScores(
-            ids=items["ids"],
-            recordings=items["recordings"],
-            scores=file.get_tensor("scores"),
-            targets=file.get_tensor("targets"),
-        )
+        # Looked at before anything is read: numpy has no name for some of the types that the format knows.
+        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        if types not in ({"scores": "F32", "targets": "I64"}, {"scores": "F32", "targets": "U8"}):
+            raise ValueError(types)
+        scores, targets = file.get_tensor("scores"), file.get_tensor("targets")
+    ids, recordings = items["ids"], items["recordings"]
+    if not all(isinstance(text, str) for texts in (ids, recordings) for text in texts):
+        raise TypeError("ids and recordings are text")
+    shape = {np.dtype(np.int64): scores.shape[1:2], np.dtype(np.uint8): scores.shape[1:]}[targets.dtype]
+    if scores.ndim != 3 or targets.shape != shape or len(ids) != scores.shape[1] or len(recordings) != scores.shape[1]:
+        raise ValueError("scores, targets, ids and recordings are not of the same items")
+    return list(ids), list(recordings), scores, targets

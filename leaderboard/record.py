@@ -1,17 +1,20 @@
 """The result record: everything one evaluation found, and all that may appear on the board."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import UserError
 from tasks.files import write_atomically
 from tasks.task import Group, Kind, Metric, explain
 
 SCHEMA_VERSION: Literal[1] = 1
+
+NOTES = ("mlflow", "imported", "confirmed")
+"""What is known of a record and is no part of it lies beside it, as ``STEM.NOTE.json``."""
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -23,6 +26,9 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Note = TypeVar("_Note", bound=_Model)
 
 
 class SubmissionInfo(_Model):
@@ -159,6 +165,20 @@ class Tracking(_Model):
     run_id: str
 
 
+class Imported(_Model):
+    """That a record came from somebody else: who took it in, when, and from which directory."""
+
+    at: AwareDatetime
+    by: str
+    directory: str
+
+
+class Confirmed(_Model):
+    """When a record that was there already was submitted again, and so became the current one."""
+
+    at: AwareDatetime
+
+
 def file_stem(submission: str, task: str, track: str, record_id: str) -> str:
     """How the files of a record are called before their suffixes."""
     return f"{submission}.{task}.{track}.{record_id}"
@@ -192,7 +212,8 @@ def read_record(path: Path) -> Record:
 
 def record_paths(directory: Path) -> Iterator[Path]:
     """All record files below the home's records directory, in the order of their names."""
-    return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(".mlflow.json"))
+    notes = tuple(f".{note}.json" for note in NOTES)
+    return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(notes))
 
 
 def tracking_path(record_file: Path) -> Path:
@@ -206,10 +227,46 @@ def read_tracking(record_file: Path) -> Tracking | None:
     Raises:
         UserError: the file is there but is not such a note.
     """
-    path = tracking_path(record_file)
+    return _read_note(tracking_path(record_file), Tracking, "does not name an MLflow run", "delete it and push again")
+
+
+def imported_path(record_file: Path) -> Path:
+    """Where the note lies that a record came from somebody else."""
+    return record_file.with_suffix(".imported.json")
+
+
+def read_imported(record_file: Path) -> Imported | None:
+    """Where the record came from, or None when it was made here.
+
+    Raises:
+        UserError: the file is there but is not such a note.
+    """
+    path = imported_path(record_file)
+    return _read_note(path, Imported, "does not say where a record came from", "delete it with its record")
+
+
+def confirm(record_file: Path) -> datetime:
+    """Note that a record was submitted again just now, so that the board counts it as the newest of its name."""
+    at = datetime.now(UTC)
+    write_atomically(record_file.with_suffix(".confirmed.json"), Confirmed(at=at).model_dump_json(indent=2))
+    return at
+
+
+def read_confirmed(record_file: Path) -> datetime | None:
+    """When the record was last submitted again, or None when it never was.
+
+    Raises:
+        UserError: the file is there but is not such a note.
+    """
+    path = record_file.with_suffix(".confirmed.json")
+    note = _read_note(path, Confirmed, "does not say when a record was submitted again", "delete it")
+    return None if note is None else note.at
+
+
+def _read_note(path: Path, kind: type[_Note], wrong: str, advice: str) -> _Note | None:
     if not path.exists():
         return None
     try:
-        return Tracking.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise UserError(f"{path} does not name an MLflow run ({explain(error)}): delete it and push again.") from error
+        raise UserError(f"{path} {wrong} ({explain(error)}): {advice}.") from error

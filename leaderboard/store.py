@@ -14,8 +14,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from leaderboard.migrate import upgrade
+from leaderboard.predictions import check_predictions
 from leaderboard.ranking import Result, Said, said
-from leaderboard.record import Record, Tracking, read_record, read_tracking, record_paths
+from leaderboard.record import Record, Tracking, read_confirmed, read_record, read_tracking, record_paths
+from leaderboard.verification import refuse_unpublishable
 from tasks.errors import UserError
 
 # Seconds to wait for another process's write, and for a server that does not answer.
@@ -77,6 +79,8 @@ class StoredResult(Base):
     tracking_uri: Mapped[str | None]
     experiment_id: Mapped[str | None]
     run_id: Mapped[str | None]
+    # When it was last submitted: of the results of one name, the one with the latest is the current one.
+    confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
     # Text and not a JSON type: what is read back is what was written, to the last digit.
     document: Mapped[str] = mapped_column(sa.Text)
 
@@ -91,13 +95,42 @@ class Store:
         self._address = url
         self._opened: sa.Engine | None = None
 
-    def publish(self, record: Record, tracking: Tracking | None = None) -> None:
-        """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new."""
+    def publish(
+        self, record: Record, tracking: Tracking | None = None, *, confirmed: datetime | None = None
+    ) -> list[str]:
+        """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new.
+
+        Args:
+            record: whole and validated; `publish_file` also looks at its predictions.
+            tracking: its MLflow run.
+            confirmed: when it was last submitted, if later than it was made.
+
+        Returns:
+            What the submitter should know, a sentence each: another model has the same name.
+
+        Raises:
+            UserError: the protocol or the date is none that a board could place.
+        """
         with self._transaction() as connection:
-            _upsert(connection, record, tracking)
+            result = _upsert(connection, record, tracking, confirmed)
+            # After the write, which has the lock: a transaction of SQLite that has read first cannot wait for it.
+            return _namesakes(connection, result)
+
+    def publish_file(self, path: Path) -> list[str]:
+        """Put the record at ``path`` on the board with the notes beside it, if the predictions there are its own.
+
+        Returns:
+            As `publish`.
+
+        Raises:
+            UserError: the record or a note cannot be read, or the predictions are missing or not the record's.
+        """
+        record = read_record(path)
+        check_predictions(path.parent, record)
+        return self.publish(record, read_tracking(path), confirmed=read_confirmed(path))
 
     def results(self, submission: str | None = None) -> list[Result]:
-        """Every result ever published, of one submission or of all, superseded ones included, oldest first."""
+        """Every result ever published, of one submission or of all, superseded ones too; submitted last, last."""
         with self._transaction() as connection:
             # SQLite has no JSON type to cast text to, and PostgreSQL takes nothing out of text.
             as_json = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
@@ -110,7 +143,7 @@ class Store:
             )
             if submission is not None:
                 query = query.where(StoredResult.submission == submission)
-            rows = connection.execute(query.order_by(StoredResult.created, StoredResult.record_id)).all()
+            rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
         found = []
         for row in rows:
             *values, info, uri, experiment, run = row
@@ -127,11 +160,14 @@ class Store:
     def rebuild(self, records: Path) -> int:
         """Replace everything by the record files in ``records``, all or nothing.
 
+        The records alone are enough; predictions that lie beside them must be theirs.
+
         Returns:
             How many records the board holds now.
 
         Raises:
-            UserError: the directory is missing or a file cannot be read as a record; the database is as it was.
+            UserError: the directory is missing, a file cannot be read as a record, or predictions are not the record's;
+                the database is as it was.
         """
         if not records.is_dir():
             raise UserError(f"There is no directory {records}: the board was left as it is; check BEANS_HOME.")
@@ -140,10 +176,12 @@ class Store:
             connection.execute(sa.delete(StoredResult))
             for path in record_paths(records):
                 try:
-                    record, tracking = read_record(path), read_tracking(path)
+                    record, tracking, confirmed = read_record(path), read_tracking(path), read_confirmed(path)
+                    if (records / record.predictions.file).exists():
+                        check_predictions(records, record)
                 except OSError as error:
                     raise UserError(f"{path} cannot be read ({error.strerror}): mend or move it.") from error
-                _upsert(connection, record, tracking)
+                _upsert(connection, record, tracking, confirmed)
                 found.add(record.id)
         return len(found)
 
@@ -172,15 +210,47 @@ class Store:
             ) from error
 
 
-def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None) -> None:
-    result = Result.of(record)
+def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None, confirmed: datetime | None) -> Result:
+    refuse_unpublishable(record)
+    result = Result.of(record, tracking)
     values: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS}
+    values["confirmed"] = max(confirmed, result.created) if confirmed else result.created
     values["document"] = record.model_dump_json()
     if tracking is not None:
         values |= {"tracking_uri": tracking.uri, "experiment_id": tracking.experiment_id, "run_id": tracking.run_id}
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(StoredResult).values(values)
+    # Whoever knows of no later submission does not undo one.
+    known, new = StoredResult.confirmed, statement.excluded.confirmed
+    values["confirmed"] = sa.case((known > new, known), else_=new)
     connection.execute(statement.on_conflict_do_update(index_elements=[StoredResult.record_id], set_=values))
+    return result
+
+
+def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
+    """Say so where the latest other result of the same name on the same board is one of another model."""
+    same = [
+        getattr(StoredResult, name) == getattr(result, name) for name in ("submission", "protocol", "track", "group")
+    ]
+    limit = StoredResult.limit.is_(None) if result.limit is None else StoredResult.limit == result.limit
+    columns = (StoredResult.weights_sha256, StoredResult.confirmed, StoredResult.record_id)
+    query = sa.select(*columns).where(*same, limit)
+    latest = query.order_by(StoredResult.confirmed.desc(), StoredResult.record_id.desc())
+    own = connection.execute(query.where(StoredResult.record_id == result.record_id)).one()
+    other = connection.execute(latest.where(StoredResult.record_id != result.record_id).limit(1)).first()
+    if other is None or other.weights_sha256 == own.weights_sha256:
+        return []
+    found = f"with other weights ({other.weights_sha256[:8]} and not {own.weights_sha256[:8]})"
+    when = f"{other.confirmed:%Y-%m-%d %H:%M} UTC"
+    if (own.confirmed, own.record_id) > (other.confirmed, other.record_id):
+        return [
+            f"The name {result.submission} was used {found} until {when}: those results no longer count on the board; "
+            "give one of the two models another name if both should stay."
+        ]
+    return [
+        f"The name {result.submission} was used {found} later, at {when}: this result does not count on the board; "
+        "give one of the two models another name, or submit this one again."
+    ]
 
 
 def _engine(address: str) -> sa.Engine:

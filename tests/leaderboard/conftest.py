@@ -1,52 +1,37 @@
 """A real PostgreSQL, thrown away after the tests, beside SQLite files."""
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from ports import free_port
-
-
-def binaries() -> Path | None:
-    """Where initdb and pg_ctl lie; Debian keeps them off the path."""
-    found = shutil.which("pg_ctl")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return next((place for place in places if (place / "initdb").exists()), None)
+from postgres_server import Server, binaries
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """Address of a running server, up to the name of the database."""
+def postgres_programs() -> Path:
+    """Where PostgreSQL's programs lie."""
     place = binaries()
     if place is None:
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    # PostgreSQL refuses to run as root. Unix sockets want a short path, so the directory is not pytest's.
-    user = {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid} if os.getuid() == 0 else {}
-    root = Path(tempfile.mkdtemp(prefix="beans-pg-"))
-    if user:
-        shutil.chown(root, user="nobody", group=user["group"])
-    port = free_port()
+    return place
 
-    def call(*command: str) -> None:
-        subprocess.run(
-            command, check=True, cwd=root, stdout=subprocess.DEVNULL, extra_groups=[] if user else None, **user
-        )
 
-    data, options = str(root / "data"), f"-p {port} -k {root} -c listen_addresses=127.0.0.1 -c fsync=off"
+@pytest.fixture(scope="session")
+def postgres_server(postgres_programs: Path) -> Iterator[Server]:
+    """A running server that all tests share."""
+    server = Server(postgres_programs)
     try:
-        call(str(place / "initdb"), "-D", data, "-U", "beans", "-A", "trust", "--no-sync", "-E", "UTF8", "--no-locale")
-        call(str(place / "pg_ctl"), "-D", data, "-o", options, "-l", str(root / "log"), "-w", "start")
-        yield f"postgresql://beans@127.0.0.1:{port}"
+        server.start()
+        yield server
     finally:
-        if (root / "data" / "postmaster.pid").exists():
-            call(str(place / "pg_ctl"), "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(root, ignore_errors=True)
+        server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: Server) -> str:
+    """Address of the shared server, up to the name of the database."""
+    return postgres_server.address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -54,11 +39,24 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty database of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'beans.db'}"
-    server = request.getfixturevalue("postgres")
-    name = f"db_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{server}/{name}"
+    server: Server = request.getfixturevalue("postgres_server")
+    return server.database()
 
 
-_numbers = iter(range(10**6))
+@pytest.fixture
+def beans(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    from evaluator.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["beans", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return run

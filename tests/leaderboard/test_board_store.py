@@ -1,11 +1,10 @@
 """The database, on real SQLite files and a real PostgreSQL; a mistake here loses results or shows wrong ones."""
 
-import multiprocessing
 import socket
 from datetime import UTC, datetime, timedelta, timezone
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -14,20 +13,13 @@ from factory import make_record
 from ports import free_port
 
 from leaderboard import migrate
+from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.ranking import Result
-from leaderboard.record import Record, Tracking, tracking_path, write_record
+from leaderboard.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
 from leaderboard.store import Base, Store, _engine
 from tasks.errors import UserError
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
-
-
-def publish_many(url: str, who: int, count: int, together: Barrier) -> None:
-    store = Store(url)
-    together.wait(60)
-    for number in range(count):
-        store.publish(make_record(f"model-{who}-{number}", n_layers=3, best_layer=1))
-        store.publish(make_record("shared", n_layers=3, best_layer=1))
 
 
 def test_what_was_published_is_read_back_to_the_last_digit(url: str) -> None:
@@ -78,20 +70,6 @@ def test_older_results_stay_as_history(url: str) -> None:
     assert store.results("somebody else") == []
 
 
-def test_processes_publishing_at_once_lose_nothing(url: str) -> None:
-    """Several evaluations on one home, the database not even made yet."""
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(4)
-    processes = [context.Process(target=publish_many, args=(url, who, 10, together)) for who in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 4
-    found = [result.submission for result in Store(url).results()]
-    assert sorted(found) == sorted(["shared", *(f"model-{who}-{number}" for who in range(4) for number in range(10))])
-
-
 def test_migrations_build_what_the_code_expects_and_go_down_again(url: str) -> None:
     store = Store(url)
     store.publish(make_record(), RUN)
@@ -106,6 +84,114 @@ def test_migrations_build_what_the_code_expects_and_go_down_again(url: str) -> N
     again = Store(url)
     again.publish(make_record(), RUN)
     assert again.record(make_record().id) == make_record()
+
+
+def test_results_of_an_older_version_survive_every_migration_up_and_down(url: str) -> None:
+    """A board of years must not be lost by an update of the suite, nor by going back."""
+    records = [make_record("a"), make_record("b", limit=5), make_record("c", vram_bytes=2**40, test=0.1 + 0.2)]
+    store, engine = Store(url), _engine(url)
+    for record in records:
+        store.publish(record, RUN, confirmed=datetime.now(UTC))
+    before = store.results()
+    migrate.downgrade(engine, "0001")
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("SELECT * FROM results")).mappings().all()
+    assert "confirmed" not in rows[0]
+    assert {row["record_id"] for row in rows} == {record.id for record in records}
+    migrate.upgrade(engine)
+    after = Store(url).results()
+    assert sorted(after, key=lambda result: result.submission) == sorted(before, key=lambda result: result.submission)
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM results WHERE confirmed = created")) == 3
+        assert {column["name"] for column in sa.inspect(engine).get_columns("results")} == set(
+            Base.metadata.tables["results"].columns.keys()
+        )
+        assert "ix_results_submission" in {index["name"] for index in sa.inspect(engine).get_indexes("results")}
+
+
+def submit(store: Store, directory: Path, record: Record, again: bool = False) -> list[str]:
+    """As `beans submit` does: the files first, then the board."""
+    scores = PredictedScores(["x"], ["x"], np.zeros((1, 1, 2), np.float32), np.zeros(1, np.int64))
+    predictions = write_predictions(directory, record.stem, scores)
+    path = write_record(directory, record.model_copy(update={"predictions": predictions}))
+    if again:
+        confirm(path)
+    return store.publish_file(path)
+
+
+def test_record_submitted_again_comes_after_those_made_since(url: str, tmp_path: Path) -> None:
+    """Data switched back to an older split: what `beans submit` just called kept is what the board must show."""
+    store, first = Store(url), make_record(split="older", test=0.4)
+    second = make_record(split="newer", test=0.5, created=first.created + timedelta(days=1))
+    submit(store, tmp_path, first)
+    submit(store, tmp_path, second)
+    assert [result.test for result in store.results()] == [0.4, 0.5]
+    submit(store, tmp_path, first, again=True)
+    assert [result.test for result in store.results()] == [0.5, 0.4]
+    store.publish(first)
+    assert [result.test for result in store.results()] == [0.5, 0.4], "who knows of no later submission undoes none"
+    for _ in range(2):
+        store.rebuild(tmp_path)
+        assert [result.test for result in store.results()] == [0.5, 0.4], "the files alone tell the same"
+
+
+def test_another_model_of_the_same_name_is_told_once(url: str) -> None:
+    """The newer takes the name; whoever did not mean to must hear of it."""
+    store, day = Store(url), timedelta(days=1)
+    old = make_record(weights="one")
+    assert store.publish(old) == []
+    assert store.publish(make_record(weights="one", task="mini-soundscape", created=old.created + day)) == []
+    new = make_record(weights="two", created=old.created + 2 * day)
+    (sentence,) = store.publish(new)
+    assert sentence.startswith("The name wavlm-large was used with other weights")
+    assert "2026-01-02 00:00" in sentence
+    assert "no longer count" in sentence
+    assert store.publish(make_record(weights="two", task="mini-soundscape", created=old.created + 3 * day)) == []
+    (sentence,) = store.publish(old)
+    assert "this result does not count" in sentence
+    for other in (
+        {"track": "twa"},
+        {"limit": 5},
+        {"protocol": "beans-probe/1+trials=4"},
+        {"group": "core"},
+        {"submission": "somebody else"},
+    ):
+        assert store.publish(make_record(weights="three", **other)) == [], f"another board or name: {other}"
+
+
+@pytest.mark.parametrize(
+    "protocol", ["mine/1", "beans-probe/0", "beans-probe/1+", "beans-probe/1+<b>=1", "beans-probe"]
+)
+def test_protocol_that_is_none_is_not_published(url: str, protocol: str) -> None:
+    """It would be a board of its own, where the submission is always first."""
+    store = Store(url)
+    with pytest.raises(UserError, match="protocol"):
+        store.publish(make_record(protocol=protocol))
+    assert store.results() == []
+
+
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2999-01-01T00:00:00Z"])
+def test_date_that_cannot_be_is_not_published(url: str, created: str) -> None:
+    """A record from the future would be the newest of its name for ever."""
+    with pytest.raises(UserError, match="created"):
+        Store(url).publish(make_record(created=datetime.fromisoformat(created)))
+
+
+def test_record_is_not_published_without_its_own_predictions(url: str, tmp_path: Path) -> None:
+    store, record = Store(url), make_record()
+    submit(store, tmp_path, record)
+    (path,) = record_paths(tmp_path)
+    predictions = tmp_path / f"{record.stem}.predictions.safetensors"
+    content = predictions.read_bytes()
+    predictions.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        store.publish_file(path)
+    assert store.rebuild(tmp_path) == 1, "the records alone are enough to rebuild the board"
+    predictions.write_bytes(content[:-1] + b"\1")
+    for refused in (lambda: store.publish_file(path), lambda: store.rebuild(tmp_path)):
+        with pytest.raises(UserError, match="its sha256 differs"):
+            refused()
+    assert len(store.results()) == 1
 
 
 def test_transaction_that_fails_halfway_leaves_no_trace(url: str) -> None:
