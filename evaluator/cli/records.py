@@ -1,25 +1,37 @@
-"""``beans records``: the results as files, and sending them to MLflow."""
+"""``beans records``: the results as files: list, check, take in from others, send to MLflow."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evaluator.cli.console import complain, print_json, print_table
+from evaluator.cli import export_probe
+from evaluator.cli.console import complain, print_json, print_table, progress, warn
+from tasks.errors import UserError
 from tasks.home import Home
 
-app = typer.Typer(help="Records: list, push.", no_args_is_help=True, epilog="Example: beans records list")
+if TYPE_CHECKING:
+    from leaderboard.incoming import Arrival
+
+app = typer.Typer(
+    help="Records: list, verify, import, push, export-probe.",
+    no_args_is_help=True,
+    epilog="Example: beans records list",
+)
+app.command("export-probe", epilog=export_probe.EXAMPLE)(export_probe.export_probe)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @app.command("list", epilog="Example: beans records list --json")
 def list_records(as_json: Json = False) -> None:
-    """List the record files, and whether MLflow has them."""
-    from leaderboard.record import read_record, read_tracking, record_paths
+    """List the record files, where they came from, and whether MLflow has them."""
+    from leaderboard.record import read_imported, read_record, read_tracking, record_paths
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in record_paths(Home.from_environment().records):
-        record, tracking = read_record(path), read_tracking(path)
+        record, tracking, imported = read_record(path), read_tracking(path), read_imported(path)
         rows.append(
             {
                 "id": record.id,
@@ -31,6 +43,7 @@ def list_records(as_json: Json = False) -> None:
                 "test": record.test,
                 "created": record.created.isoformat(timespec="seconds"),
                 "mlflow_run_id": tracking.run_id if tracking else None,
+                "imported": imported.model_dump(mode="json") if imported else None,
                 "path": str(path),
             }
         )
@@ -46,12 +59,12 @@ def list_records(as_json: Json = False) -> None:
             f"{row['test']:.3f}" + (f" (limited to {row['limit']})" if row["limit"] else ""),
             str(row["created"]),
             str(row["mlflow_run_id"] or "not sent"),
+            f"imported {row['imported']['at'][:10]} by {row['imported']['by']}" if row["imported"] else "made here",
         ]
         for row in rows
     ]
-    print_table(
-        "Records", ["id", "submission", "task", "track", "test", "created", "MLflow run"], table, numeric=("test",)
-    )
+    columns = ["id", "submission", "task", "track", "test", "created", "MLflow run", "origin"]
+    print_table("Records", columns, table, numeric=("test",))
 
 
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 beans records push")
@@ -74,3 +87,130 @@ def push(as_json: Json = False) -> None:
         print(f"{len(sent)} sent" + (f", {len(failed)} not sent" if failed else ""))
     if failed:
         raise typer.Exit(2)
+
+
+@app.command(epilog="Example: beans records verify --all")
+def verify(
+    record: Annotated[
+        list[str] | None, typer.Argument(help="Ids or files of records.", show_default=False, metavar="[RECORD]...")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every record of this home.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute every test score again from the stored predictions, and check all else that can be.
+
+    Checked are the predictions' sha256, their seeds, items and classes; the protocol; the layer and rate that
+    validation chooses; and that the data are the same where the task is prepared here. Exit code 2 where something
+    does not check out.
+    """
+    from evaluator.verification import Verifier
+    from leaderboard.record import record_paths
+    from leaderboard.verification import shown
+
+    home = Home.from_environment()
+    if bool(record) == every:
+        raise UserError("Say which records to verify: their ids or files, or --all for every one.")
+    paths = list(record_paths(home.records)) if every else [_find(home, name) for name in record or ()]
+    verifier = Verifier(home.data)
+    rows: list[dict[str, Any]] = []
+    with progress() as report:
+        for number, path in enumerate(paths):
+            report("records: verifying", number, len(paths))
+            rows.append({"record": str(path), "problems": [shown(text) for text in verifier.problems(path)]})
+    wrong = [row for row in rows if row["problems"]]
+    if as_json:
+        print_json({"verified": [row["record"] for row in rows if not row["problems"]], "wrong": wrong})
+    else:
+        if wrong:
+            table = [[Path(row["record"]).name, "\n".join(row["problems"])] for row in wrong]
+            print_table("Records that do not check out", ["record", "what is wrong"], table)
+        print(f"{len(rows) - len(wrong)} check out" + (f", {len(wrong)} do not" if wrong else ""))
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _find(home: Home, name: str) -> Path:
+    """The record file of an id or a path."""
+    if name.endswith(".json") and Path(name).is_file():
+        return Path(name)
+    found = next((path for path in home.records.glob("*.json") if path.name.endswith(f".{name}.json")), None)
+    if found is None:
+        raise UserError(f"There is no record {name} in {home.records}: `beans records list` shows them.")
+    return found
+
+
+@app.command("import", epilog="Example: beans records import from-a-colleague/ --dry-run")
+def import_records(
+    directory: Annotated[Path, typer.Argument(help="Record files with their predictions.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and take nothing in.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take in records that somebody sent: those that check out, marked as imported; the others are refused and named.
+
+    Every file is taken for hostile until it has been checked as `beans records verify` does, and more. Nothing here is
+    overwritten. Exit code 2 where a record was refused.
+    """
+    from evaluator.verification import Verifier
+    from leaderboard.incoming import receive
+
+    home = Home.from_environment()
+    arrivals = []
+    with progress() as report:
+        for arrival in receive(directory, home, Verifier(home.data).problems, dry_run=dry_run):
+            arrivals.append(arrival)
+            report(f"records: {arrival.file}", len(arrivals), 0)
+    if not dry_run:
+        # Also those that were here: a database that was down has not heard of them.
+        _hand_over(home, [arrival.path for arrival in arrivals if arrival.path is not None])
+    if as_json:
+        print_json([_said(arrival) for arrival in arrivals])
+    else:
+        print_table(
+            "Would be imported" if dry_run else "Imported",
+            ["file", "record", "", "reason"],
+            [
+                [arrival.file, arrival.record.id if arrival.record else "", arrival.state, arrival.reason]
+                for arrival in arrivals
+            ],
+        )
+    if any(arrival.state == "refused" for arrival in arrivals):
+        raise typer.Exit(2)
+
+
+def _said(arrival: "Arrival") -> dict[str, Any]:
+    record = arrival.record
+    return {
+        "file": arrival.file,
+        "state": arrival.state,
+        "reason": arrival.reason,
+        "id": record.id if record else None,
+        "submission": record.submission.name if record else None,
+        "task": record.task.name if record else None,
+        "record": str(arrival.path) if arrival.path else None,
+    }
+
+
+def _hand_over(home: Home, paths: Iterable[Path]) -> None:
+    """Send records to MLflow and put them on the board; either being down loses nothing and is said once."""
+    from evaluator.mlflow_connection import TrackingError
+    from evaluator.tracking import track
+    from leaderboard.store import Store
+
+    store = Store(home.database_url)
+    tracking = publishing = True
+    for path in paths:
+        if tracking:
+            try:
+                track(path, home.tracking_uri, home.artifacts)
+            except TrackingError as error:
+                warn(f"{path.name}: {error}")
+                tracking = not error.down
+            except (UserError, ValueError) as error:
+                warn(f"{path.name} was not sent to MLflow: {error}")
+        if publishing:
+            try:
+                for sentence in store.publish_file(path):
+                    warn(f"{path.name}: {sentence}")
+            except UserError as error:
+                warn(f"{error} The records are kept: run the same command again to put them on the board.")
+                publishing = False
