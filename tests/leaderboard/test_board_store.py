@@ -91,7 +91,7 @@ def test_results_of_an_older_version_survive_every_migration_up_and_down(url: st
     records = [make_record("a"), make_record("b", limit=5), make_record("c", vram_bytes=2**40, test=0.1 + 0.2)]
     store, engine = Store(url), _engine(url)
     for record in records:
-        store.publish(record, RUN, confirmed=datetime.now(UTC))
+        store.publish(record, RUN)
     before = store.results()
     migrate.downgrade(engine, "0001")
     with engine.connect() as connection:
