@@ -29,11 +29,15 @@ from leaderboard.record import (
     LayerScore,
     Record,
     Tracking,
+    confirm,
     file_stem,
+    imported_path,
+    read_imported,
     read_record,
     read_tracking,
     write_record,
 )
+from leaderboard.resamples import scored
 from leaderboard.store import Store
 from tasks.errors import UserError
 from tasks.home import Home
@@ -146,6 +150,7 @@ class Evaluation:
                 reused = path is not None
                 if path is None:
                     path = self._evaluate(features, track_name, record_id, Clock(dict(clock.seconds)))
+                    imported_path(path).unlink(missing_ok=True)
                 record = self._refresh(path)
             yield self._hand_over(record, path, reused)
 
@@ -239,9 +244,16 @@ class Evaluation:
         except TrackingError as error:
             warnings.append(str(error))
         try:
-            Store(self.home.database_url).publish(record, run)
+            if reused:
+                confirm(path)
+            warnings += Store(self.home.database_url).publish_file(path)
         except UserError as error:
             warnings.append(f"{error} The record is kept: `beans leaderboard rebuild` puts it on the board.")
+        try:
+            # Here and not when the board is looked at, since it takes seconds.
+            scored(self.home.records, record)
+        except UserError as error:
+            warnings.append(f"{error} Its rank has no interval.")
         return Outcome(
             submission=record.submission.name,
             task=record.task.name,
@@ -286,4 +298,6 @@ def evaluate(
 
 
 def _existing(records: Path, record_id: str) -> Path | None:
-    return next((path for path in records.glob(f"*.{record_id}.json")), None)
+    """The record of that id that was made here; what somebody sent is no reason not to measure."""
+    found = records.glob(f"*.{record_id}.json")
+    return next((path for path in found if read_imported(path) is None), None)

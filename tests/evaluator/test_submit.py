@@ -301,3 +301,45 @@ def test_ctrl_c_says_how_to_continue(
     monkeypatch.setattr("evaluator.features.FeatureStore.extract", interrupted)
     code, _, err = beans("submit", statistics, "--tasks", clips_task, *QUICK)
     assert code == 130 and "run the same command to continue" in err and "Traceback" not in err
+
+
+def test_what_was_submitted_last_counts_also_when_it_was_there_already(
+    beans: Run, tmp_path: Path, clips_task: Path
+) -> None:
+    submission = write_submission(tmp_path / "floor.toml", 'loader = "statistics"')
+    table = clips_task.parent / "clips.csv"
+    first_split = table.read_text()
+    lines = first_split.splitlines()
+    second_split = "\n".join([lines[0], *(line.replace("test", "valid") for line in lines[1:5]), *lines[5:]])
+    other_split = second_split.replace("top,train", "top,test", 1)
+
+    def submit() -> dict[str, object]:
+        code, out, err = beans("submit", submission, "--tasks", clips_task, *QUICK, "--json")
+        assert code == 0, err
+        return results(out)[0]
+
+    def on_board() -> float:
+        code, out, _ = beans("leaderboard", "show", "--json")
+        assert code == 0
+        return float(json.loads(out)[0]["rows"][0]["mean"])
+
+    first = submit()
+    table.write_text(other_split)
+    second = submit()
+    assert on_board() == second["test"] != first["test"]
+    table.write_text(first_split)
+    again = submit()
+    assert again["reused"] and again["test"] == first["test"]
+    assert on_board() == first["test"], "the board shows the result of data that are not there any more"
+    code, _, err = beans("leaderboard", "rebuild")
+    assert code == 0, err
+    assert on_board() == first["test"], "a rebuilt board forgets what was submitted last"
+
+
+def test_another_model_of_the_same_name_is_announced(beans: Run, tmp_path: Path, clips_task: Path) -> None:
+    submission = write_submission(tmp_path / "mine.toml", 'loader = "statistics"')
+    beans("submit", submission, "--tasks", clips_task, *QUICK)
+    write_submission(tmp_path / "mine.toml", 'loader = "statistics"\nbands = 32')
+    code, _, err = beans("submit", submission, "--tasks", clips_task, *QUICK)
+    assert code == 0
+    assert "The name mine was used with other weights" in err, "one model takes the other's place without a word"
