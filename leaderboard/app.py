@@ -40,7 +40,7 @@ def main() -> None:
     store = open_store(home.database_url)
 
     def show_board() -> None:
-        board.show(store, submission_page)
+        board.show(store, home.records, submission_page)
 
     def show_submission() -> None:
         submission.show(store, tracking_uri=home.tracking_uri, mlflow=mlflow_server())

@@ -9,6 +9,7 @@ from typing import Any, Self, TypedDict
 
 from leaderboard.overlap import Heard, heard, overlap
 from leaderboard.record import Record, Tracking
+from leaderboard.significance import Standing
 from tasks.task import GROUPS, Group, Metric, Task
 
 NOT_RUN = "not run"
@@ -101,10 +102,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One task of a board."""
+    """One task of a board; ``recordings`` is how many its test split has, None until the resamples tell."""
 
     task: str
     metric: Metric
+    recordings: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Row:
         cells: one a column of the board.
         limit: the row's results saw only so many items a split.
         vram_bytes: peak allocated memory for one 10-s clip on ``device``; None with ``vram_reason``.
+        standing: how far the rank can be trusted; None until `leaderboard.standings.with_certainty` has found it, and
+            where it cannot be: ``standing_reason`` says why.
     """
 
     rank: int | None
@@ -129,6 +133,8 @@ class Row:
     vram_bytes: int | None
     vram_reason: str
     device: str
+    standing: Standing | None = None
+    standing_reason: str = ""
 
     @property
     def covered(self) -> int:
@@ -226,8 +232,9 @@ def sort_rows(board: Board, key: str) -> list[Row]:
 
     Args:
         board: any board.
-        key: ``mean``, ``submission``, ``parameters``, ``vram`` or ``task:NAME``; a leading ``-`` turns the order
-            round. Anything else means ``mean``, since the key comes from an address that anybody can type.
+        key: ``mean``, ``submission``, ``borda``, ``parameters``, ``vram`` or ``task:NAME``; a leading ``-``
+            turns the order round. Anything else means ``mean``, since the key comes from an address that anybody can
+            type.
     """
     plain = key.removeprefix("-")
     tasks = {f"task:{column.task}": index for index, column in enumerate(board.columns)}
@@ -240,6 +247,8 @@ def sort_rows(board: Board, key: str) -> list[Row]:
             return row.parameters
         if plain == "vram":
             return row.vram_bytes
+        if plain == "borda":
+            return None if row.standing is None else -row.standing.borda
         return None if row.mean is None else -row.mean
 
     def order(row: Row) -> tuple[bool, bool, float, str]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from leaderboard.ranking import Result
+from leaderboard.ranking import Board, Result, Row
 from leaderboard.record import Tracking
 
 TRACKS = {"ta": "T-A", "twa": "T-WA"}
@@ -16,6 +16,17 @@ OVERLAP_MARK = "†"
 OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this is disclosed and changes no rank."
 REMOTE_CODE_MARK = "‡"
 REMOTE_CODE = "runs code that came with the checkpoint (trust_remote_code = true)"
+RANK_LEGEND = (
+    "3 (2-5) is the rank and the range it takes in 95 % of 1000 resamples of the test recordings, "
+    "the same ones for every submission."
+)
+TIE_LEGEND = (
+    "Ranks that share a group (A, B, ...) cannot be told apart: the 95 % interval of the paired difference between "
+    "their mean and that of the group's first holds 0. Groups are not corrected for the number of submissions."
+)
+BORDA_LEGEND = "Borda: summed over tasks, how many submissions it beats; a tie counts half."
+# Resamples of fewer recordings than this show too little of what others would have given.
+FEW_RECORDINGS = 10
 REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
 
 
@@ -27,6 +38,42 @@ def score(value: float) -> str:
 def half_interval(low: float, high: float) -> str:
     """Half the width of an interval, to print after a score."""
     return f"± {(high - low) / 2:.3f}"
+
+
+def rank_interval(row: Row) -> str:
+    """The range of the rank, such as "(2-5)"; "(–)" where it is not known, nothing where there is no rank."""
+    if row.rank is None:
+        return ""
+    return "(–)" if row.standing is None else f"({row.standing.rank_low}-{row.standing.rank_high})"
+
+
+def tie_group(number: int) -> str:
+    """A for the first group, Z for the 26th, AA for the 27th."""
+    letters = ""
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
+
+
+def certainty_notes(board: Board) -> list[str]:
+    """What a reader needs to know of ranks, groups and counts, and why some are missing."""
+    ranked = [row for row in board.rows if row.rank is not None]
+    reasons = sorted({row.standing_reason for row in ranked if row.standing is None and row.standing_reason})
+    settled = sum(row.standing is not None for row in ranked)
+    few = [
+        f"{column.task} ({column.recordings})"
+        for column in board.columns
+        if column.recordings is not None and column.recordings < FEW_RECORDINGS
+    ]
+    notes = [RANK_LEGEND, TIE_LEGEND, BORDA_LEGEND] if settled else []
+    if few:
+        notes.append(f"Tasks with few test recordings make these intervals too narrow: {', '.join(few)}.")
+    if reasons:
+        notes.append(f"Ranks without a range: {'; '.join(reasons)}.")
+    if settled and reasons:
+        notes.append(f"Ranges, groups and Borda counts are of the {settled} rows with a range; others keep place.")
+    return notes
 
 
 def interval_in_words(result: Result) -> str:

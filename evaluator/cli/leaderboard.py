@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluator.cli.console import METRIC_NAMES, print_json, print_table
+from evaluator.cli.console import METRIC_NAMES, print_json, print_table, progress, warn
 from tasks.home import Home
 
 if TYPE_CHECKING:
@@ -19,10 +19,12 @@ app = typer.Typer(
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
-    from leaderboard.standings import standings
+    from leaderboard.standings import standings, with_certainty
     from leaderboard.store import Store
 
-    found = standings(Store(Home.from_environment().database_url).results())
+    home = Home.from_environment()
+    store = Store(home.database_url)
+    found = [with_certainty(board, store, home.records) for board in standings(store.results())]
     if as_json:
         print_json([asdict(board) for board in found])
         return
@@ -38,20 +40,24 @@ def _print_board(board: "Board") -> None:
     tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
     rows = [
         [
-            "" if row.rank is None else str(row.rank),
+            "" if row.rank is None else f"{row.rank} {text.rank_interval(row)}",
+            "" if row.standing is None else text.tie_group(row.standing.group),
             row.submission
             + (f" {text.REMOTE_CODE_MARK}" if row.remote_code else "")
             + (f" (limited to {row.limit})" if row.limit else ""),
             row.coverage if row.mean is None else f"{row.mean:.3f}",
             *(_spell(cell) for cell in row.cells),
+            *(("–", "–") if row.standing is None else (f"{row.standing.borda:g}", f"{row.standing.mean_rank:.2f}")),
             f"{row.parameters / 1e6:.1f} M" if row.parameters else "0",
             "–" if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
         ]
         for row in board.rows
     ]
-    columns = ["rank", "submission", "mean", *tasks, "parameters", "VRAM"]
+    columns = ["rank", "group", "submission", "mean", *tasks, "Borda", "mean rank", "parameters", "VRAM"]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
-    print_table(title, columns, rows, numeric=("rank", "mean", "parameters", "VRAM"))
+    print_table(title, columns, rows, numeric=("mean", "Borda", "mean rank", "parameters", "VRAM"))
+    for note in text.certainty_notes(board):
+        print(note)
     reasons = dict.fromkeys(row.vram_reason for row in board.rows if row.vram_bytes is None)
     for reason in reasons:
         print(f"VRAM (peak for one 10-s clip) is empty: {reason}.")
@@ -89,9 +95,14 @@ def serve(
 
 @app.command(epilog="Example: beans leaderboard rebuild")
 def rebuild() -> None:
-    """Rebuild the board's database from the record files alone."""
+    """Rebuild the board's database from the record files alone, and compute what says how far ranks can be trusted."""
+    from leaderboard.standings import compute
     from leaderboard.store import Store
 
     home = Home.from_environment()
     count = Store(home.database_url).rebuild(home.records)
-    print(f"The board holds {count} records.")
+    print(f"The board holds {count} records.", flush=True)
+    with progress() as report:
+        complaints = compute(home.records, report)
+    for complaint in complaints:
+        warn(f"no rank interval: {complaint}")

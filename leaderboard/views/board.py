@@ -1,5 +1,6 @@
 """The board: one protocol, track and task group, ranked."""
 
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -8,7 +9,7 @@ import streamlit as st
 from leaderboard import table, text
 from leaderboard.export import to_csv
 from leaderboard.ranking import Board, Row, sort_rows
-from leaderboard.standings import standings
+from leaderboard.standings import standings, with_certainty
 from leaderboard.store import Store
 
 _TABLE = "board"
@@ -21,7 +22,7 @@ Results that are already in the records directory come back with `beans leaderbo
 """
 
 
-def show(store: Store, submission_page: Any) -> None:
+def show(store: Store, records: Path, submission_page: Any) -> None:
     """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol`` and ``sort``."""
     st.title("Frozen audio encoders on animal sounds", anchor=False)
     st.caption("Test score of a probe on each encoder's best layer; layer and learning rate are chosen on validation.")
@@ -29,7 +30,7 @@ def show(store: Store, submission_page: Any) -> None:
     if not found:
         st.info(_EMPTY)
         return
-    board = _choose(found)
+    board = with_certainty(_choose(found), store, records)
     _summary(board)
     opened = _table(board)
     if opened:
@@ -75,6 +76,7 @@ def _sort_keys(board: Board) -> dict[str, str]:
         "mean": "Mean score",
         "submission": "Name",
         **{f"task:{column.task}": column.task for column in board.columns},
+        "borda": "Borda count",
         "parameters": "Parameters",
         "vram": "VRAM",
     }
@@ -116,7 +118,7 @@ def _table(board: Board) -> str | None:
         return "descending" if falling != sort.startswith("-") else "ascending"
 
     headers = [
-        table.Header("#", kind="rank", title="equal means share a rank"),
+        table.Header("#", kind="rank", title=f"equal means share a rank; {text.RANK_LEGEND} {text.TIE_LEGEND}"),
         table.Header("Submission", kind="name", sort="submission", order=order("submission", falling=False)),
         table.Header("Mean", kind="number", sort="mean", order=order("mean", falling=True)),
         *(
@@ -128,6 +130,14 @@ def _table(board: Board) -> str | None:
                 order=order(f"task:{column.task}", falling=True),
             )
             for column in board.columns
+        ),
+        table.Header(
+            "Borda",
+            sub="mean rank",
+            kind="number",
+            sort="borda",
+            order=order("borda", falling=True),
+            title=f"{text.BORDA_LEGEND} Mean rank: mean over tasks of its rank there.",
         ),
         table.Header("Parameters", kind="number", sort="parameters", order=order("parameters", falling=False)),
         table.Header(
@@ -161,7 +171,7 @@ def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
         for cell, top in zip(row.cells, best, strict=True)
     ]
     cells = [
-        table.cell("–" if row.rank is None else str(row.rank), title=why, style="first" if row.rank == 1 else ""),
+        _rank(row, why),
         table.cell(
             row.submission,
             key=row.submission,
@@ -172,8 +182,9 @@ def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
         ),
         table.cell("–", title="a mean needs every task of the board", style="empty")
         if row.mean is None
-        else table.cell(text.score(row.mean), title=f"{row.mean:.4f}", style="strong"),
+        else _mean(row, row.mean),
         *scores,
+        _borda(row, why),
         table.cell(text.parameters(row.parameters), title=f"{row.parameters:,} parameters"),
         table.cell("–", title=row.vram_reason, style="empty")
         if row.vram_bytes is None
@@ -181,6 +192,43 @@ def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
     ]
     style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
     return table.row(cells, key=row.submission, style=style)
+
+
+def _rank(row: Row, why: str) -> dict[str, Any]:
+    if row.rank is None:
+        return table.cell("–", title=why)
+    first = "first" if row.rank == 1 else ""
+    if row.standing is None:
+        return table.cell(str(row.rank), spread=text.rank_interval(row), title=row.standing_reason, style=first)
+    # The bar at the left joins the rows of a group.
+    bar = "odd" if row.standing.group % 2 else "even"
+    group = f"group {text.tie_group(row.standing.group)}"
+    low, high = row.standing.rank_low, row.standing.rank_high
+    return table.cell(
+        str(row.rank),
+        spread=text.rank_interval(row),
+        sub=group,
+        title=f"rank {row.rank}, {low} to {high} in 95 % of the resamples; {group}: not told apart from its first",
+        style=f"{first} {bar}",
+    )
+
+
+def _mean(row: Row, mean: float) -> dict[str, Any]:
+    found = row.standing
+    if found is None:
+        return table.cell(text.score(mean), title=f"{mean:.4f}", style="strong")
+    return table.cell(
+        text.score(mean),
+        sub=text.half_interval(found.low, found.high),
+        title=f"{mean:.4f}, 95 % interval [{found.low:.4f}, {found.high:.4f}]",
+        style="strong",
+    )
+
+
+def _borda(row: Row, why: str) -> dict[str, Any]:
+    if row.standing is None:
+        return table.cell("–", title=row.standing_reason or why, style="empty")
+    return table.cell(f"{row.standing.borda:g}", sub=f"{row.standing.mean_rank:.2f}")
 
 
 def address(submission: str) -> str:
@@ -193,6 +241,9 @@ def _footnotes(board: Board) -> None:
         st.caption(f"{text.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
     if any(row.remote_code for row in board.rows):
         st.caption(text.markdown(text.REMOTE_CODE_LEGEND))
+    notes = text.certainty_notes(board)
+    if notes:
+        st.caption(text.markdown(" ".join(notes)))
     notes = []
     reasons = sorted({row.vram_reason for row in board.rows if row.vram_bytes is None})
     if reasons:

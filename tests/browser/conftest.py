@@ -16,11 +16,14 @@ from playwright.sync_api import Browser, Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
 from ports import free_port
-from sample import records
+from sample import records, with_predictions
 
 from leaderboard.record import Tracking
 from leaderboard.serve import leaderboard_command
+from leaderboard.standings import compute
 from leaderboard.store import Store
+from tasks.home import Home
+from tasks.progress import silent
 
 RUN = Tracking(uri="https://user:secret@mlflow.example.org", experiment_id="3", run_id="abc123")
 ARGUMENTS = [
@@ -35,13 +38,13 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """Start a board on a database address; returns where it listens."""
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start a board on a database address, in a home that may be given; returns where it listens."""
     children: list[subprocess.Popen[bytes]] = []
 
-    def begin(database_url: str) -> str:
+    def begin(database_url: str, home: Path | None = None) -> str:
         port = free_port()
-        home = tmp_path_factory.mktemp("home")
+        home = home or tmp_path_factory.mktemp("home")
         environment = {**os.environ, "BEANS_HOME": str(home), "BEANS_DATABASE_URL": database_url}
         command = leaderboard_command("127.0.0.1", port)
         children.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
@@ -62,13 +65,25 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
 
 @pytest.fixture(scope="session")
-def board(start: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def board(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """Address of a board with `records`."""
     url = f"sqlite:///{tmp_path_factory.mktemp('board') / 'beans.db'}"
     store = Store(url)
     for record in records():
         store.publish(record, RUN if record.submission.name == "aves" else None)
     return start(url)
+
+
+@pytest.fixture(scope="session")
+def settled(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a board with `with_predictions`, their resamples computed."""
+    home = Home.at(tmp_path_factory.mktemp("settled"))
+    home.records.mkdir()
+    store = Store(home.database_url)
+    for path in with_predictions(home.records):
+        store.publish_file(path)
+    assert compute(home.records, silent) == []
+    return start(home.database_url, home.root)
 
 
 @pytest.fixture(scope="session")

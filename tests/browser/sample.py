@@ -1,5 +1,9 @@
 """What the browser tests find on the board."""
 
+from pathlib import Path
+
+import numpy as np
+from consistent import write_consistent
 from factory import make_record
 
 from leaderboard.record import Record
@@ -48,4 +52,27 @@ def disclosed() -> list[Record]:
             arguments = {**record.submission.arguments, "trust_remote_code": name == "heard-it"}
             info = record.submission.model_copy(update={"arguments": arguments})
             found.append(record.model_copy(update={"submission": info}))
+    return found
+
+
+def with_predictions(directory: Path) -> list[Path]:
+    """Three submissions on two own tasks, their predictions beside them; the memory of two was measured."""
+    found = []
+    for number, (name, parameters, memory) in enumerate(
+        [("small", 9_000_000, 2**28), ("large", 300_000_000, 2**31), ("medium", 90_000_000, None)]
+    ):
+        for task, kind in (("clicks", "classification"), ("songs", "detection")):
+            targets = np.arange(24) % 3
+            found.append(
+                write_consistent(
+                    directory,
+                    name,
+                    task=task,
+                    kind=kind,
+                    targets=targets if kind == "classification" else np.eye(3, dtype=np.uint8)[targets],
+                    parameters=parameters,
+                    vram_bytes=memory,
+                    seed=number,
+                )
+            )
     return found

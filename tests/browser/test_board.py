@@ -33,7 +33,9 @@ def opened(page: Page, address: str) -> Page:
 def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> None:
     opened(page, board)
     assert names(page) == BY_MEAN
-    assert page.locator("tbody tr td:nth-child(1)").all_text_contents() == ["1", "2", "3", "–", "–"]
+    ranked = page.locator("tbody tr td:nth-child(1)")
+    assert ranked.locator(".value").all_text_contents() == ["1", "2", "3", "–", "–"]
+    assert ranked.locator(".spread").all_text_contents() == ["(–)"] * 3
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).to_contain_text("0.750")
     expect(rows.nth(0)).to_contain_text("0.600± 0.030")
@@ -48,6 +50,36 @@ def test_empty_memory_says_why(board: str, page: Page) -> None:
     opened(page, board)
     expect(page.locator("tbody tr").first.locator("td").last).to_have_attribute("title", re.compile("no CUDA device"))
     expect(page.get_by_text("VRAM is empty where it could not be measured: no CUDA device")).to_be_visible()
+
+
+def test_ranks_without_predictions_say_why(board: str, page: Page) -> None:
+    opened(page, board)
+    expect(page.locator("tbody tr td").first).to_have_attribute("title", re.compile("no predictions beside the record"))
+    expect(page.get_by_text("Ranks without a range: no predictions beside the record")).to_be_visible()
+
+
+def test_ranks_have_ranges_and_groups(settled: str, page: Page, tmp_path: Path) -> None:
+    """What the page shows is what the file holds, and the legend says what a group means."""
+    opened(page, settled)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download CSV").click()
+    waiting.value.save_as(tmp_path / "board.csv")
+    with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3
+    for index, row in enumerate(rows):
+        cells = page.locator("tbody tr").nth(index).locator("td")
+        group = "ABC"[int(row["tie_group"]) - 1]
+        expect(cells.nth(0)).to_have_text(f"{row['rank']}({row['rank_low']}-{row['rank_high']})group {group}")
+        expect(cells.nth(5)).to_have_text(f"{float(row['borda']):g}{float(row['mean_rank']):.2f}")
+        half = (float(row["mean_ci_high"]) - float(row["mean_ci_low"])) / 2
+        expect(cells.nth(2)).to_have_text(f"{float(row['mean']):.3f}± {half:.3f}")
+    expect(page.get_by_text("Ranks that share a group (A, B, ...) cannot be told apart")).to_be_visible()
+    expect(
+        page.get_by_text("few test recordings make these intervals too narrow: clicks (8), songs (8)")
+    ).to_be_visible()
+    page.get_by_role("button", name="Borda").click()
+    expect(page).to_have_url(re.compile("sort=borda"))
 
 
 def test_header_sorts_and_a_second_click_turns_round(board: str, page: Page) -> None:
@@ -191,7 +223,7 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
 
 
 def test_overlap_and_remote_code_are_marked_and_explained(
-    start: Callable[[str], str], page: Page, tmp_path: Path
+    start: Callable[..., str], page: Page, tmp_path: Path
 ) -> None:
     """A reader who sees 0.900 first must also see that the model had heard the sounds before."""
     url = f"sqlite:///{tmp_path / 'beans.db'}"
@@ -200,7 +232,7 @@ def test_overlap_and_remote_code_are_marked_and_explained(
     address = start(url)
     opened(page, address)
     assert names(page) == ["heard-it", "clean", "silent"]
-    assert page.locator("tbody tr td:nth-child(1)").all_text_contents() == ["1", "2", "3"]
+    assert page.locator("tbody tr td:nth-child(1) .value").all_text_contents() == ["1", "2", "3"]
     marks = page.locator("tbody .mark")
     expect(marks).to_have_text(["‡", "†"])
     row = page.locator("tbody tr").first
@@ -226,7 +258,7 @@ def test_overlap_and_remote_code_are_marked_and_explained(
 
 
 def test_first_link_opened_after_a_start_may_be_a_submission(
-    start: Callable[[str], str], page: Page, tmp_path: Path
+    start: Callable[..., str], page: Page, tmp_path: Path
 ) -> None:
     """Streamlit serves a `pages` directory by itself until the app has run once, and a shared link was empty."""
     url = f"sqlite:///{tmp_path / 'beans.db'}"
@@ -235,7 +267,7 @@ def test_first_link_opened_after_a_start_may_be_a_submission(
     expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible(timeout=30_000)
 
 
-def test_empty_board_says_what_to_do(start: Callable[[str], str], page: Page, tmp_path: Path) -> None:
+def test_empty_board_says_what_to_do(start: Callable[..., str], page: Page, tmp_path: Path) -> None:
     address = start(f"sqlite:///{tmp_path / 'new' / 'beans.db'}")
     page.goto(address)
     expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
@@ -244,7 +276,7 @@ def test_empty_board_says_what_to_do(start: Callable[[str], str], page: Page, tm
     expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
 
 
-def test_broken_database_is_one_sentence(start: Callable[[str], str], page: Page, tmp_path: Path) -> None:
+def test_broken_database_is_one_sentence(start: Callable[..., str], page: Page, tmp_path: Path) -> None:
     """The reader sees what to mend, not a traceback."""
     (tmp_path / "beans.db").write_text("no database" * 1000)
     page.goto(start(f"sqlite:///{tmp_path / 'beans.db'}"))
