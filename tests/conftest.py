@@ -1,8 +1,12 @@
 """No test reads or writes the home of whoever runs it."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A suite that was started in the background has Ctrl-C ignored, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
