@@ -7,7 +7,7 @@ import streamlit as st
 
 from leaderboard import text
 from leaderboard.store import Store
-from leaderboard.views import board, submission
+from leaderboard.views import board, compare, submission
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -40,15 +40,19 @@ def main() -> None:
     store = open_store(home.database_url)
 
     def show_board() -> None:
-        board.show(store, home.records, submission_page)
+        board.show(store, home.records, submission_page, compare_page)
 
     def show_submission() -> None:
         submission.show(store, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
 
+    def show_compare() -> None:
+        compare.show(store, home.records)
+
     board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
     submission_page = st.Page(show_submission, title="Submission", icon=":material/graphic_eq:", url_path="submission")
+    compare_page = st.Page(show_compare, title="Compare", icon=":material/compare_arrows:", url_path="compare")
     st.html(f"<style>{_STYLE}</style>")
-    page = st.navigation([board_page, submission_page], position="top")
+    page = st.navigation([board_page, submission_page, compare_page], position="top")
     try:
         page.run()
     except UserError as error:

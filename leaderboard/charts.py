@@ -1,4 +1,6 @@
-"""The curves of one record."""
+"""The curves of one record, and those of several beside each other."""
+
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 
@@ -6,6 +8,8 @@ from leaderboard.record import Record
 
 VALID, TEST = "#0f9d8a", "#e07b39"
 MARK = "#8a94a6"
+# Told apart by readers who see few colours, on white and on black (after Okabe and Ito).
+SEVERAL = ("#0f9d8a", "#e07b39", "#5b8def", "#c85a9b", "#b59a1f")
 
 
 def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
@@ -93,6 +97,98 @@ def rate_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
     )
     line = curve.mark_line(color=VALID, strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True, color=VALID))
     return alt.layer(chosen, line, _reach(curve)).properties(height=340)
+
+
+def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
+    """Test scores over the depth of several encoders, and the test score of each one's chosen layer.
+
+    Args:
+        records: by submission, of one task.
+        names: all submissions of the page, so that each has one colour in all its charts.
+    """
+    points, chosen = [], []
+    for name, record in records.items():
+        last = max((layer.index for layer in record.layers), default=0) or 1
+        points += [
+            {
+                "submission": name,
+                "depth": layer.index / last,
+                "layer": layer.index,
+                "name": layer.name,
+                "score": layer.test,
+                "valid": layer.valid,
+            }
+            for layer in record.layers
+        ]
+        best = {"submission": name, "depth": record.best_layer / last, "layer": record.best_layer}
+        chosen.append({**best, "score": record.test, "low": record.ci_low, "high": record.ci_high})
+    metric = next(iter(records.values())).metric.replace("map", "mAP")
+    x = alt.X(
+        "depth:Q",
+        title="depth (0 = input of the first block, 1 = last layer)",
+        scale=alt.Scale(domain=[0, 1], nice=False, padding=12),
+        axis=alt.Axis(grid=False),
+    )
+    y = alt.Y("score:Q", title=f"test {metric}", scale=alt.Scale(zero=False, nice=True))
+    color = _colors(names)
+    curve = alt.Chart(alt.InlineData(values=points)).encode(
+        x=x,
+        y=y,
+        color=color,
+        tooltip=[
+            alt.Tooltip("submission:N"),
+            alt.Tooltip("layer:Q"),
+            alt.Tooltip("name:N"),
+            alt.Tooltip("score:Q", title="test", format=".4f"),
+            alt.Tooltip("valid:Q", title="validation", format=".4f"),
+        ],
+    )
+    best_of = alt.Chart(alt.InlineData(values=chosen))
+    bars = best_of.mark_rule(strokeWidth=2.5).encode(x="depth:Q", y="low:Q", y2="high:Q", color=color)
+    dots = best_of.mark_point(filled=True, size=110, shape="diamond", opacity=1).encode(
+        x="depth:Q",
+        y="score:Q",
+        color=color,
+        tooltip=[
+            alt.Tooltip("submission:N"),
+            alt.Tooltip("layer:Q", title="best layer"),
+            alt.Tooltip("score:Q", title="test, mean over seeds", format=".4f"),
+            alt.Tooltip("low:Q", title="95 % from", format=".4f"),
+            alt.Tooltip("high:Q", title="to", format=".4f"),
+        ],
+    )
+    lines = curve.mark_line(strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True))
+    return alt.layer(lines, bars, dots).properties(height=340)
+
+
+def cost_chart(points: Sequence[Mapping[str, object]], names: Sequence[str], title: str) -> alt.Chart:
+    """Mean score over a cost on a logarithmic axis.
+
+    Args:
+        points: ``submission``, ``cost`` (above 0) and ``mean`` of each.
+        names: as for `layer_curves`.
+        title: of the axis of costs.
+    """
+    base = alt.Chart(alt.InlineData(values=list(points))).encode(
+        x=alt.X("cost:Q", title=title, scale=alt.Scale(type="log", nice=True, padding=24), axis=alt.Axis(grid=False)),
+        y=alt.Y("mean:Q", title="mean score", scale=alt.Scale(zero=False, nice=True, padding=12)),
+        tooltip=[
+            alt.Tooltip("submission:N"),
+            alt.Tooltip("cost:Q", title=title, format=",.1f"),
+            alt.Tooltip("mean:Q", format=".4f"),
+        ],
+    )
+    dots: alt.Chart = base.mark_point(filled=True, size=140, opacity=1).encode(color=_colors(names))
+    return dots.properties(height=340)
+
+
+def _colors(names: Sequence[str]) -> alt.Color:
+    return alt.Color(
+        "submission:N",
+        title=None,
+        scale=alt.Scale(domain=list(names), range=list(SEVERAL[: len(names)])),
+        legend=alt.Legend(orient="top", direction="horizontal", columns=2, labelLimit=220),
+    )
 
 
 def _reach(curve: alt.Chart) -> alt.Chart:

@@ -76,6 +76,16 @@ def certainty_notes(board: Board) -> list[str]:
     return notes
 
 
+def signed(value: float) -> str:
+    """A difference: three decimals and a sign, unless nothing is left of it."""
+    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, and no 0.000: a share of resamples is never nothing."""
+    return f"p {value:.3f}" if value >= 0.0005 else "p < 0.001"
+
+
 def interval_in_words(result: Result) -> str:
     """Everything behind one score."""
     return (

@@ -12,6 +12,8 @@ from leaderboard.ranking import Board, Row, sort_rows
 from leaderboard.standings import standings, with_certainty
 from leaderboard.store import Store
 
+# How few and how many submissions can be compared at once.
+MOST = (2, 5)
 _TABLE = "board"
 _EMPTY = """
 The board is empty. One command measures a model and puts it here:
@@ -22,7 +24,7 @@ Results that are already in the records directory come back with `beans leaderbo
 """
 
 
-def show(store: Store, records: Path, submission_page: Any) -> None:
+def show(store: Store, records: Path, submission_page: Any, compare_page: Any) -> None:
     """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol`` and ``sort``."""
     st.title("Frozen audio encoders on animal sounds", anchor=False)
     st.caption("Test score of a probe on each encoder's best layer; layer and learning rate are chosen on validation.")
@@ -36,25 +38,31 @@ def show(store: Store, records: Path, submission_page: Any) -> None:
     if opened:
         st.switch_page(submission_page, query_params={"name": opened})
     _footnotes(board)
+    _compare(board, compare_page)
 
 
 def _choose(found: list[Board]) -> Board:
     """Track, then the groups of that track, then the protocols of both: only what exists can be chosen."""
-    track_area, group_area, protocol_area, sort_area = st.columns([1, 1, 1.4, 1.4], vertical_alignment="bottom")
-    with track_area:
-        track = _select("Track", "track", [board.track for board in found], text.TRACKS)
-    found = [board for board in found if board.track == track]
-    with group_area:
-        group = _select("Tasks", "group", [board.group for board in found], text.GROUPS)
-    found = [board for board in found if board.group == group]
-    with protocol_area:
-        protocol = _select("Protocol", "protocol", [board.protocol for board in found], {})
-    board = next(board for board in found if board.protocol == protocol)
+    *areas, sort_area = st.columns([1, 1, 1.4, 1.4], vertical_alignment="bottom")
+    board = choose_board(found, areas)
     with sort_area:
         names = _sort_keys(board)
         asked = st.query_params.get("sort")
         _select("Sort by", "sort", [key for key in names if not key.startswith("-") or key == asked], names)
     return board
+
+
+def choose_board(found: list[Board], areas: list[Any]) -> Board:
+    """The board of the address's ``track``, ``group`` and ``protocol``; each is chosen in one of three ``areas``."""
+    with areas[0]:
+        track = _select("Track", "track", [board.track for board in found], text.TRACKS)
+    found = [board for board in found if board.track == track]
+    with areas[1]:
+        group = _select("Tasks", "group", [board.group for board in found], text.GROUPS)
+    found = [board for board in found if board.group == group]
+    with areas[2]:
+        protocol = _select("Protocol", "protocol", [board.protocol for board in found], {})
+    return next(board for board in found if board.protocol == protocol)
 
 
 def _select(label: str, key: str, options: list[str], names: dict[str, str]) -> str:
@@ -234,6 +242,18 @@ def _borda(row: Row, why: str) -> dict[str, Any]:
 def address(submission: str) -> str:
     """The page of a submission, relative to the board."""
     return f"submission?name={quote(submission, safe='')}"
+
+
+def _compare(board: Board, compare_page: Any) -> None:
+    """Choose some submissions and open the page that compares them."""
+    names = [row.submission for row in board.rows if row.limit is None]
+    if len(names) < MOST[0]:
+        return
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    chosen = left.multiselect("Compare", names, max_selections=MOST[1], placeholder="two to five submissions")
+    if right.button("Compare", icon=":material/compare_arrows:", width="stretch", disabled=len(chosen) < MOST[0]):
+        where = {"track": board.track, "group": board.group, "protocol": board.protocol}
+        st.switch_page(compare_page, query_params={**where, "with": chosen})
 
 
 def _footnotes(board: Board) -> None:

@@ -75,15 +75,21 @@ def board(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def settled(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of a board with `with_predictions`, their resamples computed."""
+def settled_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with `with_predictions`, their resamples computed."""
     home = Home.at(tmp_path_factory.mktemp("settled"))
     home.records.mkdir()
     store = Store(home.database_url)
     for path in with_predictions(home.records):
         store.publish_file(path)
     assert compute(home.records, silent) == []
-    return start(home.database_url, home.root)
+    return home
+
+
+@pytest.fixture(scope="session")
+def settled(start: Callable[..., str], settled_home: Home) -> str:
+    """Address of the board of `settled_home`."""
+    return start(settled_home.database_url, settled_home.root)
 
 
 @pytest.fixture(scope="session")

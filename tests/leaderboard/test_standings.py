@@ -177,6 +177,13 @@ def test_limited_records_are_not_resampled(home: Home) -> None:
     assert not resamples_path(home.records, read_record(path)).exists()
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.1236, "+0.124"), (-0.05, "−0.050"), (0.0004, "0.000"), (-0.0004, "0.000"), (0.0, "0.000")]
+)
+def test_differences_have_a_sign_unless_nothing_is_left(value: float, shown: str) -> None:
+    assert text.signed(value) == shown
+
+
 @pytest.mark.parametrize(("number", "letters"), [(1, "A"), (26, "Z"), (27, "AA"), (53, "BA")])
 def test_groups_have_letters(number: int, letters: str) -> None:
     assert text.tie_group(number) == letters

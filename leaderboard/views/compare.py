@@ -1,0 +1,194 @@
+"""Some submissions beside each other: differences with their certainty, layer curves, and what they cost."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from leaderboard import charts, table, text
+from leaderboard.ranking import Board, Result, Row
+from leaderboard.record import Record
+from leaderboard.significance import Comparison, Difference, Scored, TaskDifference, compare
+from leaderboard.standings import kept, standings
+from leaderboard.store import Store
+from leaderboard.views.board import MOST, choose_board
+
+# Below this, a corrected p-value is called a difference.
+LEVEL = 0.05
+
+_HELP = "Choose two to five submissions; the others are compared with the first."
+
+
+def show(store: Store, records: Path) -> None:
+    """Draw the page. The address holds the board, as on the first page, and each submission as one ``with``."""
+    st.title("Compare", anchor=False)
+    found = standings(store.results())
+    if not found:
+        st.info("The board is empty. `beans submit submissions/statistics.toml` puts the first submission here.")
+        return
+    board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
+    rows = {row.submission: row for row in board.rows if row.limit is None}
+    chosen = _choose(list(rows))
+    if len(chosen) < MOST[0]:
+        st.info(_HELP)
+        return
+    _differences(board, [rows[name] for name in chosen], store, records)
+    _costs([rows[name] for name in chosen])
+    _curves(board, [rows[name] for name in chosen], store)
+
+
+def _choose(names: list[str]) -> list[str]:
+    asked = list(dict.fromkeys(st.query_params.get_all("with")))
+    gone = [name for name in asked if name not in names]
+    if gone:
+        listed = ", ".join(f"“{name[:200]}”" for name in gone)
+        st.warning(text.markdown(f"Not on this board, and left out: {listed}."))
+    shown = [name for name in asked if name in names][: MOST[1]]
+    # Without a key the widget is a new one when the address changes, so the address always wins.
+    chosen = st.multiselect("Submissions", names, default=shown, max_selections=MOST[1], help=_HELP)
+    if chosen != shown:
+        st.query_params["with"] = chosen
+        st.rerun()
+    return chosen
+
+
+def _differences(board: Board, rows: list[Row], store: Store, records: Path) -> None:
+    first, *others = rows
+    st.subheader("Differences", anchor=False)
+    known = {row.submission: _scores(row, store, records) for row in rows}
+    against = known[first.submission]
+    comparisons = {row.submission: _compared(known[row.submission], against) for row in others}
+    headers = [
+        table.Header("Task", kind="name"),
+        table.Header(first.submission, kind="score", sub="score"),
+        *(table.Header(row.submission, kind="score", sub="minus the first") for row in others),
+    ]
+    drawn = []
+    for index, column in enumerate(board.columns):
+        cell = first.cells[index]
+        cells = [
+            table.cell(column.task, sub=text.METRICS[column.metric]),
+            table.empty_cell(cell.reason) if cell.result is None else table.score_cell(cell.result),
+        ]
+        for row in others:
+            one = next((one for one in comparisons[row.submission].tasks if one.task == column.task), None)
+            reason = _why_not(row, first, index, known)
+            cells.append(table.empty_cell(reason) if one is None else _difference(one, one.p_corrected))
+        drawn.append(table.row(cells))
+    means = [comparisons[row.submission] for row in others]
+    drawn.append(
+        table.row([table.cell("Mean", sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
+    )
+    table.show("differences", headers, drawn, label="Differences")
+    st.caption(
+        text.markdown(
+            "Difference of the test scores, its 95 % interval over resamples of the test recordings (the same ones for "
+            "both), and p. The p of a task is corrected over the tasks of a column (Holm), that of the mean is not; "
+            f"neither is corrected for the number of columns. Coloured where p is below {LEVEL:g}."
+        )
+    )
+
+
+def _scores(row: Row, store: Store, records: Path) -> dict[str, Scored | str]:
+    return {cell.result.task: kept(cell.result, store, records) for cell in row.cells if cell.result is not None}
+
+
+def _compared(scores: dict[str, Scored | str], against: dict[str, Scored | str]) -> Comparison:
+    known, others = (
+        {task: one for task, one in side.items() if not isinstance(one, str)} for side in (scores, against)
+    )
+    return compare(known, others)
+
+
+def _why_not(row: Row, first: Row, index: int, known: dict[str, dict[str, Scored | str]]) -> str:
+    """Why two submissions are not compared on a task."""
+    for one in (row, first):
+        cell = one.cells[index]
+        if cell.result is None:
+            return f"{cell.reason} ({one.submission})"
+        reason = known[one.submission][cell.result.task]
+        if isinstance(reason, str):
+            return f"{reason} ({one.submission})"
+    return "not comparable: the two were measured on other recordings"
+
+
+def _difference(one: Difference, p: float) -> dict[str, Any]:
+    corrected = " after Holm's correction" if isinstance(one, TaskDifference) else ""
+    return table.cell(
+        text.signed(one.difference),
+        spread=text.p_value(p),
+        sub=f"[{text.signed(one.low)}, {text.signed(one.high)}]",
+        title=f"{one.difference:+.4f}, 95 % interval [{one.low:+.4f}, {one.high:+.4f}], p {p:.4f}{corrected}",
+        style="best" if p < LEVEL else "",
+    )
+
+
+def _mean(comparison: Comparison) -> dict[str, Any]:
+    if comparison.mean is None:
+        return table.empty_cell("no task to compare")
+    cell = _difference(comparison.mean, comparison.mean.p)
+    tasks = len(comparison.tasks)
+    return {**cell, "sub": f"{cell['sub']}, {tasks} {'task' if tasks == 1 else 'tasks'}"}
+
+
+def _costs(rows: list[Row]) -> None:
+    """Scores over parameters and memory, of the tasks that all have."""
+    st.subheader("Score and cost", anchor=False)
+    shared = [index for index in range(len(rows[0].cells)) if all(row.cells[index].result for row in rows)]
+    if not shared:
+        st.caption("The submissions have no task in common.")
+        return
+    names = [row.submission for row in rows]
+    means = {row.submission: _mean_over(row, shared) for row in rows}
+    left, right = st.columns(2, gap="medium")
+    with left, st.container(border=True):
+        st.markdown("**Parameters**")
+        sizes = {row.submission: row.parameters / 1e6 for row in rows if row.parameters}
+        _cost(sizes, means, names, "parameters in millions", "no parameters")
+    with right, st.container(border=True):
+        st.markdown("**VRAM, one 10-s clip**")
+        memory = {row.submission: row.vram_bytes / 2**20 for row in rows if row.vram_bytes}
+        _cost(memory, means, names, "MiB, peak allocated", "not measured")
+        devices = sorted({row.device for row in rows if row.vram_bytes})
+        if devices:
+            st.caption(text.markdown(f"Measured on {', '.join(devices)}."))
+    tasks = "1 task" if len(shared) == 1 else f"{len(shared)} tasks"
+    st.caption(f"Mean score of the {tasks} that all of them have.")
+
+
+def _mean_over(row: Row, indices: Sequence[int]) -> float:
+    results = [row.cells[index].result for index in indices]
+    return math.fsum(result.test for result in results if result is not None) / len(results)
+
+
+def _cost(costs: dict[str, float], means: dict[str, float], names: list[str], title: str, absent: str) -> None:
+    points = [{"submission": name, "cost": cost, "mean": means[name]} for name, cost in costs.items()]
+    if points:
+        st.altair_chart(charts.cost_chart(points, names, title), width="stretch")
+    left_out = [name for name in names if name not in costs]
+    if left_out:
+        st.caption(text.markdown(f"Left out ({absent}): {', '.join(left_out)}."))
+
+
+def _curves(board: Board, rows: list[Row], store: Store) -> None:
+    st.subheader("Layer curves", anchor=False)
+    st.caption(
+        "Test score of every layer, a diagnostic; the diamond is the layer that validation chose, with its interval."
+    )
+    names = [row.submission for row in rows]
+    areas: list[Any] = []
+    for index, column in enumerate(board.columns):
+        results = {row.submission: row.cells[index].result for row in rows}
+        records = {name: record for name, result in results.items() if (record := _record(store, result))}
+        if not records:
+            continue
+        areas = areas or list(st.columns(2, gap="medium"))
+        with areas.pop(0), st.container(border=True):
+            st.markdown(f"**{text.markdown(column.task)}**")
+            st.altair_chart(charts.layer_curves(records, names), width="stretch")
+
+
+def _record(store: Store, result: Result | None) -> Record | None:
+    return None if result is None else store.record(result.record_id)
