@@ -182,6 +182,33 @@ def cost_chart(points: Sequence[Mapping[str, object]], names: Sequence[str], tit
     return dots.properties(height=340)
 
 
+def depths(points: Sequence[Mapping[str, object]]) -> alt.Chart:
+    """Test score over the depth of each submission's best layer.
+
+    Args:
+        points: ``submission``, ``depth`` (0..1), ``layer`` and ``score`` of each.
+    """
+    dots: alt.Chart = (
+        alt.Chart(alt.InlineData(values=list(points)))
+        .mark_point(filled=True, size=140, opacity=0.8, color=VALID)
+        .encode(
+            x=alt.X(
+                "depth:Q",
+                title="depth (0 = input of the first block, 1 = last layer)",
+                scale=alt.Scale(domain=[0, 1], nice=False, padding=12),
+                axis=alt.Axis(grid=False),
+            ),
+            y=alt.Y("score:Q", title="test score", scale=alt.Scale(zero=False, nice=True, padding=12)),
+            tooltip=[
+                alt.Tooltip("submission:N"),
+                alt.Tooltip("layer:Q", title="best layer"),
+                alt.Tooltip("score:Q", format=".4f"),
+            ],
+        )
+    )
+    return dots.properties(height=340)
+
+
 def _colors(names: Sequence[str]) -> alt.Color:
     return alt.Color(
         "submission:N",

@@ -175,8 +175,14 @@ def web_address(text: str) -> str | None:
 def _fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_fact(item) for item in value)
-    text = str(value)
-    address = web_address(text)
+    return re.sub(r"\S+", lambda found: _word(found[0]), str(value))
+
+
+def _word(word: str) -> str:
+    """A word, as a link if it is an address; what ends a sentence or a list is no part of one."""
+    bare = word.rstrip(".,;:)")
+    address = web_address(bare)
     if address is None:
-        return html.escape(text)
-    return f'<a href="{html.escape(address)}" target="_blank" rel="noopener noreferrer">{html.escape(address)}</a>'
+        return html.escape(word)
+    shown = html.escape(address)
+    return f'<a href="{shown}" target="_blank" rel="noopener noreferrer">{shown}</a>{word[len(bare) :]}'

@@ -38,6 +38,7 @@ def show(store: Store, records: Path, submission_page: Any, compare_page: Any) -
     if opened:
         st.switch_page(submission_page, query_params={"name": opened})
     _footnotes(board)
+    _tasks(board)
     _compare(board, compare_page)
 
 
@@ -242,6 +243,17 @@ def _borda(row: Row, why: str) -> dict[str, Any]:
 def address(submission: str) -> str:
     """The page of a submission, relative to the board."""
     return f"submission?name={quote(submission, safe='')}"
+
+
+def task_address(task: str) -> str:
+    """The page of a task, relative to the board."""
+    return f"task?name={quote(task, safe='')}"
+
+
+def _tasks(board: Board) -> None:
+    """Links to what the tasks are."""
+    links = [f"[{text.markdown(column.task)}]({task_address(column.task)})" for column in board.columns]
+    st.caption(f"About the tasks: {', '.join(links)}.")
 
 
 def _compare(board: Board, compare_page: Any) -> None:

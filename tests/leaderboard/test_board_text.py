@@ -73,6 +73,12 @@ def test_facts_escape_keys_and_values() -> None:
     assert 'href="https://x.org/&quot;' in shown
 
 
+def test_address_in_a_sentence_is_a_link_without_the_sentence() -> None:
+    shown = text.facts({"source": "https://x.org/a (A.zip), https://y.org; <b>"})
+    assert 'href="https://x.org/a"' in shown and ">https://x.org/a</a> (A.zip), " in shown
+    assert 'href="https://y.org"' in shown and ">https://y.org</a>; &lt;b&gt;" in shown
+
+
 def test_only_web_addresses_become_links() -> None:
     assert text.web_address("javascript:alert(1)") is None
     assert text.web_address("https://user:secret@x.org:8080/a?b=c#d") == "https://x.org:8080/a?b=c#d"
