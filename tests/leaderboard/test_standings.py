@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import write_clips_task, write_submission
 from consistent import write_consistent
 from scipy.stats import rankdata
 
@@ -160,6 +161,20 @@ def test_rebuild_computes_and_show_prints(home: Home, beans: Callable[..., tuple
     by_count = sort_rows(board, "borda")
     counts = [row.standing.borda for row in by_count if row.standing]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_submitted_result_has_its_range_at_once(
+    home: Home, beans: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    """Nobody should have to rebuild the board after each submission."""
+    task = write_clips_task(tmp_path / "clips", per_label=5)
+    submission = write_submission(tmp_path / "floor.toml", 'loader = "statistics"\nsample_rate = 16000\nbands = 24')
+    code, _, err = beans("submit", submission, "--tasks", task, "--trials", 2, "--seeds", 2)
+    assert code == 0, err
+    code, out, _ = beans("leaderboard", "show", "--json")
+    (board,) = json.loads(out)
+    (row,) = board["rows"]
+    assert (row["standing"]["rank_low"], row["standing"]["rank_high"], row["standing_reason"]) == (1, 1, "")
 
 
 def test_rebuild_says_which_record_has_no_predictions(home: Home, beans: Callable[..., tuple[int, str, str]]) -> None:
