@@ -1,7 +1,7 @@
 """Retake the pictures in docs/images from a running leaderboard.
 
 beans leaderboard serve &
-python docs/screenshots.py http://localhost:8501 wavlm-large
+python docs/screenshots.py http://localhost:8501 wavlm-large hubert-base
 """
 
 import argparse
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, sync_playwright
 
+CHART = "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -44,11 +45,11 @@ def shoot(browser: Browser, url: str, ready: str, target: Path, *, dark: bool = 
 
 
 def main() -> None:
-    """Take both pages in light."""
+    """Take the board, the page of the first submission, and the comparison if there are several."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address", help="of the leaderboard, such as http://localhost:8501")
-    parser.add_argument("submission", help="whose page is shown")
-    parser.add_argument("--query", default="", help="of the board, such as track=twa&group=own")
+    parser.add_argument("submission", nargs="+", help="the first one's page is shown; all are compared")
+    parser.add_argument("--query", default="", help="of the board and the comparison, such as track=twa&group=own")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int, default=1360, help="in CSS pixels")
@@ -59,14 +60,12 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         look = {"dark": arguments.dark, "width": arguments.width}
         shoot(browser, f"{address}/?{arguments.query}", "table", arguments.out / "board.png", **look)
-        page = f"{address}/submission?name={quote(arguments.submission, safe='')}"
-        shoot(
-            browser,
-            page,
-            "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg",
-            arguments.out / "submission.png",
-            **look,
-        )
+        page = f"{address}/submission?name={quote(arguments.submission[0], safe='')}"
+        shoot(browser, page, CHART, arguments.out / "submission.png", **look)
+        if len(arguments.submission) > 1:
+            chosen = "&".join(f"with={quote(name, safe='')}" for name in arguments.submission)
+            page = f"{address}/compare?{arguments.query}&{chosen}"
+            shoot(browser, page, CHART, arguments.out / "compare.png", **look)
         browser.close()
 
 
