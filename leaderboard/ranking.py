@@ -28,7 +28,8 @@ class Said(TypedDict):
 class Result:
     """What the board needs of one record; see `Record` for the meaning of each field.
 
-    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record. ``pretraining`` and
+    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record, ``confirmed`` is when it was
+    last submitted. ``pretraining`` and
     ``remote_code`` are what the submission says of itself, see `said`.
     """
 
@@ -56,6 +57,7 @@ class Result:
     pretraining: tuple[Heard, ...] = ()
     remote_code: bool = False
     run: Tracking | None = None
+    confirmed: datetime | None = None
 
     @classmethod
     def of(cls, record: Record, run: Tracking | None = None) -> Self:
@@ -85,6 +87,7 @@ class Result:
             device=record.efficiency.device,
             **said(record.submission.model_dump()),
             run=run,
+            confirmed=created.astimezone(UTC),
         )
 
 
@@ -264,7 +267,7 @@ def sort_rows(board: Board, key: str) -> list[Row]:
 
 
 def _age(result: Result) -> tuple[datetime, str]:
-    return result.created, result.record_id
+    return result.confirmed or result.created, result.record_id
 
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:

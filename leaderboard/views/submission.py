@@ -33,7 +33,7 @@ def show(store: Store, *, tracking_uri: str, mlflow: str | None) -> None:
     )
     records = {result.record_id: found for result in results if (found := store.record(result.record_id))}
     results = [result for result in results if result.record_id in records]
-    newest = max(results, key=lambda result: result.created)
+    newest = max(results, key=lambda result: (result.confirmed or result.created, result.record_id))
     overlaps = disclosures(everything, catalogue())
     _head(name, records[newest.record_id], standings(everything), results, overlaps)
     chosen = _scores(results, records, overlaps, tracking_uri, mlflow)
