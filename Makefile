@@ -41,7 +41,8 @@ lint: install  ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint  ## lint, types and every test that needs no GPU
-	$(BIN)/python -m pytest -n 2 -m 'not gpu'
+	# One thread a worker: two workers with two threads each would wait for one another on two cores.
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not gpu'
 
 gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
 	python3 -m benchmarks.gpu
