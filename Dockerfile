@@ -8,7 +8,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 \
 # A new named volume takes over what the image has at its place, owner included.
 RUN useradd --uid 10001 --create-home beans \
     && install --directory --owner beans --group beans \
-        /home/beans/.beans /home/beans/models /home/beans/artifacts /home/beans/work
+        /home/beans/.beans /home/beans/models /home/beans/artifacts /home/beans/project
 
 WORKDIR /src
 # What it depends on changes less often than the code, and takes minutes.
@@ -21,5 +21,5 @@ COPY evaluator evaluator
 RUN python -m pip install --no-deps --force-reinstall .
 
 USER beans
-WORKDIR /home/beans/work
+WORKDIR /home/beans/project
 CMD ["beans", "--help"]

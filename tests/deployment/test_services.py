@@ -23,10 +23,10 @@ def connect(machine: Machine, role: str, database: str, password: str | None = N
 @pytest.fixture(scope="session")
 def submitted(services: Machine) -> dict[str, object]:
     """A result, made as `docker compose run --rm evaluator submit ...` makes it."""
-    own = services.place("/home/beans/work/own")
+    own = services.place("/home/beans/project/own")
     write_clips_task(own / "task", per_label=5)
     write_submission(own / "floor.toml", 'loader = "statistics"\nsample_rate = 16000\nbands = 24')
-    inside = "/home/beans/work/own"
+    inside = "/home/beans/project/own"
     words = ("submit", f"{inside}/floor.toml", "--tasks", f"{inside}/task/tones.toml", "--trials", "1", "--seeds", "1")
     command = services.command("evaluator", *words, "--json")
     done = services.run("evaluator", *command)
