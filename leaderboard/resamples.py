@@ -27,19 +27,26 @@ def scored(directory: Path, record: Record) -> Scored:
     Raises:
         UserError: the predictions are missing or are not those the record was made with.
     """
-    path = resamples_path(directory, record)
-    made_from: dict[str, str | int] = {
+    found = kept(directory, record)
+    if found is not None:
+        return found
+    found = resample(record.task.name, record.metric, record.test, read_predictions(directory, record))
+    _write(resamples_path(directory, record), _made_from(record), found)
+    return found
+
+
+def kept(directory: Path, record: Record) -> Scored | None:
+    """As `scored`, but None where the resamples are not kept: for a reader who is not to wait for them."""
+    return _read(resamples_path(directory, record), _made_from(record), record.test)
+
+
+def _made_from(record: Record) -> dict[str, str | int]:
+    return {
         "version": VERSION,
         "predictions": record.predictions.sha256,
         "task": record.task.name,
         "metric": record.metric,
     }
-    found = _read(path, made_from, record.test)
-    if found is not None:
-        return found
-    found = resample(record.task.name, record.metric, record.test, read_predictions(directory, record))
-    _write(path, made_from, found)
-    return found
 
 
 def resample(task: str, metric: Metric, test: float, predictions: PredictedScores) -> Scored:

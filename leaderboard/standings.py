@@ -5,9 +5,9 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
+from leaderboard import resamples
 from leaderboard.ranking import Board, Result, Row, boards
 from leaderboard.record import Record, read_record, record_paths
-from leaderboard.resamples import scored
 from leaderboard.significance import Scored, rank_submissions
 from leaderboard.store import Store
 from tasks.errors import UserError
@@ -70,12 +70,10 @@ def kept(result: Result, store: Store, records: Path) -> Scored | str:
     record = _lean_record(store, result.record_id, result.created)
     if record is None:
         return NOT_COMPUTED
-    # Under a name that no file has, so that what is not kept is not worked out while a reader waits.
-    unread = record.model_copy(update={"predictions": record.predictions.model_copy(update={"file": ""})})
-    try:
-        return scored(records, unread)
-    except UserError:
-        return NOT_COMPUTED if (records / record.predictions.file).is_file() else NO_PREDICTIONS
+    found = resamples.kept(records, record)
+    if found is not None:
+        return found
+    return NOT_COMPUTED if (records / record.predictions.file).is_file() else NO_PREDICTIONS
 
 
 def compute(records: Path, report: Report) -> list[str]:
@@ -92,7 +90,7 @@ def compute(records: Path, report: Report) -> list[str]:
         if record.limit is not None:
             continue
         try:
-            scored(records, record)
+            resamples.scored(records, record)
         except UserError as error:
             complaints.append(str(error))
     return complaints

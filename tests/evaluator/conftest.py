@@ -1,32 +1,12 @@
 """The command line, and one small task or checkpoint of each kind."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from builders import Run, save_checkpoint, tone, write_clips_task, write_submission
-
-
-@pytest.fixture
-def beans(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line in this process: exit code, stdout, stderr."""
-    from evaluator.cli import main
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["beans", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return run
+from builders import save_checkpoint, tone, write_clips_task, write_submission
 
 
 @pytest.fixture
