@@ -111,7 +111,7 @@ class Store:
         Raises:
             UserError: the protocol or the date is none that a board could place.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             result = _upsert(connection, record, tracking, confirmed)
             # After the write, which has the lock: a transaction of SQLite that has read first cannot wait for it.
             return _namesakes(connection, result)
@@ -131,7 +131,7 @@ class Store:
 
     def results(self, submission: str | None = None) -> list[Result]:
         """Every result ever published, of one submission or of all, superseded ones too; submitted last, last."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             # SQLite has no JSON type to cast text to, and PostgreSQL takes nothing out of text.
             as_json = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
             query = sa.select(
@@ -153,7 +153,7 @@ class Store:
 
     def record(self, record_id: str) -> Record | None:
         """One whole record, or None when it is not here."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             document = connection.scalar(sa.select(StoredResult.document).where(StoredResult.record_id == record_id))
         return None if document is None else Record.model_validate_json(document)
 
@@ -172,7 +172,7 @@ class Store:
         if not records.is_dir():
             raise UserError(f"There is no directory {records}: the board was left as it is; check BEANS_HOME.")
         found = set()
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(sa.delete(StoredResult))
             for path in record_paths(records):
                 try:
@@ -186,7 +186,7 @@ class Store:
         return len(found)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self) -> Iterator[sa.Connection]:
         """A connection in one transaction; the schema is brought up to date before the first."""
         try:
             if self._opened is None:

@@ -198,7 +198,7 @@ def test_transaction_that_fails_halfway_leaves_no_trace(url: str) -> None:
     """What stands is what stood before, and the next publish works."""
     store = Store(url)
     store.publish(make_record("good"))
-    with pytest.raises(UserError), store._transaction() as connection:
+    with pytest.raises(UserError), store.transaction() as connection:
         connection.execute(sa.text("DELETE FROM results"))
         connection.execute(sa.text("SELECT * FROM nothing"))
     assert [result.submission for result in store.results()] == ["good"]
