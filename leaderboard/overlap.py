@@ -39,14 +39,16 @@ DRAWN_FROM: dict[str, tuple[str, ...]] = {
 # Records are anybody's: a name as long as a book must not keep the board busy.
 _LONGEST_TEXT = 2000
 _LONGEST_NAME = 8
+_LONGEST_WORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One data set that the weights have seen, and the collections that its submitter says it is drawn from."""
+    """One data set that the weights have seen, the collections that its submitter says it is drawn from, its domain."""
 
     data: str
     collections: tuple[str, ...] = ()
+    domain: str = ""
 
 
 def heard(about: Mapping[str, object]) -> tuple[Heard, ...]:
@@ -57,8 +59,13 @@ def heard(about: Mapping[str, object]) -> tuple[Heard, ...]:
         if isinstance(entry, Mapping) and isinstance(entry.get("data"), str):
             names = entry.get("collections")
             drawn = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
-            found.append(Heard(entry["data"], tuple(drawn)))
+            found.append(Heard(entry["data"], tuple(drawn), short(entry.get("domain"))))
     return tuple(found)
+
+
+def short(value: object) -> str:
+    """What a record says in a word or two, on one line and not long; "" where it says nothing of the kind."""
+    return " ".join(value[:_LONGEST_TEXT].split())[:_LONGEST_WORDS] if isinstance(value, str) else ""
 
 
 def overlap(pretraining: Iterable[Heard], task: str, collections: Sequence[str]) -> tuple[str, ...]:

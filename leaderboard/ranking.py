@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
 
-from leaderboard.overlap import Heard, heard, overlap
+from leaderboard.overlap import Heard, heard, overlap, short
 from leaderboard.record import Record, Tracking
 from leaderboard.significance import Standing
 from tasks.task import GROUPS, Group, Metric, Task
@@ -22,6 +22,8 @@ class Said(TypedDict):
 
     pretraining: tuple[Heard, ...]
     remote_code: bool
+    family: str
+    licence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class Result:
     """What the board needs of one record; see `Record` for the meaning of each field.
 
     Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record, ``confirmed`` is when it was
-    last submitted. ``pretraining`` and
-    ``remote_code`` are what the submission says of itself, see `said`.
+    last submitted. ``pretraining``,
+    ``remote_code``, ``family`` and ``licence`` are what the submission says of itself, see `said`.
     """
 
     record_id: str
@@ -56,8 +58,15 @@ class Result:
     device: str
     pretraining: tuple[Heard, ...] = ()
     remote_code: bool = False
+    family: str = ""
+    licence: str = ""
     run: Tracking | None = None
     confirmed: datetime | None = None
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """What kinds of sound the submission has heard, each once; empty where nothing is stated."""
+        return tuple(dict.fromkeys(entry.domain for entry in self.pretraining if entry.domain))
 
     @classmethod
     def of(cls, record: Record, run: Tracking | None = None) -> Self:
@@ -222,11 +231,15 @@ def disclosures(results: Iterable[Result], catalogue: Sequence[Task]) -> dict[st
 def said(submission: Mapping[str, Any]) -> Said:
     """What a record's ``submission`` says of itself and the board shows; records are anybody's, so nothing is assumed.
 
-    ``remote_code`` is whether code that came with the checkpoint was run (``trust_remote_code = true``).
+    ``remote_code`` is whether code that came with the checkpoint was run (``trust_remote_code = true``); ``family`` and
+    ``licence`` are "" where they are not stated.
     """
+    about = submission["about"]
     return {
-        "pretraining": heard(submission["about"]),
+        "pretraining": heard(about),
         "remote_code": submission["arguments"].get("trust_remote_code") is True,
+        "family": short(about.get("family")),
+        "licence": short(about.get("licence")),
     }
 
 

@@ -184,15 +184,36 @@ def remote(record: Record, value: object = True) -> Record:
 def test_the_database_gives_back_what_the_submission_said(url: str) -> None:
     """Both kinds of database take it out of the stored record; a board without it would hide the overlap."""
     about = {
-        "pretraining": [{"data": "Ours \x01 “é”", "domain": "animals", "collections": ["Freesound"], "hours": None}]
+        "family": "AVES",
+        "licence": "CC-BY-4.0",
+        "pretraining": [
+            {"data": "Ours \x01 “é”", "domain": "animals", "collections": ["Freesound"], "hours": None},
+            {"data": "FSD50K", "domain": "general audio"},
+            {"data": "More of ours", "domain": "animals"},
+        ],
     }
     store = Store(url)
     for record in (remote(auxiliary("a", about=about)), auxiliary("b", about={}), remote(auxiliary("c"), "true")):
         store.publish(record)
     found = {result.submission: result for result in store.results()}
-    assert found["a"].pretraining == (Heard("Ours \x01 “é”", ("Freesound",)),)
+    assert found["a"].pretraining[0] == Heard("Ours \x01 “é”", ("Freesound",), "animals")
+    assert (found["a"].family, found["a"].licence, found["a"].domains) == (
+        *("AVES", "CC-BY-4.0"),
+        ("animals", "general audio"),
+    )
+    assert [(found[name].family, found[name].licence, found[name].domains) for name in "bc"] == [("", "", ())] * 2
     assert [found[name].remote_code for name in "abc"] == [True, False, False]
     assert [found[name].pretraining for name in "bc"] == [(), ()]
+
+
+def test_a_family_or_licence_that_is_no_word_or_a_book_does_not_break_the_filters() -> None:
+    wrong = Result.of(
+        make_record(about={"family": 3, "licence": ["MIT"], "pretraining": [{"data": "x", "domain": {}}]})
+    )
+    assert (wrong.family, wrong.licence, wrong.domains) == ("", "", ())
+    long = Result.of(make_record(about={"family": "a\n b" * 10**6, "licence": " MIT  or\nBSD "}))
+    assert long.family.startswith("a b") and len(long.family) == 200
+    assert long.licence == "MIT or BSD"
 
 
 def test_a_row_is_marked_when_code_of_the_checkpoint_made_one_of_its_results() -> None:
