@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from factory import make_record
 from ports import free_port
 
+import leaderboard.profiles  # noqa: F401  # its table belongs to the schema
 from leaderboard import migrate
 from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.ranking import Result
