@@ -51,9 +51,18 @@ class Heard:
     domain: str = ""
 
 
+# What `pretraining = []` says: something else than to say nothing.
+NOTHING = Heard("nothing", domain="none")
+
+
 def heard(about: Mapping[str, object]) -> tuple[Heard, ...]:
-    """The data sets in a record's ``about``; what is not written as a submission file writes it is passed over."""
+    """The data sets in a record's ``about``; what is not written as a submission file writes it is passed over.
+
+    `NOTHING` where it is stated that there are none; nothing at all where nothing is stated.
+    """
     entries = about.get("pretraining")
+    if isinstance(entries, list | tuple) and not entries:
+        return (NOTHING,)
     found = []
     for entry in entries if isinstance(entries, list | tuple) else ():
         if isinstance(entry, Mapping) and isinstance(entry.get("data"), str):

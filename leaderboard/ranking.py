@@ -65,7 +65,8 @@ class Result:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """What kinds of sound the submission has heard, each once; empty where nothing is stated."""
+        """What kinds of sound the submission has heard, each once; "none" where it has heard nothing, and no entry
+        where nothing is stated."""
         return tuple(dict.fromkeys(entry.domain for entry in self.pretraining if entry.domain))
 
     @classmethod
@@ -159,6 +160,11 @@ class Row:
         return any(cell.result is not None and cell.result.remote_code for cell in self.cells)
 
     @property
+    def runs(self) -> tuple[Tracking, ...]:
+        """The MLflow runs of its results."""
+        return tuple(cell.result.run for cell in self.cells if cell.result is not None and cell.result.run is not None)
+
+    @property
     def coverage(self) -> str:
         """For example ``9/10 tasks``."""
         return f"{self.covered}/{len(self.cells)} tasks"
@@ -248,9 +254,9 @@ def sort_rows(board: Board, key: str) -> list[Row]:
 
     Args:
         board: any board.
-        key: ``mean``, ``submission``, ``borda``, ``parameters``, ``vram`` or ``task:NAME``; a leading ``-``
-            turns the order round. Anything else means ``mean``, since the key comes from an address that anybody can
-            type.
+        key: ``mean``, ``submission``, ``borda``, ``parameters``, ``vram``, ``runs`` or ``task:NAME``; a
+            leading ``-`` turns the order round. Anything else means ``mean``, since the key comes from an address that
+            anybody can type.
     """
     plain = key.removeprefix("-")
     tasks = {f"task:{column.task}": index for index, column in enumerate(board.columns)}
@@ -265,6 +271,8 @@ def sort_rows(board: Board, key: str) -> list[Row]:
             return row.vram_bytes
         if plain == "borda":
             return None if row.standing is None else -row.standing.borda
+        if plain == "runs":
+            return -len(row.runs) or None
         return None if row.mean is None else -row.mean
 
     def order(row: Row) -> tuple[bool, bool, float, str]:
@@ -312,7 +320,7 @@ def _board(
     for result in results:
         members_of[result.submission, result.limit].append(result)
     rows = [_row(name, limit, members, columns, definitions, overlaps) for (name, limit), members in members_of.items()]
-    return Board(protocol, track, group, columns, _ranked(rows))
+    return Board(protocol, track, group, columns, ranked(rows))
 
 
 def _definition(results: list[Result]) -> tuple[str, Metric]:
@@ -362,7 +370,9 @@ def _row(
     )
 
 
-def _ranked(rows: list[Row]) -> tuple[Row, ...]:
+def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """``rows``, which have no rank yet, by mean: ranked ones first, then incomplete, then limited ones."""
+    rows = list(rows)
     # Means that differ only by rounding, as of (0.1, 0.2) and (0.15, 0.15), are the same mean.
     scored = sorted(
         ((-round(row.mean, 12), row.submission, row) for row in rows if row.limit is None and row.mean is not None),

@@ -226,3 +226,10 @@ def test_the_csv_says_what_overlaps_and_whose_code_ran() -> None:
     first, second = csv.DictReader(io.StringIO(text))
     assert first["esc50.overlap"] == "pretrained on FSD50K, which like esc50 is drawn from Freesound"
     assert (first["remote_code"], second["remote_code"], second["esc50.overlap"]) == ("True", "False", "")
+
+
+def test_to_have_heard_nothing_is_something_else_than_to_say_nothing() -> None:
+    """A filter on "not stated" would find the honest ones."""
+    floor, silent = (Result.of(make_record("a", about=about)) for about in ({"pretraining": []}, {}))
+    assert (floor.domains, silent.domains) == (("none",), ())
+    assert overlap(floor.pretraining, "esc50", ("ESC-50", "Freesound")) == ()
