@@ -354,13 +354,12 @@ def _row(
         return Cell(result, overlap=overlaps.get(result.record_id, ()))
 
     cells = tuple(cell(column.task) for column in columns)
-    scores = [cell.result.test for cell in cells if cell.result is not None]
     same = [result for result in results if result.weights_sha256 == newest.weights_sha256]
     cost = max(same, key=lambda result: (result.vram_bytes is not None, _age(result)))
     return Row(
         rank=None,
         submission=name,
-        mean=math.fsum(scores) / len(scores) if len(scores) == len(columns) else None,
+        mean=mean(cells),
         cells=cells,
         limit=limit,
         parameters=newest.parameters,
@@ -368,6 +367,12 @@ def _row(
         vram_reason=cost.vram_reason or "not measured",
         device=cost.device,
     )
+
+
+def mean(cells: Sequence[Cell]) -> float | None:
+    """Unweighted mean of the test scores; None where one is missing."""
+    scores = [cell.result.test for cell in cells if cell.result is not None]
+    return math.fsum(scores) / len(scores) if len(scores) == len(cells) else None
 
 
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
