@@ -1,14 +1,16 @@
 """Who is ranked with whom, and in what order. Pure functions: the same results give the same boards, in any order."""
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
 
+from leaderboard.failures import Failure
 from leaderboard.overlap import Heard, heard, overlap, short
-from leaderboard.record import Record, Tracking
+from leaderboard.record import Record, Tracking, file_stem
 from leaderboard.significance import Standing
 from tasks.task import GROUPS, Group, Metric, Task
 
@@ -30,9 +32,9 @@ class Said(TypedDict):
 class Result:
     """What the board needs of one record; see `Record` for the meaning of each field.
 
-    Scores are in 0..1, ``created`` is in UTC, ``run`` is None until MLflow has the record, ``confirmed`` is when it was
-    last submitted. ``pretraining``,
-    ``remote_code``, ``family`` and ``licence`` are what the submission says of itself, see `said`.
+    Scores are in 0..1, ``last_layer`` is the highest index of a layer, ``created`` is in UTC, ``run`` is None until
+    MLflow has the record, ``confirmed`` is when it was last submitted. ``pretraining``, ``remote_code``, ``family`` and
+    ``licence`` are what the submission says of itself, see `said`.
     """
 
     record_id: str
@@ -50,18 +52,27 @@ class Result:
     test_std: float
     ci_low: float
     ci_high: float
+    valid: float
     best_layer: int
     best_layer_name: str
+    last_layer: int
     parameters: int
     vram_bytes: int | None
     vram_reason: str
     device: str
+    predictions_file: str
+    predictions_sha256: str
     pretraining: tuple[Heard, ...] = ()
     remote_code: bool = False
     family: str = ""
     licence: str = ""
     run: Tracking | None = None
     confirmed: datetime | None = None
+
+    @property
+    def stem(self) -> str:
+        """How the files beside the record are called before their suffixes, as `Record.stem`."""
+        return file_stem(self.submission, self.task, self.track, self.record_id)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -89,12 +100,16 @@ class Result:
             test_std=record.test_std,
             ci_low=record.ci_low,
             ci_high=record.ci_high,
+            valid=record.valid,
             best_layer=record.best_layer,
             best_layer_name=record.best_layer_name,
+            last_layer=max((layer.index for layer in record.layers), default=0),
             parameters=record.submission.parameters,
             vram_bytes=record.efficiency.vram_bytes,
             vram_reason=record.efficiency.reason,
             device=record.efficiency.device,
+            predictions_file=record.predictions.file,
+            predictions_sha256=record.predictions.sha256,
             **said(record.submission.model_dump()),
             run=run,
             confirmed=created.astimezone(UTC),
@@ -191,7 +206,7 @@ def current(results: Iterable[Result]) -> list[Result]:
     return list(newest.values())
 
 
-def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Board]:
+def boards(results: Iterable[Result], catalogue: Sequence[Task] = (), failures: Iterable[Failure] = ()) -> list[Board]:
     """Every board there is, standard protocol, ``ta`` track and core tasks first.
 
     Args:
@@ -199,9 +214,11 @@ def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Bo
         catalogue: the suite's own tasks. They fix the columns of their groups, so that one submission that ran nine of
             ten core tasks is not ranked on the nine, and nobody can add a column; a result that claims a group its
             task is not in counts as an own task. Without a catalogue the columns are the tasks that were run.
+        failures: what was tried without a result: they say why a cell is empty, and make no row.
     """
     results = list(results)
     overlaps = disclosures(results, catalogue)
+    failed = {failure.key: failure for failure in failures}
     group_of = {task.name: task.group for task in catalogue}
     fixed = set(group_of.values())
     found: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
@@ -209,7 +226,7 @@ def boards(results: Iterable[Result], catalogue: Sequence[Task] = ()) -> list[Bo
         own = result.group in fixed and group_of.get(result.task) != result.group
         found[result.protocol, result.track, "own" if own else result.group].append(result)
     return [
-        _board(protocol, track, group, members, [task for task in catalogue if task.group == group], overlaps)
+        _board(protocol, track, group, members, [task for task in catalogue if task.group == group], overlaps, failed)
         for (protocol, track, group), members in sorted(found.items(), key=lambda item: _board_order(*item[0]))
     ]
 
@@ -303,6 +320,7 @@ def _board(
     results: list[Result],
     catalogue: list[Task],
     overlaps: dict[str, tuple[str, ...]],
+    failed: Mapping[tuple[object, ...], Failure],
 ) -> Board:
     full: dict[str, list[Result]] = defaultdict(list)
     for result in results:
@@ -319,7 +337,10 @@ def _board(
     members_of: dict[tuple[str, int | None], list[Result]] = defaultdict(list)
     for result in results:
         members_of[result.submission, result.limit].append(result)
-    rows = [_row(name, limit, members, columns, definitions, overlaps) for (name, limit), members in members_of.items()]
+    rows = [
+        _row(name, limit, members, columns, definitions, overlaps, failed)
+        for (name, limit), members in members_of.items()
+    ]
     return Board(protocol, track, group, columns, ranked(rows))
 
 
@@ -338,16 +359,18 @@ def _row(
     columns: tuple[Column, ...],
     definitions: dict[str, tuple[str, Metric]],
     overlaps: dict[str, tuple[str, ...]],
+    failed: Mapping[tuple[object, ...], Failure],
 ) -> Row:
     newest = max(results, key=_age)
     of_task = {result.task: result for result in results}
 
     def cell(task: str) -> Cell:
         result = of_task.get(task)
-        if result is None:
-            return Cell(None, NOT_RUN)
-        if result.weights_sha256 != newest.weights_sha256:
-            return Cell(None, OTHER_WEIGHTS)
+        if result is None or result.weights_sha256 != newest.weights_sha256:
+            failure = failed.get((name, newest.weights_sha256, task, newest.track, newest.protocol, limit))
+            if failure is not None:
+                return Cell(None, failure.words)
+            return Cell(None, NOT_RUN if result is None else OTHER_WEIGHTS)
         # A limited result has its own, smaller split; it is never compared.
         if limit is None and (result.split_hash, result.metric) != definitions[task]:
             return Cell(None, OTHER_DATA)
@@ -384,7 +407,7 @@ def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
         key=lambda entry: entry[:2],
     )
     means = [negative for negative, _, _ in scored]
-    ranked = [replace(row, rank=1 + means.index(negative)) for negative, _, row in scored]
+    ranked = [replace(row, rank=1 + bisect_left(means, negative)) for negative, _, row in scored]
     incomplete = sorted(
         (row for row in rows if row.limit is None and row.mean is None), key=lambda row: (-row.covered, row.submission)
     )

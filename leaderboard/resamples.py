@@ -6,6 +6,7 @@ from pathlib import Path
 
 from leaderboard.bootstrap import resampled
 from leaderboard.predictions import PredictedScores, read_predictions
+from leaderboard.ranking import Result
 from leaderboard.record import Record
 from leaderboard.significance import Scored
 from tasks.errors import UserError
@@ -27,25 +28,26 @@ def scored(directory: Path, record: Record) -> Scored:
     Raises:
         UserError: the predictions are missing or are not those the record was made with.
     """
-    found = kept(directory, record)
+    result = Result.of(record)
+    found = kept(directory, result)
     if found is not None:
         return found
     found = resample(record.task.name, record.metric, record.test, read_predictions(directory, record))
-    _write(resamples_path(directory, record), _made_from(record), found)
+    _write(resamples_path(directory, result), _made_from(result), found)
     return found
 
 
-def kept(directory: Path, record: Record) -> Scored | None:
+def kept(directory: Path, result: Result) -> Scored | None:
     """As `scored`, but None where the resamples are not kept: for a reader who is not to wait for them."""
-    return _read(resamples_path(directory, record), _made_from(record), record.test)
+    return _read(resamples_path(directory, result), _made_from(result), result.test)
 
 
-def _made_from(record: Record) -> dict[str, str | int]:
+def _made_from(result: Result) -> dict[str, str | int]:
     return {
         "version": VERSION,
-        "predictions": record.predictions.sha256,
-        "task": record.task.name,
-        "metric": record.metric,
+        "predictions": result.predictions_sha256,
+        "task": result.task,
+        "metric": result.metric,
     }
 
 
@@ -75,9 +77,14 @@ def resample(task: str, metric: Metric, test: float, predictions: PredictedScore
     )
 
 
-def resamples_path(directory: Path, record: Record) -> Path:
+def resamples_path(directory: Path, record: Record | Result) -> Path:
     """Where the resamples of ``record`` are kept."""
-    return directory / f"{record.stem}.resamples.safetensors"
+    return directory / resamples_name(record)
+
+
+def resamples_name(record: Record | Result) -> str:
+    """How the file of `resamples_path` is called."""
+    return f"{record.stem}.resamples.safetensors"
 
 
 def _read(path: Path, made_from: dict[str, str | int], test: float) -> Scored | None:

@@ -7,7 +7,7 @@ independently. The same input gives the same output, in whatever order it comes.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,34 @@ class Scored:
     resampled: Values
     recordings: int
     drawn_from: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Combined:
+    """One submission on all tasks of a ranking, in a hundredth of the memory that its `Scored` take.
+
+    Attributes:
+        tests: by task, its score.
+        recordings: by task, as in `Scored`.
+        drawn_from: by task, as in `Scored`.
+        mean: its mean over the tasks, and that in each resample.
+    """
+
+    tests: Mapping[str, float]
+    recordings: Mapping[str, int]
+    drawn_from: Mapping[str, str]
+    mean: "_Mean"
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Scored], tasks: Sequence[str]) -> "Combined":
+        """From a submission's scores by task, of which it has all of ``tasks``."""
+        tasks = sorted(set(tasks))
+        return cls(
+            tests={task: scores[task].test for task in tasks},
+            recordings={task: scores[task].recordings for task in tasks},
+            drawn_from={task: scores[task].drawn_from for task in tasks},
+            mean=_Mean.of(scores, tasks),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +144,23 @@ def rank_submissions(scores: Mapping[str, Mapping[str, Scored]], tasks: Sequence
             than most (see `comparable`), are left out; other tasks are not looked at.
         tasks: names, the core tasks for the main board.
     """
-    tasks = sorted(set(tasks))
     scores = comparable(scores)
-    names = sorted(name for name in scores if all(task in scores[name] for task in tasks))
-    if not names or not tasks:
+    if not tasks:
+        return []
+    whole = {name: found for name, found in scores.items() if all(task in found for task in tasks)}
+    return rank_combined({name: Combined.of(found, tasks) for name, found in whole.items()})
+
+
+def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
+    """`rank_submissions` of submissions that all have the same tasks, by name."""
+    kept = _most_used([one.drawn_from for one in scores.values()])
+    names = sorted(name for name, one in scores.items() if one.drawn_from == kept)
+    if not names:
         return []
     from scipy.stats import rankdata
 
-    table = np.array([[scores[name][task].test for task in tasks] for name in names])
-    mean_of = {name: _Mean.of(scores[name], tasks) for name in names}
+    table = np.array([list(scores[name].tests.values()) for name in names])
+    mean_of = {name: scores[name].mean for name in names}
     task_ranks = rankdata(-table.round(DIGITS), method="average", axis=0)
     rank_low, rank_high = _rank_intervals([mean_of[name] for name in names])
 
@@ -187,15 +223,20 @@ def comparable(scores: Mapping[str, Mapping[str, Scored]]) -> dict[str, dict[str
     The split hash holds ids and labels but not which recording an item is from, so submissions of one split may still
     have drawn other resamples. Of equally many, the smaller ``drawn_from`` stays.
     """
-    users: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for tasks in scores.values():
-        for task, one in tasks.items():
-            users[task][one.drawn_from] += 1
-    kept = {task: min(found, key=lambda key: (-found[key], key)) for task, found in users.items()}
+    kept = _most_used([{task: one.drawn_from for task, one in tasks.items()} for tasks in scores.values()])
     return {
         name: {task: one for task, one in tasks.items() if one.drawn_from == kept[task]}
         for name, tasks in scores.items()
     }
+
+
+def _most_used(drawn_from: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """By task, what most were drawn from; of equally many, the smaller one."""
+    users: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for tasks in drawn_from:
+        for task, one in tasks.items():
+            users[task][one] += 1
+    return {task: min(found, key=lambda key: (-found[key], key)) for task, found in users.items()}
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -1,8 +1,10 @@
 """The leaderboard's database, on SQLite or PostgreSQL through the same code. The record files remain the truth."""
 
+import json
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from leaderboard.cache import Latest
+from leaderboard.failures import Failure
 from leaderboard.migrate import upgrade
 from leaderboard.predictions import check_predictions
 from leaderboard.ranking import Result, Said, said
@@ -25,8 +29,13 @@ BUSY_TIMEOUT = 60
 CONNECT_TIMEOUT = 10
 
 
+Version = tuple[tuple[int, int], ...]
+"""What `Store.version` returns."""
+
 # The columns that are fields of `Result` too.
 _COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Said.__annotations__})
+# Few enough to be added up for millions of rows, and so many that no two changes come out the same.
+_BITS_OF_CHANGE = 40
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -51,7 +60,7 @@ class Base(DeclarativeBase):
 
 
 class StoredResult(Base):
-    """One record: the columns of `Result` for the board, and the whole record as JSON."""
+    """One record: the columns of `Result` for the board; the whole record is a `StoredDocument`."""
 
     __tablename__ = "results"
 
@@ -70,8 +79,10 @@ class StoredResult(Base):
     test_std: Mapped[float]
     ci_low: Mapped[float]
     ci_high: Mapped[float]
+    valid: Mapped[float]
     best_layer: Mapped[int]
     best_layer_name: Mapped[str]
+    last_layer: Mapped[int]
     parameters: Mapped[int] = mapped_column(sa.BigInteger)
     vram_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
     vram_reason: Mapped[str]
@@ -81,19 +92,53 @@ class StoredResult(Base):
     run_id: Mapped[str | None]
     # When it was last submitted: of the results of one name, the one with the latest is the current one.
     confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
+    predictions_file: Mapped[str]
+    predictions_sha256: Mapped[str] = mapped_column(sa.String(64))
+    # The record's own words of the submission, of which `said` takes what the board shows.
+    submission_json: Mapped[str] = mapped_column(sa.Text)
+    # A random number, drawn again whenever the row is written: `Store.version` adds them up.
+    changed: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class StoredDocument(Base):
+    """One whole record as JSON, apart from its result: SQLite goes through a long text to reach what stands behind."""
+
+    __tablename__ = "documents"
+
+    record_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
     # Text and not a JSON type: what is read back is what was written, to the last digit.
     document: Mapped[str] = mapped_column(sa.Text)
+
+
+class StoredFailure(Base):
+    """One `Failure`."""
+
+    __tablename__ = "failures"
+
+    failure_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    submission: Mapped[str]
+    weights_sha256: Mapped[str] = mapped_column(sa.String(64))
+    task: Mapped[str]
+    track: Mapped[str]
+    protocol: Mapped[str]
+    limit: Mapped[int | None]
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str]
+    reason: Mapped[str] = mapped_column(sa.String(500))
+    changed: Mapped[int] = mapped_column(sa.BigInteger)
 
 
 class Store:
     """The database at one SQLAlchemy address. Nothing is touched before the first call of a method.
 
-    Every method raises UserError when the database cannot be opened, reached or used.
+    Results that were read are kept, and read again when the database has changed, by whomever. Every method raises
+    UserError when the database cannot be opened, reached or used.
     """
 
     def __init__(self, url: str) -> None:
         self._address = url
         self._opened: sa.Engine | None = None
+        self._read: Latest[Version, list[Result]] = Latest()
 
     def publish(
         self, record: Record, tracking: Tracking | None = None, *, confirmed: datetime | None = None
@@ -129,36 +174,61 @@ class Store:
         check_predictions(path.parent, record)
         return self.publish(record, read_tracking(path), confirmed=read_confirmed(path))
 
+    def publish_failure(self, failure: Failure) -> None:
+        """Note that a submission was tried on a task without a result; a result of the same key takes the note away."""
+        values = {**asdict(failure), "failure_id": failure.failure_id, "changed": secrets.randbits(_BITS_OF_CHANGE)}
+        with self.transaction() as connection:
+            statement = _insert(connection)(StoredFailure).values(values)
+            newer = StoredFailure.at <= statement.excluded.at
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[StoredFailure.failure_id], set_=values, where=newer)
+            )
+
+    def failures(self) -> list[Failure]:
+        """Every failure that no result has taken away."""
+        columns = [getattr(StoredFailure, field.name) for field in fields(Failure)]
+        with self.transaction() as connection:
+            return [Failure(*row) for row in connection.execute(sa.select(*columns).order_by(StoredFailure.failure_id))]
+
+    def version(self) -> Version:
+        """Something that differs whenever a result or a failure was written or deleted in between."""
+        tables = (StoredResult, StoredFailure)
+        sums = [sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.changed), 0)) for table in tables]
+        with self.transaction() as connection:
+            return tuple((count, int(total)) for count, total in (connection.execute(query).one() for query in sums))
+
     def results(self, submission: str | None = None) -> list[Result]:
         """Every result ever published, of one submission or of all, superseded ones too; submitted last, last."""
+        # The version first: what is written meanwhile belongs to a later one, and the next call reads again.
+        found = self._read.get(self.version(), self._all_results)
+        return [result for result in found if submission is None or result.submission == submission]
+
+    def _all_results(self) -> list[Result]:
+        columns = [getattr(StoredResult, name) for name in _COLUMNS]
+        run = [getattr(StoredResult, name) for name in ("tracking_uri", "experiment_id", "run_id")]
+        query = sa.select(StoredResult.submission_json, *run, *columns)
         with self.transaction() as connection:
-            # SQLite has no JSON type to cast text to, and PostgreSQL takes nothing out of text.
-            as_json = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce
-            query = sa.select(
-                *(getattr(StoredResult, name) for name in _COLUMNS),
-                as_json(StoredResult.document, sa.JSON)["submission"],
-                StoredResult.tracking_uri,
-                StoredResult.experiment_id,
-                StoredResult.run_id,
-            )
-            if submission is not None:
-                query = query.where(StoredResult.submission == submission)
             rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
-        found = []
-        for row in rows:
-            *values, info, uri, experiment, run = row
-            tracking = Tracking(uri=uri, experiment_id=experiment, run_id=run) if run else None
-            found.append(Result(**dict(zip(_COLUMNS, values, strict=True)), **said(info), run=tracking))
-        return found
+        # The same words stand in every result of a submission.
+        told = {row[0]: said(json.loads(row[0])) for row in rows}
+        return [
+            Result(
+                **dict(zip(_COLUMNS, values, strict=True)),
+                **told[info],
+                run=Tracking(uri=uri, experiment_id=experiment, run_id=run_id) if run_id else None,
+            )
+            for info, uri, experiment, run_id, *values in rows
+        ]
 
     def record(self, record_id: str) -> Record | None:
         """One whole record, or None when it is not here."""
+        query = sa.select(StoredDocument.document).where(StoredDocument.record_id == record_id)
         with self.transaction() as connection:
-            document = connection.scalar(sa.select(StoredResult.document).where(StoredResult.record_id == record_id))
+            document = connection.scalar(query)
         return None if document is None else Record.model_validate_json(document)
 
     def rebuild(self, records: Path) -> int:
-        """Replace everything by the record files in ``records``, all or nothing.
+        """Replace all results by the record files in ``records``, all or nothing. No file holds failures: they stay.
 
         The records alone are enough; predictions that lie beside them must be theirs.
 
@@ -174,6 +244,7 @@ class Store:
         found = set()
         with self.transaction() as connection:
             connection.execute(sa.delete(StoredResult))
+            connection.execute(sa.delete(StoredDocument))
             for path in record_paths(records):
                 try:
                     record, tracking, confirmed = read_record(path), read_tracking(path), read_confirmed(path)
@@ -215,16 +286,32 @@ def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None
     result = Result.of(record, tracking)
     values: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS}
     values["confirmed"] = max(confirmed, result.created) if confirmed else result.created
-    values["document"] = record.model_dump_json()
+    values["submission_json"] = record.submission.model_dump_json()
+    values["changed"] = secrets.randbits(_BITS_OF_CHANGE)
     if tracking is not None:
         values |= {"tracking_uri": tracking.uri, "experiment_id": tracking.experiment_id, "run_id": tracking.run_id}
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    insert = _insert(connection)
     statement = insert(StoredResult).values(values)
     # Whoever knows of no later submission does not undo one.
     known, new = StoredResult.confirmed, statement.excluded.confirmed
     values["confirmed"] = sa.case((known > new, known), else_=new)
     connection.execute(statement.on_conflict_do_update(index_elements=[StoredResult.record_id], set_=values))
+    whole = {"record_id": record.id, "document": record.model_dump_json()}
+    document = insert(StoredDocument).values(whole)
+    connection.execute(document.on_conflict_do_update(index_elements=[StoredDocument.record_id], set_=whole))
+    same = ("submission", "weights_sha256", "task", "track", "protocol")
+    connection.execute(
+        sa.delete(StoredFailure).where(
+            *(getattr(StoredFailure, name) == getattr(result, name) for name in same),
+            StoredFailure.limit.is_not_distinct_from(result.limit),
+        )
+    )
     return result
+
+
+def _insert(connection: sa.Connection) -> Any:
+    """The insert of this kind of database, which may say what happens to a row that is there already."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
