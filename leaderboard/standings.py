@@ -61,7 +61,7 @@ def with_certainty(board: Board, store: Store, records: Path) -> Board:
     not read again where it is as it was.
     """
     of_store = _ranges.setdefault(store, {})
-    key = (board.protocol, board.track, board.group, records)
+    key = (board.protocol, board.track, board.group, tuple(column.task for column in board.columns), records)
     if key not in of_store:
         # Anybody can publish under one more protocol: only so many boards are kept, those asked for first go first.
         for oldest in list(of_store)[: max(0, len(of_store) + 1 - _BOARDS_KEPT)]:
