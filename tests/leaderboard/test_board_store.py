@@ -3,6 +3,7 @@
 import socket
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ports import free_port
 
 import leaderboard.profiles  # noqa: F401  # its table belongs to the schema
 from leaderboard import migrate
+from leaderboard.failures import Failure
 from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.ranking import Result
 from leaderboard.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
@@ -89,7 +91,11 @@ def test_migrations_build_what_the_code_expects_and_go_down_again(url: str) -> N
 
 def test_results_of_an_older_version_survive_every_migration_up_and_down(url: str) -> None:
     """A board of years must not be lost by an update of the suite, nor by going back."""
-    records = [make_record("a"), make_record("b", limit=5), make_record("c", vram_bytes=2**40, test=0.1 + 0.2)]
+    about: dict[str, object] = {"family": "Ours “é” \x01", "licence": "MIT", "pretraining": [{"data": "FSD50K"}]}
+    records = [
+        *(make_record("a", about=about), make_record("b", limit=5, n_layers=3, best_layer=1)),
+        make_record("c", vram_bytes=2**40, test=0.1 + 0.2),
+    ]
     store, engine = Store(url), _engine(url)
     for record in records:
         store.publish(record, RUN)
@@ -102,6 +108,7 @@ def test_results_of_an_older_version_survive_every_migration_up_and_down(url: st
     migrate.upgrade(engine)
     after = Store(url).results()
     assert sorted(after, key=lambda result: result.submission) == sorted(before, key=lambda result: result.submission)
+    assert [Store(url).record(record.id) for record in records] == records
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM results WHERE confirmed = created")) == 3
         assert {column["name"] for column in sa.inspect(engine).get_columns("results")} == set(
@@ -308,3 +315,57 @@ def test_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.Mo
         silent.listen()
         with pytest.raises(UserError, match="timeout"):
             Store(f"postgresql://beans@127.0.0.1:{silent.getsockname()[1]}/board").results()
+
+
+def row(**changes: Any) -> Failure:
+    fields: dict[str, Any] = {
+        "submission": "wavlm-large",
+        "weights_sha256": make_record().submission.weights_sha256,
+        "task": "mini-calls",
+        "track": "ta",
+        "protocol": "beans-probe/1",
+        "limit": None,
+        "at": datetime(2026, 11, 22, 10, 30, tzinfo=UTC),
+        "kind": "failed",
+        "reason": "out of memory",
+    }
+    return Failure(**{**fields, **changes})
+
+
+def test_newest_failure_of_a_task_is_kept_and_a_result_takes_it_away(url: str) -> None:
+    store, later = Store(url), timedelta(hours=1)
+    first = row()
+    store.publish_failure(first)
+    store.publish_failure(row(at=first.at + later, reason="no such file", kind="not prepared"))
+    store.publish_failure(row(at=first.at - later, reason="an older one, heard of late"))
+    assert store.failures() == [row(at=first.at + later, reason="no such file", kind="not prepared")]
+    others = [
+        *(row(limit=5), row(track="twa"), row(task="x"), row(submission="y"), row(weights_sha256="0" * 64)),
+        row(protocol="beans-probe/1+trials=4"),
+    ]
+    for other in others:
+        store.publish_failure(other)
+    store.publish(make_record())
+    assert sorted(store.failures(), key=repr) == sorted(others, key=repr), "only what has a result now is gone"
+    store.publish(make_record(limit=5))
+    assert len(store.failures()) == len(others) - 1
+
+
+def test_rebuild_keeps_failures_without_a_result(url: str, tmp_path: Path) -> None:
+    """No file could bring them back."""
+    store = Store(url)
+    for failure in (row(), row(task="mini-soundscape")):
+        store.publish_failure(failure)
+    write(tmp_path / "records", make_record())
+    store.rebuild(tmp_path / "records")
+    assert store.failures() == [row(task="mini-soundscape")]
+
+
+def test_failures_survive_only_their_own_migration(url: str) -> None:
+    store, engine = Store(url), _engine(url)
+    store.publish(make_record())
+    store.publish_failure(row(task="mini-soundscape"))
+    migrate.downgrade(engine, "0004")
+    migrate.upgrade(engine)
+    assert Store(url).failures() == []
+    assert len(Store(url).results()) == 1
