@@ -52,8 +52,14 @@ def address(uri: str) -> str:
 
 
 @contextmanager
-def connect(uri: str, records: Path) -> Iterator[MlflowClient]:
+def connect(uri: str, records: Path, what: str = "record", again: str = "beans records push") -> Iterator[MlflowClient]:
     """A client that has reached MLflow, alone among the processes that track here, quiet and without long retries.
+
+    Args:
+        uri: MLflow's tracking address.
+        records: the directory of what is sent.
+        what: is sent, for the error.
+        again: the command that sends it later, for the error.
 
     Raises:
         TrackingError: whatever goes wrong between here and MLflow.
@@ -78,8 +84,8 @@ def connect(uri: str, records: Path) -> Iterator[MlflowClient]:
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
             reason, down = _explain(error)
             raise TrackingError(
-                f"MLflow at {address(uri)} did not take the record ({reason}): the record is kept, and"
-                " `beans records push` sends it later.",
+                f"MLflow at {address(uri)} did not take the {what} ({reason}): the {what} is kept, and"
+                f" `{again}` sends it later.",
                 down=down,
             ) from error
 

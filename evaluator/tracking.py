@@ -49,9 +49,9 @@ def track(record_file: Path, uri: str, artifacts: Path) -> Tracking:
     record = read_record(record_file)
     with connect(uri, record_file.parent) as client:
         note = read_tracking(record_file)
-        if note is not None and note.uri == address(uri) and _is_finished(client, note.run_id):
+        if note is not None and note.uri == address(uri) and is_finished(client, note.run_id):
             return note
-        experiment_id = _experiment(client, record.protocol, None if is_http(uri) else artifacts.resolve().as_uri())
+        experiment_id = open_experiment(client, record.protocol, None if is_http(uri) else artifacts.resolve().as_uri())
         run_id = _finished_run(client, experiment_id, record.id)
         if run_id is None:
             run_id = _log(client, experiment_id, record_file, record)
@@ -220,7 +220,8 @@ def _write_artifacts(directory: Path, record_file: Path, record: Record) -> None
     (kept / predictions).write_bytes((record_file.parent / predictions).read_bytes())
 
 
-def _is_finished(client: MlflowClient, run_id: str) -> bool:
+def is_finished(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run is there and was logged to its end."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -232,7 +233,7 @@ def _is_finished(client: MlflowClient, run_id: str) -> bool:
     return bool(info.lifecycle_stage == "active" and info.status == "FINISHED")
 
 
-def _experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
+def open_experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
     """The id of the experiment of that name, created if need be; another process may create it at the same time."""
     from mlflow.exceptions import MlflowException
 
@@ -246,7 +247,7 @@ def _experiment(client: MlflowClient, name: str, artifact_location: str | None) 
         experiment = client.get_experiment_by_name(name)
     if experiment is None or experiment.lifecycle_stage != "active":
         raise TrackingError(
-            f"MLflow's experiment {name!r} was deleted: restore it in MLflow, then run `beans records push`."
+            f"MLflow's experiment {name!r} was deleted: restore it in MLflow and send the record again."
         )
     return str(experiment.experiment_id)
 

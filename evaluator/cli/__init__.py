@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from evaluator.cli import check, doctor, leaderboard, records, submissions, submit, tasks
+from evaluator.cli import check, doctor, leaderboard, profile, records, submissions, submit, tasks
 from evaluator.cli.console import complain
 from tasks.errors import UserError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("submit", epilog=submit.EXAMPLE)(submit.submit)
 app.command("check", epilog=check.EXAMPLE)(check.check)
+app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(records.app, name="records")

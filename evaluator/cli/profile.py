@@ -1,0 +1,175 @@
+"""``beans profile``: what a submission's model costs over the length of a clip."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evaluator.cli.console import print_json, print_table, progress, split_list, split_numbers, warn
+from tasks.errors import UserError
+from tasks.home import Home
+
+if TYPE_CHECKING:
+    from leaderboard.profiles import Kind, Profile
+
+EXAMPLE = "Example: beans profile submissions/random-hubert-small.toml --seconds 1,5,10 --precision fp32,bf16"
+LENGTHS = "1,5,10,30,60,120,300,600,1000"
+TIMEOUT = 900.0
+_MEMORY = {"cuda": "peak VRAM", "cpu": "peak host memory"}
+
+
+def profile(
+    submission: Annotated[Path, typer.Argument(help="A submission file (TOML).", show_default=False)],
+    seconds: Annotated[str, typer.Option(help="Lengths of the clips in seconds, separated by commas.")] = LENGTHS,
+    batch: Annotated[int, typer.Option(min=1, help="Clips in a pass. The board shows 1.")] = 1,
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or both separated by a comma.")] = "fp32",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda. On a CPU it is the host's memory.")] = "auto",
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each point.")] = TIMEOUT,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Measure memory, time and multiply-adds of a forward pass over the length of a clip, each in a fresh process.
+
+    A clip that does not fit is a result, and longer ones are not tried. Killed or interrupted, the same command goes on
+    where it stopped. Profiles lie in BEANS_HOME/profiles and on the leaderboard's page Efficiency.
+    """
+    from evaluator.efficiency.profiling import profile as measure
+    from evaluator.submission import Submission
+
+    lengths = split_numbers("--seconds", seconds)
+    if not lengths:
+        raise UserError(f"--seconds needs at least one length: write for example --seconds {LENGTHS}.")
+    precisions = choose_precisions(precision)
+    kind = choose_device(device)
+    entry = Submission.read(submission)
+    home = Home.from_environment()
+    found: list[Profile] = []
+    places = sorted(set(lengths))
+    with progress() as report:
+
+        def tell(at: float) -> None:
+            done = len(found) * len(places) + places.index(at)
+            report(f"{entry.name}: {at:g} s, {precisions[len(found)]}", done, len(precisions) * len(places))
+
+        report(f"{entry.name}: loading", 0, 0)
+        for one in precisions:
+            done = measure(
+                entry,
+                places,
+                home.root / "profiles",
+                device=kind,
+                precision=one,
+                batch=batch,
+                timeout=timeout,
+                again=again,
+                report=tell,
+            )
+            found.append(done)
+    command = f"beans profile {submission} --seconds {seconds} --precision {precision} --batch {batch}"
+    for done in found:
+        _hand_over(done, home, f"{command} --device {kind}")
+    if as_json:
+        print_json([_described(done) for done in found])
+    else:
+        for done in found:
+            _print(done)
+    if not any(point.outcome != "failed" for done in found for point in done.points):
+        raise UserError(f"Submission {entry.name} could not be run at any length: {found[0].points[0].detail}.")
+
+
+def choose_precisions(value: str) -> list[str]:
+    """The precisions of a comma-separated option."""
+    precisions = list(dict.fromkeys(split_list(value)))
+    if not precisions or set(precisions) - {"fp32", "bf16"}:
+        raise UserError(f"--precision {value} is unknown: choose from fp32, bf16, separated by commas.")
+    return precisions
+
+
+def choose_device(value: str) -> "Kind":
+    """The device of an option; ``auto`` is CUDA where there is one."""
+    from evaluator.environment import pick_device
+
+    if value not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {value} is unknown: choose from auto, cpu, cuda.")
+    return "cuda" if pick_device(value).type == "cuda" else "cpu"
+
+
+def _hand_over(done: "Profile", home: Home, again: str) -> None:
+    """To the board and to MLflow; either being down loses nothing."""
+    from evaluator.efficiency.tracking import track
+    from evaluator.mlflow_connection import TrackingError
+    from leaderboard.profiles import profile_path, publish
+    from leaderboard.store import Store
+
+    try:
+        publish(Store(home.database_url), done)
+    except UserError as error:
+        warn(f"{error} The profile is kept: run the same command again to put it on the board.")
+    try:
+        track(profile_path(home.root / "profiles", done), home.tracking_uri, home.artifacts, again=again)
+    except TrackingError as error:
+        warn(str(error))
+
+
+def _described(done: "Profile") -> dict[str, Any]:
+    """What a script wants: the profile, with what follows from its points."""
+    from leaderboard.profiles import spell
+
+    points = [
+        {
+            **point.model_dump(mode="json"),
+            "activation_bytes": point.activation_bytes,
+            "audio_seconds_per_second": done.throughput(point),
+            "words": spell(done, point),
+        }
+        for point in done.points
+    ]
+    memory = "vram" if done.kind == "cuda" else "host memory"
+    return {**done.model_dump(mode="json", exclude={"points", "environment"}), "memory": memory, "points": points}
+
+
+def _print(done: "Profile") -> None:
+    from leaderboard import text
+    from leaderboard.profiles import spell
+
+    def size(count: int | None) -> str:
+        return "–" if count is None else text.memory(count)
+
+    rows = []
+    for point in done.points:
+        if point.latency_seconds is None or point.latency_p90_seconds is None:
+            rows.append([f"{point.seconds:g}", spell(done, point), *["–"] * 6, ""])
+            continue
+        rows.append(
+            [
+                f"{point.seconds:g}",
+                size(point.peak_bytes),
+                size(point.activation_bytes),
+                size(point.reserved_bytes),
+                f"{1000 * point.latency_seconds:.1f}",
+                f"{1000 * point.latency_p90_seconds:.1f}",
+                f"{done.throughput(point) or 0:.0f}",
+                "–" if point.multiply_adds is None else f"{point.multiply_adds / 1e9:.1f}",
+                point.attention,
+            ]
+        )
+    weights = next((point.weights_bytes for point in done.points if point.weights_bytes is not None), None)
+    columns = [
+        "seconds",
+        _MEMORY[done.kind],
+        "without weights",
+        "reserved",
+        "median ms",
+        "90 % ms",
+        "audio s/s",
+        "10^9 multiply-adds",
+        "attention",
+    ]
+    title = f"{done.submission} on {done.device}, {done.precision}, batch {done.batch}"
+    print_table(title, columns, rows, numeric=columns[2:8])
+    counted = sorted({point.counted for point in done.points if point.counted})
+    print(f"Parameters: {text.parameters(done.parameters)}; weights: {size(weights)}.")
+    if done.kind == "cpu":
+        print("Measured on a CPU: this is the host's memory and no VRAM; the two are never compared.")
+    for words in counted:
+        print(f"Multiply-adds by {words}.")

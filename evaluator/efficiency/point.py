@@ -1,0 +1,119 @@
+"""One point of a profile: a forward pass over noise of one length, in a process that has done nothing else."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from evaluator.backbones import Backbone, ready
+from evaluator.efficiency import operations
+from evaluator.efficiency.attention import Forced, forced, implementation
+from evaluator.efficiency.memory import gauge
+
+# Passes, fewer where they take longer than so many seconds together.
+_WARM_UP, _WARM_UP_SECONDS = 3, 10.0
+_TIMED, _TIMED_SECONDS, _TIMED_AT_LEAST = 10, 30.0, 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one forward pass costs.
+
+    Attributes:
+        weights_bytes: what the backbone holds before anything runs.
+        peak_bytes: on a GPU the peak of what torch's allocator gave out; on a CPU the weights and the growth of
+            resident memory. Weights, input and outputs are part of it. None where it cannot be measured.
+        reserved_bytes: the peak of what torch's allocator took from the GPU; None on a CPU.
+        latency_seconds: median of a pass over the batch.
+        latency_p90_seconds: 90th percentile of the same passes.
+        runs: how many they were.
+        multiply_adds: of one pass; None where they were not counted.
+        counted: how.
+        attention: the implementation, and the fused kernels that ran.
+    """
+
+    weights_bytes: int
+    peak_bytes: int | None
+    reserved_bytes: int | None
+    latency_seconds: float
+    latency_p90_seconds: float
+    runs: int
+    multiply_adds: int | None
+    counted: str
+    attention: str
+
+
+@torch.inference_mode()
+def measure_point(
+    load: Callable[[], Backbone],
+    seconds: float,
+    *,
+    device: str,
+    precision: str = "fp32",
+    batch: int = 1,
+    attention: Forced | None = None,
+    count: bool = True,
+) -> Measurement:
+    """Load a backbone and run it on noise.
+
+    Args:
+        load: makes the backbone on the CPU.
+        seconds: length of every clip of the batch.
+        device: "cuda" or "cpu".
+        precision: "fp32", or "bf16" for autocast.
+        batch: clips in a pass.
+        attention: the kernel that torch's scaled_dot_product_attention must use; by default it chooses.
+        count: also count multiply-adds, in one more pass.
+    """
+    place = torch.device(device)
+    memory = gauge(place)
+    model = ready(load(), place)
+    memory.loaded(model.backbone)
+    samples = max(round(seconds * model.backbone.sample_rate), model.min_samples)
+    noise = 0.1 * torch.randn(batch, samples, generator=torch.Generator().manual_seed(0)).to(place)
+    lengths = torch.full((batch,), samples, device=place)
+
+    def run() -> float:
+        start = time.perf_counter()
+        model.backbone.encode(noise, lengths)
+        if place.type == "cuda":
+            torch.cuda.synchronize(place)
+        return time.perf_counter() - start
+
+    with torch.autocast(place.type, torch.bfloat16, enabled=precision == "bf16"), forced(attention):
+        _repeat(run, _WARM_UP, _WARM_UP_SECONDS, 1)
+        memory.begin()
+        run()
+        peak = memory.end()
+        times = _repeat(run, _TIMED, _TIMED_SECONDS, _TIMED_AT_LEAST)
+        counts = operations.count(model.backbone, run) if count else None
+    kernels = counts.kernels if counts else ""
+    ways = implementation(model.backbone, place)
+    return Measurement(
+        weights_bytes=peak.weights,
+        peak_bytes=peak.allocated,
+        reserved_bytes=peak.reserved,
+        latency_seconds=statistics.median(times),
+        latency_p90_seconds=statistics.quantiles(times, n=10, method="inclusive")[-1],
+        runs=len(times),
+        multiply_adds=counts.multiply_adds if counts else None,
+        counted=counts.counted if counts else "",
+        attention=f"{ways}: {kernels}" if kernels else ways,
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host ran out; libraries raise plain errors that are known by their text alone."""
+    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(sign in str(error).lower() for sign in signs)
+
+
+def _repeat(run: Callable[[], float], most: int, seconds: float, least: int) -> list[float]:
+    """The times of ``most`` passes, or of those that fit into ``seconds``, but of at least ``least``."""
+    times: list[float] = []
+    while len(times) < most and (len(times) < least or sum(times) < seconds):
+        times.append(run())
+    return times
