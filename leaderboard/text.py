@@ -1,10 +1,12 @@
 """How numbers and names are spelt on the pages. Names come from records, so they are escaped wherever they go."""
 
 import html
+import json
 import re
-from collections.abc import Mapping
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlsplit, urlunsplit
 
+from leaderboard.filters import Filters, size_names
 from leaderboard.ranking import Board, Result, Row
 from leaderboard.record import Tracking
 
@@ -12,6 +14,14 @@ TRACKS = {"ta": "T-A", "twa": "T-WA"}
 TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
 METRICS = {"accuracy": "accuracy", "map": "mAP"}
+FILTERS = {
+    "taxa": "Taxa",
+    "family": "Family",
+    "size": "Parameters",
+    "licence": "Licence",
+    "domain": "Pretraining domain",
+    "device": "Device",
+}
 OVERLAP_MARK = "†"
 OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this is disclosed and changes no rank."
 REMOTE_CODE_MARK = "‡"
@@ -27,6 +37,8 @@ TIE_LEGEND = (
 BORDA_LEGEND = "Borda: summed over tasks, how many submissions it beats; a tie counts half."
 # Resamples of fewer recordings than this show too little of what others would have given.
 FEW_RECORDINGS = 10
+NO_RUN = "Results without a run were not sent to MLflow yet; beans records push does so."
+NO_SERVER = "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
 REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
 
 
@@ -74,6 +86,41 @@ def certainty_notes(board: Board) -> list[str]:
     if settled and reasons:
         notes.append(f"Ranges, groups and Borda counts are of the {settled} rows with a range; others keep place.")
     return notes
+
+
+def filter_value(name: str, value: str) -> str:
+    """How a value of a filter is shown: 10-100 M for the size 10-100."""
+    named = {"size": size_names(), "taxa": {"none": "none in particular"}, "domain": {"none": "none (no sound heard)"}}
+    return named.get(name, {}).get(value, value)
+
+
+def filters(chosen: Mapping[str, Sequence[str]]) -> str:
+    """Filters in words, such as "family HuBERT or WavLM; parameters < 10 M"."""
+    parts = [
+        f"{FILTERS[name].lower()} {' or '.join(filter_value(name, value) for value in values)}"
+        for name, values in chosen.items()
+    ]
+    return "; ".join(parts)
+
+
+def scope(shown: Board, ranked: Board, whole: Board, chosen: Filters) -> list[str]:
+    """Which filters are in use, what they leave, and among whom the ranks are; nothing without a filter.
+
+    Args:
+        shown: the rows that pass.
+        ranked: all rows, over the tasks that are chosen.
+        whole: all rows over all tasks.
+        chosen: the filters.
+    """
+    if not chosen.chosen():
+        return []
+    told = [f"Filtered by {filters(chosen.chosen())}."]
+    if chosen.taxa:
+        told.append(f"Mean over {len(shown.columns)} of {len(whole.columns)} tasks; ranks are by it.")
+    among = sum(row.rank is not None for row in ranked.rows)
+    if len(shown.rows) < len(ranked.rows):
+        told.append(f"{len(shown.rows)} of {len(ranked.rows)} rows; ranks are among all {among} that are ranked.")
+    return told
 
 
 def signed(value: float) -> str:
@@ -150,13 +197,49 @@ def run_link(run: Tracking | None, *, local_uri: str, local_server: str | None) 
         local_uri: this home's own tracking address.
         local_server: address of the MLflow server started beside the board, which shows ``local_uri``.
     """
-    if run is None:
+    server = None if run is None else _server(run, local_uri, local_server)
+    if run is None or server is None:
         return None
+    return f"{server}/#/experiments/{_identifier(run.experiment_id)}/runs/{_identifier(run.run_id)}"
+
+
+def compare_link(runs: Sequence[Tracking], *, local_uri: str, local_server: str | None) -> tuple[str | None, str]:
+    """MLflow's page that compares ``runs``, or of a single one its own page.
+
+    Args:
+        runs: where the records were logged.
+        local_uri: as in `run_link`.
+        local_server: as in `run_link`.
+
+    Returns:
+        The address and "", or None and why there is none.
+    """
+    if not runs:
+        return None, NO_RUN
+    servers = {_server(run, local_uri, local_server) for run in runs}
+    if None in servers:
+        return None, NO_SERVER
+    if len(servers) > 1:
+        return None, "The runs are on different MLflow servers, and a server compares only its own."
+    if len(runs) == 1:
+        return run_link(runs[0], local_uri=local_uri, local_server=local_server), ""
+    ids = dict.fromkeys(_identifier(run.run_id) for run in runs)
+    experiments = sorted({_identifier(run.experiment_id) for run in runs})
+    query = "&".join(
+        f"{key}={quote(json.dumps(list(values), separators=(',', ':')), safe='')}"
+        for key, values in (("runs", ids), ("experiments", experiments))
+    )
+    return f"{servers.pop()}/#/compare-runs?{query}", ""
+
+
+def _server(run: Tracking, local_uri: str, local_server: str | None) -> str | None:
     server = local_server if run.uri == local_uri and local_server else web_address(run.uri)
-    if server is None:
-        return None
-    identifiers = [re.sub(r"[^A-Za-z0-9_-]", "", part) for part in (run.experiment_id, run.run_id)]
-    return f"{server.rstrip('/')}/#/experiments/{identifiers[0]}/runs/{identifiers[1]}"
+    return server and server.rstrip("/")
+
+
+def _identifier(text: str) -> str:
+    """Records are anybody's, so an identifier is only what MLflow's look like."""
+    return re.sub(r"[^A-Za-z0-9_-]", "", text)
 
 
 def web_address(text: str) -> str | None:

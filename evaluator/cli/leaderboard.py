@@ -1,30 +1,34 @@
 """``beans leaderboard``: the board in the terminal and in the browser."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evaluator.cli.console import METRIC_NAMES, print_json, print_table, progress, warn
+from tasks.errors import UserError
 from tasks.home import Home
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from leaderboard.ranking import Board, Cell
 
 app = typer.Typer(
-    help="Leaderboard: show, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
+    help="Leaderboard: show, export, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
 )
 
 
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
-    from leaderboard.standings import standings, with_certainty
+    from leaderboard.standings import read_standings, with_certainty
     from leaderboard.store import Store
 
     home = Home.from_environment()
     store = Store(home.database_url)
-    found = [with_certainty(board, store, home.records) for board in standings(store.results())]
+    found = [with_certainty(board, store, home.records) for board in read_standings(store)]
     if as_json:
         print_json([asdict(board) for board in found])
         return
@@ -78,6 +82,88 @@ def _spell(cell: "Cell") -> str:
         return cell.reason
     mark = f" {text.OVERLAP_MARK}" if cell.overlap else ""
     return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
+
+
+@app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&taxa=birds&size=10-100&sort=-mean'")
+def export(
+    file: Annotated[
+        Path, typer.Argument(help="Written as CSV, Parquet or LaTeX, as its name ends: .csv, .parquet, .tex.")
+    ],
+    view: Annotated[
+        str, typer.Option(help="Address of the board's page, or what it has after the question mark.")
+    ] = "",
+) -> None:
+    """Write one board to a file, with the filters and in the order of a page's address; without, the first board."""
+    from leaderboard.export import to_csv, to_latex, to_parquet
+    from tasks.files import write_atomically
+
+    kind = file.suffix.lower()
+    if kind not in (".csv", ".parquet", ".tex"):
+        raise UserError(f"{file} ends in none of .csv, .parquet and .tex: name the file by what it should hold.")
+    board, scope = _view(view)
+    content: str | bytes
+    if kind == ".csv":
+        content = to_csv(board)
+    elif kind == ".parquet":
+        content = to_parquet(board)
+    else:
+        content = to_latex(board, scope)
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
+    for sentence in scope:
+        print(sentence)
+    print(f"{file}: {len(board.rows)} rows of {board.protocol}, track {board.track}, {board.group} tasks.")
+
+
+def _view(address: str) -> tuple["Board", list[str]]:
+    """The board that a page's address shows, and its filters in words; unlike there, nothing unknown is left out."""
+    from urllib.parse import parse_qs, urlsplit
+
+    from leaderboard import text
+    from leaderboard.filters import FILTERS, Filters, of_taxa, passing, sort_names
+    from leaderboard.ranking import sort_rows
+    from leaderboard.standings import catalogue, read_standings, with_certainty
+    from leaderboard.store import Store
+
+    asked = urlsplit(address).query if "://" in address else address
+    try:
+        query = parse_qs(asked, strict_parsing=bool(asked))
+    except ValueError as error:
+        raise UserError(
+            f"--view {address}: write it as an address has it after the question mark, such as 'track=twa&taxa=birds'."
+        ) from error
+    choices = ("track", "group", "protocol")
+    # A page's address also holds what was marked for comparison.
+    for key in query:
+        _require("parameter", key, [*choices, "sort", *FILTERS, "with"])
+    home = Home.from_environment()
+    store = Store(home.database_url)
+    found = read_standings(store)
+    if not found:
+        raise UserError("The board is empty: run `beans submit submissions/statistics.toml`.")
+    for key in choices:
+        there = list(dict.fromkeys(getattr(board, key) for board in found))
+        value = query.get(key, there)[0]
+        _require(key, value, there)
+        found = [board for board in found if getattr(board, key) == value]
+    whole = found[0]
+    offered = Filters.offered(whole, catalogue())
+    filters, unknown = Filters.read(query, offered)
+    for key, values in unknown.items():
+        _require(key, values[0], getattr(offered, key))
+    ranked = with_certainty(of_taxa(whole, filters.taxa, catalogue()), store, home.records)
+    sort = query.get("sort", ["mean"])[0]
+    _require("sort", sort, list(sort_names(ranked)))
+    passed = passing(ranked, filters, whole)
+    return replace(passed, rows=tuple(sort_rows(passed, sort))), text.scope(passed, ranked, whole, filters)
+
+
+def _require(what: str, value: str, known: "Sequence[str]") -> None:
+    if value not in known:
+        there = ", ".join(known) if known else "none on this board"
+        raise UserError(f"--view: there is no {what} {value!r}; choose one of: {there}.")
 
 
 @app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")

@@ -19,7 +19,7 @@ COMMANDS = [
     ("submit",), ("check",), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"),
     ("tasks", "verify"), ("tasks", "items"), ("submissions", "list"),
     ("submissions", "show"), ("submissions", "new"), ("records", "list"), ("records", "push"), ("leaderboard", "show"),
-    ("leaderboard", "serve"), ("leaderboard", "rebuild"),
+    ("leaderboard", "serve"), ("leaderboard", "rebuild"), ("leaderboard", "export"),
 ]  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 import shlex
 import tomllib
+from urllib.parse import parse_qs
 
 import pytest
 from factory import make_record
@@ -94,6 +96,43 @@ def test_runs_link_to_the_server_that_has_them() -> None:
     assert text.run_link(local, local_uri="sqlite:///other.db", local_server="http://localhost:5000") is None
     assert text.run_link(local, local_uri="sqlite:///mlflow.db", local_server=None) is None
     assert text.run_link(None, **where) is None
+
+
+LOCAL = Tracking(uri="sqlite:///mlflow.db", experiment_id="1", run_id="abc")
+OTHER = Tracking(uri="sqlite:///mlflow.db", experiment_id="2", run_id="def")
+REMOTE = Tracking(uri="https://user:secret@mlflow.org/", experiment_id="2", run_id='d"]&x=[')
+
+
+@pytest.mark.parametrize(
+    ("runs", "server", "expected"),
+    [
+        ([LOCAL], "http://localhost:5000", "http://localhost:5000/#/experiments/1/runs/abc"),
+        ([LOCAL, OTHER, LOCAL], "http://localhost:5000", ("http://localhost:5000", ["abc", "def"], ["1", "2"])),
+        ([REMOTE, REMOTE], None, ("https://mlflow.org", ["dx"], ["2"])),
+        # The server beside the board may be the one that others name in full.
+        ([LOCAL, REMOTE], "https://mlflow.org/", ("https://mlflow.org", ["abc", "dx"], ["1", "2"])),
+        ([LOCAL, REMOTE], "http://localhost:5000", "different MLflow servers"),
+        ([LOCAL, REMOTE], None, "beans leaderboard serve --mlflow"),
+        ([], "http://localhost:5000", "beans records push"),
+    ],
+)
+def test_runs_are_compared_on_the_one_server_that_has_them(
+    runs: list[Tracking], server: str | None, expected: str | tuple[str, list[str], list[str]]
+) -> None:
+    """A link to a server that does not know a run leads to an error there."""
+    link, why = text.compare_link(runs, local_uri="sqlite:///mlflow.db", local_server=server)
+    if isinstance(expected, tuple):
+        assert link is not None and why == ""
+        address, query = link.split("/#/compare-runs?")
+        assert (address, {key: json.loads(value) for key, (value,) in parse_qs(query).items()}) == (
+            expected[0],
+            {"runs": expected[1], "experiments": expected[2]},
+        )
+        assert "secret" not in link
+    elif link is not None:
+        assert (link, why) == (expected, "")
+    else:
+        assert expected in why
 
 
 @pytest.mark.parametrize(
