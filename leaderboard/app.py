@@ -17,6 +17,10 @@ _STYLE = """
 .facts span:nth-child(odd) {opacity: .65}
 .facts span:nth-child(even) {overflow-wrap: anywhere}
 .facts a {color: inherit}
+@media (max-width: 640px) {
+  h1 {font-size: 1.9rem !important}
+  .st-key-choices [data-testid="stColumn"] {min-width: calc(50% - 1rem)}
+}
 """
 
 
@@ -27,7 +31,22 @@ def open_store(database_url: str) -> Store:
 
 
 def mlflow_server() -> str | None:
-    """The MLflow server that was started beside the board, under the name by which the reader reached the board."""
+    """The MLflow server that shows this home's runs, as browsers reach it.
+
+    ``BEANS_MLFLOW_URL`` names it. Without, it is the one that was started beside the board, under the name by which the
+    reader reached the board.
+
+    Raises:
+        UserError: BEANS_MLFLOW_URL is no address of the web.
+    """
+    named = os.environ.get("BEANS_MLFLOW_URL")
+    if named:
+        if (address := text.web_address(named)) is None:
+            raise UserError(
+                "BEANS_MLFLOW_URL is no address of the web: write for example https://mlflow.example.org "
+                "and start the board again."
+            )
+        return address
     port = os.environ.get("BEANS_MLFLOW_PORT")
     host = urlsplit(st.context.url or "").hostname or "localhost"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}" if port else None
@@ -40,7 +59,8 @@ def main() -> None:
     store = open_store(home.database_url)
 
     def show_board() -> None:
-        board.show(store, home.records, submission_page, compare_page)
+        mlflow = board.MLflow(home.tracking_uri, mlflow_server())
+        board.show(store, home.records, mlflow, submission_page, compare_page)
 
     def show_submission() -> None:
         submission.show(store, tracking_uri=home.tracking_uri, mlflow=mlflow_server())

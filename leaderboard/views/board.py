@@ -1,5 +1,8 @@
-"""The board: one protocol, track and task group, ranked."""
+"""The board: one protocol, track and task group, ranked; filters choose its tasks and rows."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -7,9 +10,11 @@ from urllib.parse import quote
 import streamlit as st
 
 from leaderboard import table, text
-from leaderboard.export import to_csv
+from leaderboard.export import to_csv, to_latex, to_parquet
+from leaderboard.filters import FILTERS, Filters, of_taxa, passing, sort_names
 from leaderboard.ranking import Board, Row, sort_rows
-from leaderboard.standings import standings, with_certainty
+from leaderboard.record import Tracking
+from leaderboard.standings import catalogue, read_standings, with_certainty
 from leaderboard.store import Store
 
 # How few and how many submissions can be compared at once.
@@ -24,33 +29,51 @@ Results that are already in the records directory come back with `beans leaderbo
 """
 
 
-def show(store: Store, records: Path, submission_page: Any, compare_page: Any) -> None:
-    """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol`` and ``sort``."""
+@dataclass(frozen=True, slots=True)
+class MLflow:
+    """Where runs are shown: this home's own tracking address, and the server that shows it (None: none does)."""
+
+    tracking_uri: str
+    server: str | None
+
+    def link(self, runs: Sequence[Tracking]) -> tuple[str | None, str]:
+        """The page of one run or of the comparison of several, or None and why."""
+        return text.compare_link(runs, local_uri=self.tracking_uri, local_server=self.server)
+
+
+def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, compare_page: Any) -> None:
+    """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol``, ``sort``, the filters (see
+    `Filters`), and ``with`` for the submissions to compare."""
     st.title("Frozen audio encoders on animal sounds", anchor=False)
     st.caption("Test score of a probe on each encoder's best layer; layer and learning rate are chosen on validation.")
-    found = standings(store.results())
+    found = read_standings(store)
     if not found:
         st.info(_EMPTY)
         return
-    board = with_certainty(_choose(found), store, records)
-    _summary(board)
-    opened = _table(board)
-    if opened:
-        st.switch_page(submission_page, query_params={"name": opened})
-    _footnotes(board)
-    _tasks(board)
-    _compare(board, compare_page)
-
-
-def _choose(found: list[Board]) -> Board:
-    """Track, then the groups of that track, then the protocols of both: only what exists can be chosen."""
-    *areas, sort_area = st.columns([1, 1, 1.4, 1.4], vertical_alignment="bottom")
-    board = choose_board(found, areas)
+    with st.container(key="choices"):
+        *areas, sort_area, filter_area = st.columns([1, 1, 1.4, 1.4, 1], vertical_alignment="bottom")
+    whole = choose_board(found, areas)
+    filters = _filters(whole, filter_area)
+    ranked = with_certainty(of_taxa(whole, filters.taxa, catalogue()), store, records)
     with sort_area:
-        names = _sort_keys(board)
+        names = sort_names(ranked)
         asked = st.query_params.get("sort")
         _select("Sort by", "sort", [key for key in names if not key.startswith("-") or key == asked], names)
-    return board
+    sort = asked if asked in names else "mean"
+    passed = passing(ranked, filters, whole)
+    shown = replace(passed, rows=tuple(sort_rows(passed, sort)))
+    scope = text.scope(shown, ranked, whole, filters)
+    _chosen(scope)
+    _summary(shown, ranked, scope)
+    if shown.rows:
+        opened = _table(shown, sort, mlflow)
+        if opened:
+            st.switch_page(submission_page, query_params={"name": opened})
+    else:
+        st.info("No submission passes all of these filters: clear or change one.")
+    _footnotes(shown, ranked)
+    _tasks(shown)
+    _compare(ranked, mlflow, compare_page)
 
 
 def choose_board(found: list[Board], areas: list[Any]) -> Board:
@@ -79,17 +102,47 @@ def _select(label: str, key: str, options: list[str], names: dict[str, str]) -> 
     return chosen
 
 
-def _sort_keys(board: Board) -> dict[str, str]:
-    """Every order the board can have, by its spelling in the address."""
-    plain = {
-        "mean": "Mean score",
-        "submission": "Name",
-        **{f"task:{column.task}": column.task for column in board.columns},
-        "borda": "Borda count",
-        "parameters": "Parameters",
-        "vram": "VRAM",
-    }
-    return {**plain, **{f"-{key}": f"{name}, reversed" for key, name in plain.items()}}
+def _filters(board: Board, area: Any) -> Filters:
+    """What the address asks for, and the controls that change it."""
+    offered = Filters.offered(board, catalogue())
+    query = {name: st.query_params.get_all(name) for name in FILTERS}
+    filters, unknown = Filters.read(query, offered)
+    count = len(filters.chosen())
+    with area.popover(f"Filters ({count})" if count else "Filters", icon=":material/filter_list:", width="stretch"):
+        for name in FILTERS:
+            _several(text.FILTERS[name], name, getattr(offered, name), getattr(filters, name))
+    if unknown:
+        listed = text.filters({name: [value[:200] for value in values] for name, values in unknown.items()})
+        st.warning(text.markdown(f"Left out, since nothing on this board has it: {listed}."))
+    return filters
+
+
+def _several(label: str, key: str, options: Sequence[str], chosen: Sequence[str]) -> None:
+    """A choice of any number that follows the address and writes itself there."""
+    # Without a key the widget is a new one when the address changes, so the address always wins.
+    picked = st.multiselect(
+        label,
+        options,
+        default=chosen,
+        format_func=partial(text.filter_value, key),
+        placeholder="all",
+        disabled=not options,
+    )
+    if picked != list(chosen):
+        st.query_params[key] = picked
+        st.rerun()
+
+
+def _chosen(scope: list[str]) -> None:
+    """Which filters are in use and what they leave, with a way back."""
+    if not scope:
+        return
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.markdown(text.markdown(" ".join(scope)))
+    if right.button("Clear filters", icon=":material/filter_list_off:", width="stretch"):
+        for name in FILTERS:
+            st.query_params[name] = []
+        st.rerun()
 
 
 def _sort_by_header() -> None:
@@ -99,28 +152,45 @@ def _sort_by_header() -> None:
         st.query_params["sort"] = f"-{clicked}" if st.query_params.get("sort", "mean") == clicked else clicked
 
 
-def _summary(board: Board) -> None:
-    ranked = sum(row.rank is not None for row in board.rows)
-    everybody = len({row.submission for row in board.rows})
+def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
+    """What the board holds, and the files with exactly what is shown."""
+    among = sum(row.rank is not None for row in ranked.rows)
+    everybody = len({row.submission for row in ranked.rows})
     tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
     track = f"{text.TRACKS.get(board.track, board.track)}: {text.TRACK_HELP.get(board.track, 'a further head')}"
-    facts = [f"{ranked} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
-    left, right = st.columns([4, 1], vertical_alignment="center")
+    facts = [f"{among} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
+    left, right = st.columns([3, 2], vertical_alignment="center")
     left.caption(text.markdown(" · ".join(facts)))
-    right.download_button(
-        "Download CSV",
-        to_csv(board),
-        file_name=f"leaderboard-{board.track}-{board.group}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-        width="stretch",
-    )
+    name = f"leaderboard-{board.track}-{board.group}"
+    with right.container(horizontal=True, horizontal_alignment="right"):
+        # Made when asked for: the files of a large board take longer than the page.
+        st.download_button(
+            "CSV",
+            partial(to_csv, board),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            help="Download what is shown, every number in full",
+        )
+        st.download_button(
+            "Parquet",
+            partial(to_parquet, board),
+            file_name=f"{name}.parquet",
+            mime="application/vnd.apache.parquet",
+            icon=":material/download:",
+            help="The same with types, for pandas, polars, DuckDB or R",
+        )
+        if st.button("LaTeX", icon=":material/table:", help="What is shown as a table to paste into a paper"):
+            _latex(board, scope)
 
 
-def _table(board: Board) -> str | None:
-    sort = st.query_params.get("sort", "mean")
-    sort = sort if sort in _sort_keys(board) else "mean"
+@st.dialog("LaTeX", width="large")
+def _latex(board: Board, scope: list[str]) -> None:
+    st.caption("Needs the package booktabs. The button at the top right of the text copies it.")
+    st.code(to_latex(board, scope), language=None, height=420)
 
+
+def _table(board: Board, sort: str, mlflow: MLflow) -> str | None:
     def order(key: str, *, falling: bool) -> Literal["", "ascending", "descending"]:
         if sort.removeprefix("-") != key:
             return ""
@@ -156,17 +226,23 @@ def _table(board: Board) -> str | None:
             order=order("vram", falling=False),
             title="peak allocated memory for one 10-s clip, weights included",
         ),
+        table.Header(
+            "MLflow",
+            sort="runs",
+            order=order("runs", falling=True),
+            title="its run, or MLflow's own comparison of its runs on this board",
+        ),
     ]
     full = [row for row in board.rows if row.limit is None]
     best = [
         max((result.test for row in full if (result := row.cells[index].result)), default=None)
         for index in range(len(board.columns))
     ]
-    rows = [_row(row, best) for row in sort_rows(board, sort)]
+    rows = [_row(row, best, mlflow) for row in board.rows]
     return table.show(_TABLE, headers, rows, label="Leaderboard", on_sort=_sort_by_header)
 
 
-def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
+def _row(row: Row, best: list[float | None], mlflow: MLflow) -> dict[str, Any]:
     notes = []
     if row.limit is not None:
         notes.append(f"limited to {row.limit}")
@@ -198,6 +274,7 @@ def _row(row: Row, best: list[float | None]) -> dict[str, Any]:
         table.cell("–", title=row.vram_reason, style="empty")
         if row.vram_bytes is None
         else table.cell(text.memory(row.vram_bytes), sub=row.device, title=f"{row.vram_bytes:,} bytes on {row.device}"),
+        _runs(row, mlflow),
     ]
     style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
     return table.row(cells, key=row.submission, style=style)
@@ -240,6 +317,15 @@ def _borda(row: Row, why: str) -> dict[str, Any]:
     return table.cell(f"{row.standing.borda:g}", sub=f"{row.standing.mean_rank:.2f}")
 
 
+def _runs(row: Row, mlflow: MLflow) -> dict[str, Any]:
+    link, why = mlflow.link(row.runs)
+    if link is None:
+        return table.cell("–", title=why, style="empty")
+    count = len(row.runs)
+    sub = "" if count == row.covered else f"of {row.covered} results"
+    return table.cell("run" if count == 1 else f"{count} runs", href=link, sub=sub)
+
+
 def address(submission: str) -> str:
     """The page of a submission, relative to the board."""
     return f"submission?name={quote(submission, safe='')}"
@@ -256,24 +342,37 @@ def _tasks(board: Board) -> None:
     st.caption(f"About the tasks: {', '.join(links)}.")
 
 
-def _compare(board: Board, compare_page: Any) -> None:
-    """Choose some submissions and open the page that compares them."""
-    names = [row.submission for row in board.rows if row.limit is None]
-    if len(names) < MOST[0]:
+def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
+    """Choose some submissions, and open the page that compares them, here or in MLflow."""
+    rows = {row.submission: row for row in board.rows if row.limit is None}
+    if len(rows) < MOST[0]:
         return
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    chosen = left.multiselect("Compare", names, max_selections=MOST[1], placeholder="two to five submissions")
-    if right.button("Compare", icon=":material/compare_arrows:", width="stretch", disabled=len(chosen) < MOST[0]):
+    left, middle, right = st.columns([4, 1, 1.4], vertical_alignment="bottom")
+    asked = list(dict.fromkeys(name for name in st.query_params.get_all("with") if name in rows))[: MOST[1]]
+    chosen = left.multiselect(
+        "Compare", list(rows), default=asked, max_selections=MOST[1], placeholder="two to five submissions"
+    )
+    if chosen != asked:
+        st.query_params["with"] = chosen
+        st.rerun()
+    few = len(chosen) < MOST[0]
+    if middle.button("Compare", icon=":material/compare_arrows:", width="stretch", disabled=few):
         where = {"track": board.track, "group": board.group, "protocol": board.protocol}
         st.switch_page(compare_page, query_params={**where, "with": chosen})
+    link, why = mlflow.link([run for name in chosen for run in rows[name].runs])
+    right.link_button(
+        "Compare in MLflow", link or "", icon=":material/science:", width="stretch", disabled=few or link is None
+    )
+    if not few and link is None:
+        st.caption(text.markdown(f"Not in MLflow: {why}"))
 
 
-def _footnotes(board: Board) -> None:
+def _footnotes(board: Board, ranked: Board) -> None:
     if any(cell.overlap for row in board.rows for cell in row.cells):
         st.caption(f"{text.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
     if any(row.remote_code for row in board.rows):
         st.caption(text.markdown(text.REMOTE_CODE_LEGEND))
-    notes = text.certainty_notes(board)
+    notes = text.certainty_notes(ranked)
     if notes:
         st.caption(text.markdown(" ".join(notes)))
     notes = []
