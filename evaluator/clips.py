@@ -2,19 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from evaluator.audio import Cut, load
+from evaluator.headers import Headers, Seen
 from tasks.errors import UserError
-from tasks.sound import Header, read_header
+from tasks.sound import Header
 
 if TYPE_CHECKING:
     from tasks.task import Item, Task
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # A shard is what a killed run loses at most: half a minute of a base-sized model on two cores.
 _SHARD_SECONDS = 240.0
 _DECODERS = 2
+_SHARDS_AHEAD = 2
 # Two clips whose lengths differ by less are the same sound if the shorter is the beginning of the longer.
 _SAME_SOUND_SECONDS = 0.1
 
@@ -45,35 +47,29 @@ class Shard:
     clips: tuple[Clip, ...]
 
 
-def plan(task: "Task", items: Sequence["Item"], rate: int, min_samples: int) -> list[Shard]:
+def plan(
+    task: "Task", items: Sequence["Item"], rate: int, min_samples: int, headers: Headers | None = None
+) -> list[Shard]:
     """Divide items into shards, the same way every time; clips of equal length lie together.
 
-    Reads every file's header, so that a bad file is found before the first forward pass.
+    Looks at every file's header, so that a bad file is found before the first forward pass.
+
+    Args:
+        task: whose items they are.
+        items: of one split.
+        rate: the backbone's, in Hz.
+        min_samples: to which shorter clips are padded.
+        headers: those that are known; new ones are added.
 
     Raises:
         UserError: names the files that are missing, empty, truncated or not audio.
     """
-    paths = list(dict.fromkeys(item.path for item in items))
-    headers: dict[Path, Header] = {}
-    problems: list[str] = []
-
-    def probe(path: Path) -> Header | UserError:
-        try:
-            return read_header(path)
-        except UserError as error:
-            return error
-
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        for path, answer in zip(paths, pool.map(probe, paths), strict=True):
-            if isinstance(answer, UserError):
-                problems.append(str(answer))
-            else:
-                headers[path] = answer
+    seen, problems = (headers or Headers()).look(item.path for item in items)
     refuse(problems)
 
     clips = []
     for index, item in enumerate(items):
-        header = headers[item.path]
+        header = seen[str(item.path)].header
         cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
         if cut.start >= header.frames:
             problems.append(
@@ -87,7 +83,7 @@ def plan(task: "Task", items: Sequence["Item"], rate: int, min_samples: int) -> 
     # Windows of a recording stay together, because it is decoded once; hours of them are divided.
     recordings = [
         part
-        for _, group in groupby(clips, key=lambda clip: clip.item.path)
+        for _, group in groupby(clips, key=lambda clip: str(clip.item.path))
         for part in _divide(list(group), int(_SHARD_SECONDS * rate))
     ]
     recordings.sort(key=lambda group: (max(clip.samples for clip in group), group[0].index))
@@ -96,10 +92,10 @@ def plan(task: "Task", items: Sequence["Item"], rate: int, min_samples: int) -> 
         pending.extend(group)
         seconds += sum(clip.samples for clip in group) / rate
         if seconds >= _SHARD_SECONDS:
-            shards.append(Shard(_name(pending), tuple(pending)))
+            shards.append(Shard(_name(pending, seen), tuple(pending)))
             pending, seconds = [], 0.0
     if pending:
-        shards.append(Shard(_name(pending), tuple(pending)))
+        shards.append(Shard(_name(pending, seen), tuple(pending)))
     return shards
 
 
@@ -122,45 +118,53 @@ def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
         yield part
 
 
-def _name(clips: Iterable[Clip]) -> str:
+def _name(clips: Iterable[Clip], seen: Mapping[str, Seen]) -> str:
     content = []
     for clip in clips:
-        status = clip.item.path.stat()
+        file = seen[str(clip.item.path)]
         # Size and time stand for the content: reading 400 hours of audio to see whether it changed costs too much.
-        content.append([clip.item.id, status.st_size, status.st_mtime_ns, clip.cut.start, clip.cut.stop, clip.samples])
+        content.append([clip.item.id, file.size, file.changed, clip.cut.start, clip.cut.stop, clip.samples])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def waveforms(shard: Shard, rate: int) -> list[Tensor]:
     """Decode a shard, every file once: per clip (samples,) float32, zeros after the end of a clip that is too short."""
-    sounds: list[Tensor] = []
-    for _, group in groupby(shard.clips, key=lambda clip: clip.item.path):
-        clips = list(group)
-        for clip, sound in zip(
-            clips, load(clips[0].item.path, clips[0].header, [clip.cut for clip in clips], rate), strict=True
-        ):
-            sounds.append(torch.nn.functional.pad(sound, (0, clip.samples - len(sound))))
-    return sounds
+    return [sound for group in _recordings(shard) for sound in _decode(group, rate)]
+
+
+def _recordings(shard: Shard) -> list[list[Clip]]:
+    return [list(group) for _, group in groupby(shard.clips, key=lambda clip: clip.item.path)]
+
+
+def _decode(clips: Sequence[Clip], rate: int) -> list[Tensor]:
+    """Clips of one file."""
+    first = clips[0]
+    sounds = load(first.item.path, first.header, [clip.cut for clip in clips], rate)
+    return [
+        torch.nn.functional.pad(sound, (0, clip.samples - len(sound)))
+        for clip, sound in zip(clips, sounds, strict=True)
+    ]
 
 
 def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tensor] | UserError]]:
     """Shards with their waveforms, decoded in background threads while the caller computes."""
+    pending: deque[tuple[Shard, list[Future[list[Tensor]]]]] = deque()
+
+    def first() -> tuple[Shard, list[Tensor] | UserError]:
+        shard, parts = pending.popleft()
+        try:
+            return shard, [sound for part in parts for sound in part.result()]
+        except UserError as error:
+            return shard, error
+
     with ThreadPoolExecutor(_DECODERS) as pool:
-        pending = []
-
-        def attempt(shard: Shard) -> list[Tensor] | UserError:
-            try:
-                return waveforms(shard, rate)
-            except UserError as error:
-                return error
-
         for shard in shards:
-            pending.append((shard, pool.submit(attempt, shard)))
-            if len(pending) > _DECODERS:
-                first, future = pending.pop(0)
-                yield first, future.result()
-        for first, future in pending:
-            yield first, future.result()
+            # File by file, so that all threads work on the shard that is needed first.
+            pending.append((shard, [pool.submit(_decode, group, rate) for group in _recordings(shard)]))
+            if len(pending) > _SHARDS_AHEAD:
+                yield first()
+        while pending:
+            yield first()
 
 
 def unheard(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Tensor]]]:

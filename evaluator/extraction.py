@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
@@ -43,13 +44,18 @@ class Encoded:
 
     Attributes:
         pooled: per block (layers, clips, width) float32, means over valid frames.
-        frames: per block (layers, frames of all clips, width) float16, or None where not asked for.
+        pieces: per block and clip (layers, frames, width) float16, or None where frames were not asked for.
         counts: per block (clips,) frames of each clip.
     """
 
     pooled: list[Tensor]
-    frames: list[Tensor] | None
+    pieces: list[list[Tensor]] | None
     counts: list[Tensor]
+
+    @cached_property
+    def frames(self) -> list[Tensor] | None:
+        """Per block (layers, frames of all clips, width) float16, or None where not asked for."""
+        return None if self.pieces is None else [torch.cat(clips, 1) for clips in self.pieces]
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Extractor:
             samples = max(int(seconds * model.backbone.sample_rate), model.min_samples)
             noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) * 0.1
             layers = _run(model, noise, torch.tensor([samples]), device, precision)
+            for index, (output, valid) in enumerate(layers):
+                _check_count(model, index, output.shape[1], int(valid[0]))
             counts.append(tuple(int(valid[0]) for _, valid in layers))
         grouped: dict[tuple[int, ...], list[int]] = {}
         for index, layer in enumerate(model.backbone.layers):
@@ -128,21 +136,24 @@ class Extractor:
         Raises:
             UserError: the features hold a value that is not finite, or do not have the declared layers.
         """
-        rows: dict[int, _Row] = {}
-        for batch in self._batches(clips):
-            rows.update(zip(batch, self._forward(batch, clips, sounds, frames), strict=True))
-            on_batch(sum(clips[position].samples for position in batch) / self.model.backbone.sample_rate)
-        ordered = [rows[position] for position in range(len(clips))]
-        return Encoded(
-            pooled=[torch.stack([row.pooled[number] for row in ordered], 1) for number in range(len(self.blocks))],
-            frames=[torch.cat([row.frames[number] for row in ordered], 1) for number in range(len(self.blocks))]
-            if frames
-            else None,
-            counts=[torch.tensor([row.counts[number] for row in ordered]) for number in range(len(self.blocks))],
-        )
+        passes: list[_Pass] = []
 
-    def _batches(self, clips: Sequence[Clip]) -> Iterator[list[int]]:
-        """Positions of clips that share a forward pass."""
+        def finish() -> None:
+            if passes:
+                self._check(passes[-1], clips)
+                heard = sum(clips[position].samples for position in passes[-1].batch)
+                on_batch(heard / self.model.backbone.sample_rate)
+
+        for batch in self.batches(clips):
+            for begun in self._begin(batch, clips, sounds, frames):
+                # What a pass returned is looked at once the next is under way, so that a GPU need not wait for it.
+                finish()
+                passes.append(begun)
+        finish()
+        return _gather(passes, frames)
+
+    def batches(self, clips: Sequence[Clip]) -> Iterator[list[int]]:
+        """Positions of clips that share a forward pass, pass by pass."""
         order = sorted(range(len(clips)), key=lambda position: (clips[position].samples, position))
         budget = _BATCH_SECONDS[self.device.type] * self.model.backbone.sample_rate
         batch: list[int] = []
@@ -156,12 +167,13 @@ class Extractor:
         if batch:
             yield batch
 
-    def _forward(
+    def _begin(
         self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool
-    ) -> list["_Row"]:
-        """One pass; on out-of-memory the batch is halved until it fits."""
+    ) -> Iterator["_Pass"]:
+        """One pass, begun; on out-of-memory the batch is halved until it fits."""
         try:
-            return self._encode_batch([clips[i] for i in batch], [sounds[i] for i in batch], frames)
+            yield self._encode_batch(batch, clips, sounds, frames)
+            return
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -176,60 +188,57 @@ class Extractor:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(batch) // 2
-        return [row for part in (batch[:half], batch[half:]) for row in self._forward(part, clips, sounds, frames)]
+        for part in (batch[:half], batch[half:]):
+            yield from self._begin(part, clips, sounds, frames)
 
     @torch.inference_mode()
-    def _encode_batch(self, clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool) -> list["_Row"]:
-        lengths = torch.tensor([clip.samples for clip in clips])
-        inputs = torch.nn.utils.rnn.pad_sequence(list(sounds), batch_first=True)
+    def _encode_batch(
+        self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool
+    ) -> "_Pass":
+        lengths = torch.tensor([clips[position].samples for position in batch])
+        inputs = torch.nn.utils.rnn.pad_sequence([sounds[position] for position in batch], batch_first=True)
         layers = _run(self.model, inputs, lengths, self.device, self.precision)
-        rows = [_Row([], [], []) for _ in clips]
+        outputs = []
         for block in self.blocks:
-            outputs = torch.stack([layers[index][0] for index in block.layers])
-            valid = layers[block.layers[0]][1]
-            self._check(block, layers, clips)
-            mask = torch.arange(outputs.shape[2], device=outputs.device) < valid[:, None]
-            means = torch.where(mask[..., None], outputs, 0).float().sum(2) / valid[:, None]
-            self._check_finite(block, means, clips)
-            means, counts = means.cpu(), valid.tolist()
-            halves = outputs.half().cpu() if frames else None
-            for place, row in enumerate(rows):
-                row.pooled.append(means[:, place])
-                row.counts.append(counts[place])
-                if halves is not None:
-                    row.frames.append(halves[:, place, : counts[place]].clone())
-            if halves is not None and bool(torch.isinf(halves).any()):
-                raise UserError(
-                    f"Layers of {clips[0].item.path} have values beyond ±{_HALF_MAX:.0f}, which frames in half"
-                    " precision cannot hold: run the track ta alone, or scale the layers."
-                )
-        return rows
+            first = block.layers[0]
+            for index in block.layers:
+                if layers[index][0].shape[1] != layers[first][0].shape[1]:
+                    raise _other_hop(first, index, clips[batch[0]])
+            outputs.append(_pool([layers[index] for index in block.layers], frames))
+        done = None
+        if self.device.type == "cuda":
+            done = torch.cuda.Event()
+            done.record()
+        return _Pass(batch, outputs, done)
 
-    def _check(self, block: Block, layers: "_Layers", clips: Sequence[Clip]) -> None:
-        valid = layers[block.layers[0]][1]
-        for index in block.layers:
-            if not torch.equal(layers[index][1], valid):
+    def _check(self, begun: "_Pass", clips: Sequence[Clip]) -> None:
+        """Wait for a pass and refuse what cannot be used."""
+        if begun.done is not None:
+            begun.done.synchronize()
+        for block, found in zip(self.blocks, begun.blocks, strict=True):
+            for index, counts in zip(block.layers, found.counts, strict=True):
+                _check_count(self.model, index, found.longest, int(counts.max()))
+                if not torch.equal(counts, found.counts[0]):
+                    raise _other_hop(block.layers[0], index, clips[begun.batch[0]])
+            if bool((found.counts[0] <= 0).any()):
+                clip = clips[begun.batch[int((found.counts[0] <= 0).nonzero()[0])]]
                 raise UserError(
-                    f"Layers {block.layers[0]} and {index} have the same hop on noise but not on {clips[0].item.path}:"
-                    " return frame counts that depend on the clip's length alone."
+                    f"{clip.item.path} ({clip.samples} samples) is too short for the backbone, which returned no frame:"
+                    " set the backbone's min_samples."
                 )
-        if bool((valid <= 0).any()):
-            clip = clips[int((valid <= 0).nonzero()[0])]
-            raise UserError(
-                f"{clip.item.path} ({clip.samples} samples) is too short for the backbone, which returned no frame:"
-                " set the backbone's min_samples."
-            )
-
-    def _check_finite(self, block: Block, means: Tensor, clips: Sequence[Clip]) -> None:
-        """``means`` is (layers, clips, width)."""
-        bad = (~torch.isfinite(means).all(2)).nonzero().tolist()
-        if bad:
-            layer, place = bad[0]
-            index = block.layers[layer]
-            raise UserError(
-                f"The features of {clips[place].item.path} ({clips[place].item.id}) are not finite in layer {index}"
-                f" ({self.model.backbone.layers[index].name}): the backbone cannot be used on this clip as it is."
-            )
+            if not bool(torch.isfinite(found.means).all()):
+                layer, place = (~torch.isfinite(found.means).all(2)).nonzero()[0].tolist()
+                clip, index = clips[begun.batch[place]], block.layers[layer]
+                raise UserError(
+                    f"The features of {clip.item.path} ({clip.item.id}) are not finite in layer {index}"
+                    f" ({self.model.backbone.layers[index].name}): the backbone cannot be used on this clip as it is."
+                )
+            if found.frames is not None and bool(torch.isinf(found.extremes.half()).any()):
+                place = int(torch.isinf(found.frames).flatten(2).any(2).any(0).nonzero()[0])
+                raise UserError(
+                    f"Layers of {clips[begun.batch[place]].item.path} have values beyond ±{_HALF_MAX:.0f}, which frames"
+                    " in half precision cannot hold: run the track ta alone, or scale the layers."
+                )
 
 
 _Layers = list[tuple[Tensor, Tensor]]
@@ -237,12 +246,102 @@ _Layers = list[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class _Row:
-    """One clip, block by block: means (layers, width), number of frames, frames (layers, frames, width)."""
+class _Outputs:
+    """What one block says of a batch, on the CPU, or on its way there.
 
-    pooled: list[Tensor]
-    counts: list[int]
-    frames: list[Tensor]
+    Attributes:
+        means: (layers, batch, width) float32.
+        counts: (layers, batch) valid frames.
+        extremes: (layers, 2) lowest and highest value of the valid frames.
+        frames: (layers, batch, longest, width) float16, or None.
+        longest: frames of the longest clip.
+    """
+
+    means: Tensor
+    counts: Tensor
+    extremes: Tensor
+    frames: Tensor | None
+    longest: int
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A forward pass that was begun: which clips, what each block says, and on a GPU the event that ends it."""
+
+    batch: Sequence[int]
+    blocks: list[_Outputs]
+    done: torch.cuda.Event | None
+
+
+def _pool(layers: _Layers, frames: bool) -> _Outputs:
+    """Layers of equal shape: their means and extremes, taken where they are, and, if asked for, their frames."""
+    first, valid = layers[0]
+    batch, longest, width = first.shape
+    # A GPU would have to be waited for to learn whether there is padding.
+    padded = first.device.type != "cpu" or not bool((valid == longest).all())
+    padding = (torch.arange(longest, device=first.device) >= valid[:, None])[..., None]
+    means = first.new_empty((len(layers), batch, width), dtype=torch.float32)
+    extremes = first.new_empty((len(layers), 2), dtype=torch.float32)
+    halves = first.new_empty((len(layers), batch, longest, width), dtype=torch.float16) if frames else None
+    for row, (output, _) in enumerate(layers):
+        # Padding may hold anything, NaN too, and gets no part in the mean.
+        heard = output.clone().masked_fill_(padding, 0) if padded else output
+        means[row] = heard.sum(1, dtype=torch.float32) / valid[:, None]
+        extremes[row] = torch.stack(torch.aminmax(heard))
+        if halves is not None:
+            halves[row] = heard
+    counts = torch.stack([count.long() for _, count in layers])
+    return _Outputs(
+        _to_host(means), _to_host(counts), _to_host(extremes), None if halves is None else _to_host(halves), longest
+    )
+
+
+def _gather(passes: Sequence[_Pass], frames: bool) -> Encoded:
+    """Passes over all clips of a shard, put into the order of the clips."""
+    order = torch.tensor([position for one in passes for position in one.batch]).argsort()
+    per_block = list(zip(*(one.blocks for one in passes), strict=True))
+    counts = [torch.cat([found.counts[0] for found in block])[order] for block in per_block]
+    pieces = None
+    if frames:
+        by_pass = [
+            [
+                found.frames[:, place, :count]
+                for found in block
+                if found.frames is not None
+                for place, count in enumerate(found.counts[0].tolist())
+            ]
+            for block in per_block
+        ]
+        pieces = [[clips[place] for place in order.tolist()] for clips in by_pass]
+    pooled = [torch.cat([found.means for found in block], 1)[:, order] for block in per_block]
+    return Encoded(pooled, pieces, counts)
+
+
+def _to_host(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU; a GPU copies it into pinned memory while the caller goes on."""
+    if tensor.device.type != "cuda":
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; a GPU takes it from pinned memory while the caller goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _other_hop(first: int, index: int, clip: Clip) -> UserError:
+    return UserError(
+        f"Layers {first} and {index} have the same hop on noise but not on {clip.item.path}:"
+        " return frame counts that depend on the clip's length alone."
+    )
+
+
+def _check_count(model: Loaded, index: int, returned: int, valid: int) -> None:
+    if valid > returned:
+        raise UserError(
+            f"Layer {index} ({model.backbone.layers[index].name}) returned {returned} frames but says {valid} are"
+            " valid: correct the frame counts that encode returns."
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -255,7 +354,7 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
     """One forward pass, checked against what the backbone declares."""
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs, valid = model.backbone.encode(inputs.to(device), lengths.to(device))
+            outputs, valid = model.backbone.encode(_to_device(inputs, device), _to_device(lengths, device))
         counts = [valid] * len(outputs) if isinstance(valid, Tensor) else list(valid)
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
@@ -278,10 +377,5 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
             raise UserError(
                 f"Layer {index} ({layer.name}) has shape {shape} with {tuple(count.shape)} frame counts, not"
                 f" (batch {len(inputs)}, frames, width {layer.width}) with ({len(inputs)},): correct layers or encode."
-            )
-        if int(count.max()) > shape[1]:
-            raise UserError(
-                f"Layer {index} ({layer.name}) returned {shape[1]} frames but says {int(count.max())} are valid:"
-                " correct the frame counts that encode returns."
             )
     return list(zip(outputs, counts, strict=True))

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,18 +13,22 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluator import audio, clips, extraction
+from evaluator import audio, clips, extraction, headers
 from evaluator.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
 from evaluator.extraction import Block, Extractor
+from evaluator.headers import Headers
 from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
-from evaluator.shards import is_stored, paths, pooled_path, read, store
+from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
 from tasks import sound
 from tasks.errors import UserError
 from tasks.files import write_atomically
 
 if TYPE_CHECKING:
     from tasks.task import Manifest, Split
+
+# Shards that may wait in memory to be written; where the disk is slower than the backbone, the backbone waits.
+_SHARDS_BEHIND = 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,8 @@ class FeatureStore:
 
     A shard's name is a hash of what fixes its waveforms, and the directory's of what fixes the backbone, so a changed
     weight, file, crop, rate or line of code never meets an old feature. Each shard is written whole or not at all,
-    with a checksum of its content; one that does not check out is computed again.
+    with a checksum of its content, which is compared again when a file's size or times are others than when it was
+    written, and when it is read; a shard that does not check out is computed again.
     """
 
     def __init__(self, root: Path) -> None:
@@ -72,8 +79,9 @@ class FeatureStore:
         missing = total = 0.0
         size = 0
         frames = any(NEEDS_FRAMES[track] for track in tracks)
+        headers = Headers.read(self._headers(manifest))
         for items in manifest.items.values():
-            for shard in plan(manifest.task, items, rate, extractor.model.min_samples):
+            for shard in plan(manifest.task, items, rate, extractor.model.min_samples, headers):
                 seconds = sum(clip.samples for clip in shard.clips) / rate
                 total += seconds
                 if not all(path.exists() for path in paths(directory, shard, frames)):
@@ -103,18 +111,30 @@ class FeatureStore:
         directory = self.root / self.key(extractor)
         frames = any(NEEDS_FRAMES[track] for track in tracks)
         rate = extractor.model.backbone.sample_rate
+        headers = Headers.read(self._headers(manifest))
         plans = {
-            split: plan(manifest.task, items, rate, extractor.model.min_samples)
+            split: plan(manifest.task, items, rate, extractor.model.min_samples, headers)
             for split, items in manifest.items.items()
         }
+        headers.write(self._headers(manifest))
+        shards = [shard for split in plans.values() for shard in split]
+        features = Features(manifest, extractor.blocks, plans, directory)
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".lock"):
             write_atomically(directory / "about.json", json.dumps(self._identity(extractor), indent=2))
-            todo = [shard for shards in plans.values() for shard in shards if not is_stored(directory, shard, frames)]
+            ledger = Ledger.read(directory)
+            todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
             self._compute(extractor, todo, directory, frames, on_progress)
-        features = Features(manifest, extractor.blocks, plans, directory)
-        features.check(rate)
+            together = _digest([shard.name for shard in shards])
+            if todo or together not in ledger.distinct:
+                features.check(rate)
+            ledger.add([path for shard in shards for path in paths(directory, shard, frames)], together)
         return features
+
+    def _headers(self, manifest: "Manifest") -> Path:
+        """Where the headers of a task's files are remembered."""
+        task = manifest.task
+        return self.root / "headers" / f"{task.name}-{_digest(str(task.root))[:8]}.json"
 
     def _compute(
         self,
@@ -134,20 +154,27 @@ class FeatureStore:
             on_progress(Progress(done, total))
 
         problems = []
-        for shard, sounds in ahead(shards, rate) if extractor.hears else unheard(shards):
-            if isinstance(sounds, UserError):
-                # The rest is computed all the same, so that mending one file costs one shard.
-                problems.append(str(sounds))
-                continue
-            encoded = extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
-            store(directory, shard, encoded, sounds)
+        pending: deque[Future[None]] = deque()
+        # Written behind the forward passes, one shard at a time.
+        with ThreadPoolExecutor(1) as writer:
+            for shard, sounds in ahead(shards, rate) if extractor.hears else unheard(shards):
+                if isinstance(sounds, UserError):
+                    # The rest is computed all the same, so that mending one file costs one shard.
+                    problems.append(str(sounds))
+                    continue
+                encoded = extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
+                if len(pending) == _SHARDS_BEHIND:
+                    pending.popleft().result()
+                pending.append(writer.submit(store, directory, shard, encoded, sounds))
+            for written in pending:
+                written.result()
         refuse(problems)
 
     def _identity(self, extractor: Extractor) -> dict[str, object]:
         import torchaudio
 
         model = extractor.model
-        code = [Path(str(module.__file__)) for module in (sound, audio, clips, extraction)]
+        code = [Path(str(module.__file__)) for module in (sound, audio, clips, extraction, headers)]
         return {
             "weights": model.weights_sha256,
             "class": type(model.backbone).__qualname__,

@@ -155,7 +155,7 @@ class Lookup(Extractor):
         on_batch(sum(clip.samples for clip in clips) / self.embeddings.sample_rate)
         return Encoded(
             pooled=[torch.stack([row[number] for row in rows], 1) for number in range(len(self.blocks))],
-            frames=None,
+            pieces=None,
             counts=[torch.ones(len(clips), dtype=torch.long) for _ in self.blocks],
         )
 

@@ -1,0 +1,290 @@
+"""The whole extraction, from audio files to features on disk, against the bare forward passes over the same clips.
+
+    python3 -m benchmarks.extraction --json extraction.json
+
+The files are synthesised: WAV and FLAC at 44.1 kHz, of unequal lengths. `bare` is the backbone on the decoded clips
+in memory, in the very batches of the extraction, without pooling and without a store. The ways take turns within one
+run, so that a slow moment of the machine meets all of them.
+"""
+
+import argparse
+import csv
+import json
+import shlex
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.models import MODELS
+from benchmarks.report import facts, table
+from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.clips import Shard, plan, waveforms
+from evaluator.extraction import Extractor
+from evaluator.features import FeatureStore
+from evaluator.shards import store
+from tasks.manifest import read_manifest
+from tasks.task import Manifest, load_task
+
+_SEED = 0
+_NATIVE_RATE = 44_100
+_TRACKS = {"ta": ("ta",), "ta+twa": ("ta", "twa")}
+# What the whole may take of the bare forward passes.
+_LIMIT = 1.15
+_SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+
+
+def _small() -> Backbone:
+    return huggingface.load(weights="random", architecture="hubert", config=_SMALL)
+
+
+_MODELS: dict[str, Callable[[], Backbone]] = {**MODELS, "hubert-small": _small}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is extracted.
+
+    Attributes:
+        model: a name of ``_MODELS``.
+        clips: number of files, half of them WAV and half FLAC.
+        shortest, longest: their lengths in seconds, evenly in between; as many as ``alike`` have one length.
+        alike: files of each length.
+        repetitions: how often everything is measured.
+    """
+
+    model: str
+    clips: int
+    shortest: float
+    longest: float
+    alike: int
+    repetitions: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """One way: wall and processor seconds, one entry a repetition, and the medians' ratio to the bare passes."""
+
+    wall: list[float]
+    processor: list[float]
+    wall_ratio: float
+    processor_ratio: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured.
+
+    Attributes:
+        audio_seconds: length of all clips.
+        passes: forward passes in each way.
+        ways: ``bare``, ``ta`` and ``ta+twa``.
+        phases: wall seconds of the parts, each by itself, by track.
+    """
+
+    audio_seconds: float
+    passes: int
+    ways: dict[str, Times]
+    phases: dict[str, dict[str, float]]
+
+
+def write_task(directory: Path, setup: Setup) -> Manifest:
+    """A classification task of noise bursts on disk, in WAV and FLAC files."""
+    import soundfile
+
+    generator = np.random.default_rng(_SEED)
+    lengths = np.linspace(setup.shortest, setup.longest, -(-setup.clips // setup.alike)).repeat(setup.alike)
+    rows = []
+    for number, seconds in enumerate(lengths[: setup.clips]):
+        name = f"clip-{number}.{'flac' if number % 2 else 'wav'}"
+        sound = 0.1 * generator.standard_normal(int(seconds * _NATIVE_RATE))
+        soundfile.write(directory / name, sound, _NATIVE_RATE, subtype="PCM_16")
+        split = ("train", "train", "valid", "test")[number % 4]
+        rows.append((name, f"class-{number // 4 % 2}", split))
+    with (directory / "clips.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    (directory / "bursts.toml").write_text('name = "bursts"\nkind = "classification"\nclips = "clips.csv"\n')
+    return read_manifest(load_task(str(directory / "bursts.toml"), data=directory))
+
+
+def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
+    """Measure all ways in turns, then the parts of the extraction one after another."""
+    manifest = write_task(directory, setup)
+    extractor = Extractor.of(ready(_MODELS[setup.model](), device), device)
+    model = extractor.model
+    rate = model.backbone.sample_rate
+    shards = [
+        shard for items in manifest.items.values() for shard in plan(manifest.task, items, rate, model.min_samples)
+    ]
+    batches = _in_memory(extractor, shards)
+    ways = {"bare": partial(_bare, model.backbone, batches, device)} | {
+        name: partial(_whole, extractor, manifest, tracks, directory / "features") for name, tracks in _TRACKS.items()
+    }
+    # Once, so that no timing pays for starting threads and choosing kernels.
+    _bare(model.backbone, batches[:1] + batches[-1:], device)
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(setup.repetitions):
+        for name, run in ways.items():
+            times[name].append(_timed(run, device))
+            shutil.rmtree(directory / "features", ignore_errors=True)
+    medians = {name: [statistics.median(part) for part in zip(*rounds, strict=True)] for name, rounds in times.items()}
+    return Found(
+        audio_seconds=sum(clip.samples for shard in shards for clip in shard.clips) / rate,
+        passes=len(batches),
+        ways={
+            name: Times(
+                wall=[wall for wall, _ in rounds],
+                processor=[processor for _, processor in rounds],
+                wall_ratio=medians[name][0] / medians["bare"][0],
+                processor_ratio=medians[name][1] / medians["bare"][1],
+            )
+            for name, rounds in times.items()
+        },
+        phases={
+            name: _phases(extractor, manifest, shards, frames=name != "ta", bare=medians["bare"][0], root=directory)
+            for name in _TRACKS
+        },
+    )
+
+
+def _in_memory(extractor: Extractor, shards: Sequence[Shard]) -> list[tuple[Tensor, Tensor]]:
+    """The extraction's batches: (batch, samples) waveforms and (batch,) lengths, on the device."""
+    rate = extractor.model.backbone.sample_rate
+    found = []
+    for shard in shards:
+        sounds = waveforms(shard, rate)
+        for batch in extractor.batches(shard.clips):
+            inputs = torch.nn.utils.rnn.pad_sequence([sounds[position] for position in batch], batch_first=True)
+            lengths = torch.tensor([shard.clips[position].samples for position in batch])
+            found.append((inputs.to(extractor.device), lengths.to(extractor.device)))
+    return found
+
+
+@torch.inference_mode()
+def _bare(backbone: Backbone, batches: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> None:
+    for inputs, lengths in batches:
+        backbone.encode(inputs, lengths)
+
+
+def _whole(extractor: Extractor, manifest: Manifest, tracks: Sequence[str], root: Path) -> None:
+    FeatureStore(root).extract(extractor, manifest, tracks)
+
+
+def _phases(
+    extractor: Extractor, manifest: Manifest, shards: Sequence[Shard], *, frames: bool, bare: float, root: Path
+) -> dict[str, float]:
+    """Wall seconds of each part where nothing runs beside it."""
+    model, device = extractor.model, extractor.device
+    rate = model.backbone.sample_rate
+    seconds = dict.fromkeys(("plan", "decode", "pool", "store"), 0.0)
+    for items in manifest.items.values():
+        seconds["plan"] += _timed(partial(plan, manifest.task, items, rate, model.min_samples), device)[0]
+    directory = root / "phases"
+    for shard in shards:
+        start = time.perf_counter()
+        sounds = waveforms(shard, rate)
+        decoded = time.perf_counter()
+        encoded = extractor.encode(shard.clips, sounds, frames=frames)
+        computed = time.perf_counter()
+        store(directory, shard, encoded, sounds)
+        seconds["decode"] += decoded - start
+        seconds["pool"] += computed - decoded
+        seconds["store"] += time.perf_counter() - computed
+    shutil.rmtree(directory)
+    seconds["pool"] -= bare
+    return seconds
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Wall seconds, and processor seconds of all threads."""
+    _wait(device)
+    wall, processor = time.perf_counter(), time.process_time()
+    run()
+    _wait(device)
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def describe(setup: Setup, found: Found) -> str:
+    """The tables, and how their numbers came about."""
+    ways = [
+        [
+            name,
+            f"{statistics.median(times.wall):.2f}",
+            f"{statistics.median(times.processor):.2f}",
+            f"{times.wall_ratio:.3f}",
+            f"{times.processor_ratio:.3f}",
+        ]
+        for name, times in found.ways.items()
+    ]
+    phases = [[name, *(f"{seconds:.2f}" for seconds in parts.values())] for name, parts in found.phases.items()]
+    return f"""{table(["way", "wall (s)", "processor (s)", "wall / bare", "processor / bare"], ways)}
+
+{table(["tracks", *(f"{name} (s)" for name in next(iter(found.phases.values())))], phases)}
+
+{setup.model} with random weights; {setup.clips} files of {setup.shortest:g} to {setup.longest:g} s at \
+{_NATIVE_RATE / 1000:g} kHz, {found.audio_seconds:.0f} s of audio in {found.passes} passes; \
+median of {setup.repetitions} repetitions.
+bare: the passes alone, over decoded clips in memory. ta, ta+twa: files in, features on disk, into an empty store.
+processor: of all threads; it counts what runs beside the passes in full.
+Below: the parts, each by itself and nothing beside it; pool is what encoding takes beyond the bare passes."""
+
+
+def main() -> int:
+    """Run from the command line; 1 if the whole takes more than 1.15 times the bare passes."""
+    arguments = _parse()
+    name = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    setup = Setup(**{field.name: getattr(arguments, field.name) for field in fields(Setup)})
+    with tempfile.TemporaryDirectory() as directory:
+        found = measure(setup, device, Path(directory))
+    print(describe(setup, found))
+    if arguments.json:
+        machine = facts(device, shlex.join(["python3", "-m", "benchmarks.extraction", *sys.argv[1:]]))
+        content = {"machine": machine, "setup": asdict(setup), **asdict(found)}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
+    slow = [name for name, times in found.ways.items() if times.wall_ratio > _LIMIT]
+    if slow:
+        print(f"More than {_LIMIT} times the bare passes: {', '.join(slow)}.", file=sys.stderr)
+    return 1 if slow else 0
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python3 -m benchmarks.extraction", description=(__doc__ or "").split("\n")[0]
+    )
+    add = partial(parser.add_argument, metavar="N")
+    parser.add_argument("--model", choices=sorted(_MODELS), default="hubert-base", help="backbone (hubert-base)")
+    add("--clips", type=_count, default=40, help="files (40)")
+    add("--shortest", type=float, default=1.0, help="seconds of the shortest (1)")
+    add("--longest", type=float, default=10.0, help="seconds of the longest (10)")
+    add("--alike", type=_count, default=2, help="files of each length (2)")
+    add("--repetitions", type=_count, default=3, help="how often all is measured (3)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
+    return parser.parse_args()
+
+
+def _count(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
