@@ -1,11 +1,12 @@
 """The whole story on one page: a submission and a task in, a record out."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import torch
 from filelock import FileLock
@@ -23,6 +24,7 @@ from evaluator.search import best_of_layer, edge_flags, select
 from evaluator.submission import Submission
 from evaluator.tracking import track
 from evaluator.trainer import Trainer
+from leaderboard.failures import Failure, for_others
 from leaderboard.predictions import write_predictions
 from leaderboard.record import (
     Efficiency,
@@ -235,6 +237,28 @@ class Evaluation:
             write_record(path.parent, record)
         return record
 
+    def tell_board(
+        self, task: str, tracks: Sequence[str], kind: Literal["failed", "not prepared"], reason: str
+    ) -> None:
+        """Have the board say in its empty cells why there is no result; a board that is down is told nothing."""
+        store = Store(self.home.database_url)
+        # What failed is said where it failed: that the board has not heard of it changes nothing for who reads it here.
+        with suppress(UserError):
+            for track_name in tracks:
+                store.publish_failure(
+                    Failure(
+                        submission=self.submission.name,
+                        weights_sha256=self.extractor.model.weights_sha256,
+                        task=task,
+                        track=track_name,
+                        protocol=self.rules.name,
+                        limit=self.limit,
+                        at=datetime.now(UTC),
+                        kind=kind,
+                        reason=for_others(reason),
+                    )
+                )
+
     def _hand_over(self, record: Record, path: Path, reused: bool) -> Outcome:
         """Send the record to MLflow and to the board; neither being down loses anything."""
         warnings = []
@@ -275,16 +299,20 @@ def evaluate(
     *,
     device: torch.device,
     limit: int | None = None,
+    unprepared: Mapping[str, str] | None = None,
     report: Report = silent,
 ) -> Iterator[Outcome]:
     """Evaluate one submission: one outcome per task and track, a failed task without its record.
 
-    A task that fails leaves the others to run.
+    A task that fails leaves the others to run. The board is told of it, and of the tasks in ``unprepared``: those that
+    were asked for and cannot be run, each with the reason.
 
     Raises:
         UserError: the submission cannot be loaded, so that no task can run.
     """
     evaluation = Evaluation.begin(submission, rules, home, device, limit, report)
+    for task, reason in (unprepared or {}).items():
+        evaluation.tell_board(task, tracks, "not prepared", reason)
     for manifest in manifests:
         finished: set[str] = set()
         try:
@@ -292,9 +320,10 @@ def evaluate(
                 finished.add(outcome.track)
                 yield outcome
         except UserError as error:
-            for name in tracks:
-                if name not in finished:
-                    yield Outcome(submission.name, manifest.task.name, name, error=str(error))
+            failed = [name for name in tracks if name not in finished]
+            evaluation.tell_board(manifest.task.name, failed, "failed", str(error))
+            for name in failed:
+                yield Outcome(submission.name, manifest.task.name, name, error=str(error))
 
 
 def _existing(records: Path, record_id: str) -> Path | None:

@@ -36,9 +36,17 @@ def tracks(value: str) -> list[str]:
 
 
 def manifests(
-    names: str | None, data_dir: Path | None, home: Home, limit: int | None, failures: list[str]
+    names: str | None,
+    data_dir: Path | None,
+    home: Home,
+    limit: int | None,
+    failures: list[str],
+    unprepared: dict[str, str],
 ) -> list["Manifest"]:
-    """The manifests that can be read; what is wrong with the others is said and added to ``failures``."""
+    """The manifests that can be read; what is wrong with the others is said and added to ``failures``.
+
+    ``unprepared`` gets those among them that are not prepared: the task's name and what to do.
+    """
     from tasks.manifest import read_manifest
     from tasks.prepare import is_prepared, why_not_prepared
     from tasks.subsets import limit as limit_items
@@ -53,6 +61,7 @@ def manifests(
             task = load_task(name, data=home.data, data_dir=data_dir)
             reason = why_not_prepared(task)
             if reason is not None:
+                unprepared[task.name] = reason
                 raise UserError(reason)
             manifest = read_manifest(task)
             found.append(manifest if limit is None else limit_items(manifest, limit))

@@ -80,7 +80,8 @@ def submit(
     tracks = choices.tracks(track)
     submissions = [Submission.read(path) for path in submission]
     failures: list[str] = []
-    manifests = choices.manifests(tasks, data_dir, home, limit, failures)
+    unprepared: dict[str, str] = {}
+    manifests = choices.manifests(tasks, data_dir, home, limit, failures, unprepared)
     variants = choices.variants(manifests, low, split_numbers("--shots", shots), shots_seed, failures)
     if failures and (fail_fast or not any(variants.values())):
         raise typer.Exit(2)
@@ -99,6 +100,7 @@ def submit(
                     home,
                     device=place,
                     limit=limit,
+                    unprepared=unprepared,
                     report=report,
                 ):
                     outcomes.append(outcome)
