@@ -152,6 +152,7 @@ def import_records(
     """
     from evaluator.verification import Verifier
     from leaderboard.incoming import receive
+    from leaderboard.standings import compute
 
     home = Home.from_environment()
     arrivals = []
@@ -161,7 +162,12 @@ def import_records(
             report(f"records: {arrival.file}", len(arrivals), 0)
     if not dry_run:
         # Also those that were here: a database that was down has not heard of them.
-        _hand_over(home, [arrival.path for arrival in arrivals if arrival.path is not None])
+        paths = [arrival.path for arrival in arrivals if arrival.path is not None]
+        _hand_over(home, paths)
+        with progress() as report:
+            complaints = compute(home.records, report, paths)
+        for complaint in complaints:
+            warn(f"no rank interval: {complaint}")
     if as_json:
         print_json([_said(arrival) for arrival in arrivals])
     else:

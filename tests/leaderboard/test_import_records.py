@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from consistent import write_consistent
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,9 @@ from ports import free_port
 from evaluator.verification import Verifier
 from leaderboard import incoming
 from leaderboard.incoming import Arrival, receive
+from leaderboard.predictions import read_predictions
 from leaderboard.record import read_imported, read_record, record_paths, tracking_path
+from leaderboard.resamples import resample
 from leaderboard.store import Store
 from leaderboard.verification import parse_record
 from tasks.errors import UserError
@@ -101,6 +104,34 @@ def test_records_of_others_come_onto_the_board_with_their_origin(
     code, out, _ = beans("records", "list", "--json")
     assert [row["imported"] and row["imported"]["directory"] for row in json.loads(out)] == [None, str(sent), str(sent)]
     assert beans("records", "verify", "--all")[0] == 0
+
+
+def test_imported_records_have_their_rank_intervals_at_once(beans: Beans, home: Home, sent: Path) -> None:
+    """Nobody should have to rebuild the board to see how far the rank of what came in can be trusted."""
+    for number, name in enumerate(("one", "two")):
+        write_consistent(sent, name, targets=np.arange(24) % 3, seed=number)
+    write_consistent(sent, "quick", limit=5)
+    code, _, err = beans("records", "import", sent)
+    assert code == 0 and "rank intervals" in err, err
+    code, out, _ = beans("leaderboard", "show", "--json")
+    (board,) = json.loads(out)
+    assert {row["submission"]: row["standing"] is not None for row in board["rows"]} == {
+        "one": True,
+        "two": True,
+        "quick": False,
+    }
+    literal = {}
+    for path in record_paths(home.records):
+        record = read_record(path)
+        literal[record.submission.name] = resample(
+            record.task.name, record.metric, record.test, read_predictions(home.records, record)
+        ).resampled
+    ahead = np.where(literal["one"] == literal["two"], 0, np.sign(literal["one"] - literal["two"]))
+    ranks = {"one": np.sort(np.where(ahead < 0, 2, 1)), "two": np.sort(np.where(ahead > 0, 2, 1))}
+    for row in board["rows"][:2]:
+        low, high = ranks[row["submission"]][[24, 974]]
+        standing = row["standing"]
+        assert (standing["rank_low"], standing["rank_high"]) == (min(low, row["rank"]), max(high, row["rank"]))
 
 
 def test_dry_run_says_what_would_be_and_leaves_no_trace(beans: Beans, home: Home, sent: Path) -> None:
