@@ -69,7 +69,7 @@ def main() -> None:
         compare.show(store, home.records)
 
     def show_task() -> None:
-        task.show(store, submission_page)
+        task.show(store, home.data, submission_page)
 
     board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
     submission_page = st.Page(show_submission, title="Submission", icon=":material/graphic_eq:", url_path="submission")

@@ -1,18 +1,21 @@
 """One task: what its data are, every submission's result on it, and at which depth the best layers lie."""
 
 import statistics
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from leaderboard import charts, table, text
+from leaderboard import table, task_charts, text
+from leaderboard.layers import Curve, read_curves
 from leaderboard.ranking import Board, Cell, Row, sort_rows
-from leaderboard.record import Record
-from leaderboard.standings import catalogue, standings
+from leaderboard.standings import catalogue, read_standings
 from leaderboard.store import Store
+from leaderboard.views import examples
 from leaderboard.views.board import address as submission_address
 from leaderboard.views.board import choose_board
-from tasks.task import Facts, Task
+from tasks.task import Facts, Task, load_task
 
 # How the facts of a task file are called, and in which order they are told; the description and the citation are apart.
 _FACTS = {
@@ -26,13 +29,22 @@ _FACTS = {
     "grouping": "grouping",
     "leakage": "leakage",
 }
+_JUMP = "[Class balance](#classes) · [Examples](#examples) · [Results](#results) · [Score by layer depth](#depth)"
+# Lines beyond these hide one another; the median is over all.
+MOST_CURVES = 50
 _COMMERCIAL = {True: "allowed", False: "not allowed", "unknown": "unknown"}
 
 
-def show(store: Store, submission_page: Any) -> None:
-    """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose whose results are shown."""
+def show(store: Store, data: Path, submission_page: Any) -> None:
+    """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose whose results are shown.
+
+    Args:
+        store: where the results are.
+        data: the home's data directory; prepared tasks are shown with their classes and examples.
+        submission_page: where a click on a submission leads.
+    """
     known = {task.name: task for task in catalogue()}
-    boards = standings(store.results())
+    boards = read_standings(store)
     names = list(dict.fromkeys([*known, *sorted(column.task for board in boards for column in board.columns)]))
     name = st.query_params.get("name")
     if name not in names:
@@ -40,10 +52,15 @@ def show(store: Store, submission_page: Any) -> None:
         return
     st.title(text.markdown(name), anchor=False)
     found = [board for board in boards if any(_cell(board, row, name).result for row in board.rows)]
-    _facts(known.get(name))
-    st.subheader("Results", anchor=False)
+    if name in known:
+        _facts(known[name])
+        st.caption(_JUMP if found else _JUMP.partition(" · [Score")[0])
+        examples.show(load_task(name, data=data))
+    else:
+        _own_facts(found[0], name, store)
+    st.subheader("Results", anchor="results")
     if not found:
-        st.info(text.markdown(f"Nobody has run this task yet: beans submit SUBMISSION.toml --tasks {name} does."))
+        st.info(text.markdown(f"There are no results yet: beans submit SUBMISSION.toml --tasks {name} makes one."))
         return
     board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
     _results(board, name, store, submission_page)
@@ -59,22 +76,42 @@ def _pick(asked: str | None, names: list[str]) -> None:
         st.rerun()
 
 
-def _facts(task: Task | None) -> None:
-    if task is None:
-        st.caption("A submitter's own task: its file is with whoever ran it, and only results are known here.")
-        return
+def _own_facts(board: Board, name: str, store: Store) -> None:
+    """What a record tells of a task whose file is not here."""
+    st.caption(
+        "A submitter's own task: its file and its sounds are with whoever ran it; here are the results, and what they "
+        "say of it."
+    )
+    results = [result for row in board.rows if (result := _cell(board, row, name).result)]
+    record = store.record(results[0].record_id)
+    if record is not None:
+        task = record.task
+        counts = {"train": task.n_train, "valid": task.n_valid, "test": task.n_test}
+        told: dict[str, object] = {
+            "kind": f"{task.kind}, {text.METRICS[task.metric]}",
+            "classes": _classes(task.labels),
+            "items": ", ".join(f"{count:,} {split}" for split, count in counts.items()),
+            "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
+        }
+        st.html(text.facts(told))
+
+
+def _classes(labels: Sequence[str]) -> str:
+    return f"{len(labels)}: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+
+
+def _facts(task: Task) -> None:
     facts = task.facts
     if facts.description:
         st.caption(text.markdown(facts.description))
-    labels = task.labels or ()
     shape = [f"{task.kind}, {text.METRICS[task.metric]}", f"{text.GROUPS[task.group]} tasks"]
     if task.window_width is not None and task.window_shift is not None:
         shape.append(f"windows of {task.window_width:g} s every {task.window_shift:g} s")
     if task.max_duration is not None:
         shape.append(f"the first {task.max_duration:g} s of a clip")
     told: dict[str, object] = {"kind": "; ".join(shape)}
-    if labels:
-        told["classes"] = f"{len(labels)}: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+    if task.labels:
+        told["classes"] = _classes(task.labels)
     if task.published.items:
         told["items"] = ", ".join(f"{count:,} {split}" for split, count in task.published.items.items())
     if facts.native_rate:
@@ -109,52 +146,52 @@ def _results(board: Board, name: str, store: Store, submission_page: Any) -> Non
         table.Header("Best layer", kind="number", sub="chosen on validation"),
         table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
     ]
-    drawn, depths = [], []
-    for row in sort_rows(board, f"task:{name}"):
-        cell = _cell(board, row, name)
+    rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
+    curves = read_curves(store, [cell.result.record_id for _, cell in rows if cell.result is not None])
+    drawn, full = [], {}
+    for row, cell in rows:
         result = cell.result
         notes = "" if row.limit is None else f"limited to {row.limit}"
         head = table.cell(row.submission, key=row.submission, href=submission_address(row.submission), sub=notes)
-        record = store.record(result.record_id) if result is not None else None
-        if result is None or record is None:
+        curve = curves.get(result.record_id) if result is not None else None
+        if result is None or curve is None:
             blank = [table.cell("–", title=cell.reason, style="empty")] * 3
             drawn.append(table.row([head, table.empty_cell(cell.reason), *blank], key=row.submission))
             continue
-        last, depth = _depth(record)
-        if row.limit is None and depth is not None:
-            depths.append(
-                {"submission": row.submission, "depth": depth, "score": result.test, "layer": result.best_layer}
-            )
+        if row.limit is None and curve.depth is not None:
+            full[row.submission] = curve
         cells = [
             head,
             {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
-            table.cell(text.score(record.valid)),
-            table.cell(f"{result.best_layer} of 0 to {last}", sub=result.best_layer_name),
+            table.cell(text.score(curve.valid)),
+            table.cell(f"{result.best_layer} of 0 to {curve.last}", sub=result.best_layer_name),
             table.cell("–", title="it has a single layer", style="empty")
-            if depth is None
-            else table.cell(f"{depth:.2f}"),
+            if curve.depth is None
+            else table.cell(f"{curve.depth:.2f}"),
         ]
         drawn.append(table.row(cells, key=row.submission, style="limited" if notes else ""))
     opened = table.show("task", headers, drawn, label="Results")
     if opened:
         st.switch_page(submission_page, query_params={"name": opened})
-    if any(_cell(board, row, name).overlap for row in board.rows):
+    if any(cell.overlap for _, cell in rows):
         st.caption(text.OVERLAP_LEGEND)
-    _depths(depths)
+    metric = next(column.metric for column in board.columns if column.task == name)
+    _depths(full, text.METRICS[metric])
 
 
-def _depth(record: Record) -> tuple[int, float | None]:
-    """The index of the last layer, and where between the first and the last the best one lies."""
-    last = max((layer.index for layer in record.layers), default=0)
-    return last, record.best_layer / last if last else None
-
-
-def _depths(depths: list[dict[str, Any]]) -> None:
-    if not depths:
+def _depths(curves: dict[str, Curve], metric: str) -> None:
+    """Where the scores rise and fall, over all submissions; ``curves`` are in the order of the test score."""
+    if not curves:
         return
-    st.subheader("Best layers", anchor=False)
+    st.subheader("Score by layer depth", anchor="depth")
+    best = dict(list(curves.items())[:MOST_CURVES])
     with st.container(border=True):
-        st.altair_chart(charts.depths(depths), width="stretch")
-    middle = statistics.median(point["depth"] for point in depths)
-    count = "1 submission" if len(depths) == 1 else f"{len(depths)} submissions"
-    st.caption(f"Test score over the depth of the layer that validation chose. Median depth of {count}: {middle:.2f}.")
+        st.altair_chart(task_charts.layer_depths(best, list(curves.values()), metric), width="stretch")
+    middle = statistics.median(curve.depth for curve in curves.values() if curve.depth is not None)
+    count = "1 submission" if len(curves) == 1 else f"{len(curves)} submissions"
+    lines = "A line a submission" if len(best) == len(curves) else f"A thin line for each of the {len(best)} best"
+    thick = f"; the thick line is the median of all {len(curves)}" if len(curves) > 1 else ""
+    st.caption(
+        f"{lines}: the test score of each layer, a diagnostic{thick}. A diamond is the layer that validation chose. "
+        f"Median depth of {count}: {middle:.2f}."
+    )

@@ -1,0 +1,213 @@
+"""What a task's data look and sound like: how many items a class has, and examples to see and hear."""
+
+import io
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.errors import UserError
+from tasks.task import SPLITS, Item, Manifest, Split, Task
+
+# Whoever builds a model may listen to these and still be measured on items that nobody has heard.
+HEARD: Split = "train"
+# Of each class; taken from different recordings.
+MOST_EXAMPLES = 3
+# Seconds that a player lasts.
+LONGEST = 10.0
+# A recording faster than this was made for sounds above what people hear (20 kHz); it is played ten times slower.
+ULTRASONIC_RATE = 96_000
+SLOWED = 10
+# Browsers play no less.
+_LEAST_RATE = 8_000
+
+_COLUMNS = 640
+_WINDOW_SECONDS = 0.064
+_MOST_MELS = 80
+_RANGE_DB = 60.0
+_FLOOR_DB = -100.0
+
+# Everybody may pass on what has one of these, with attribution; the page names source, licence and citation.
+_FREE = re.compile(
+    r"CC0([ -]1\.0)?|CC[ -]BY([ -]SA)?([ -][1-4]\.\d)?|public domain|no restriction( \(NOAA\))?", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item to show: its id, its file, its window in seconds (None for the whole file), its class names."""
+
+    id: str
+    path: Path
+    window: tuple[float, float] | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A manifest in numbers.
+
+    Attributes:
+        labels: (classes,) names.
+        items: how many each split has.
+        counts: of each split, (classes,) items that have the class; a window may have several.
+        unlabelled: of each split, items without any class.
+        examples: (classes,) up to `MOST_EXAMPLES` of each, of the split that may be heard.
+    """
+
+    labels: tuple[str, ...]
+    items: dict[Split, int]
+    counts: dict[Split, tuple[int, ...]]
+    unlabelled: dict[Split, int]
+    examples: tuple[tuple[Example, ...], ...]
+
+    def most_common(self, number: int) -> list[int]:
+        """The classes with most items to hear, at most so many, in the order of the labels."""
+        counts = self.counts[HEARD]
+        by_count = sorted(range(len(counts)), key=lambda index: (-counts[index], index))
+        return sorted(index for index in by_count[:number] if counts[index])
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """An example made ready for a page.
+
+    Attributes:
+        audio: FLAC, mono.
+        picture: PNG of the mel spectrogram, low frequencies at the bottom; its lines are equally far apart on the mel
+            scale of what is played.
+        seconds: of the recording, in the picture and in the player.
+        whole: seconds that the item itself lasts.
+        top: highest frequency of the picture in Hz of the recording.
+        slowed: how many times slower it is played.
+    """
+
+    audio: bytes
+    picture: bytes
+    seconds: float
+    whole: float
+    top: float
+    slowed: int
+
+
+def overview(manifest: Manifest) -> Overview:
+    """Count the items of every class and choose the examples; the same manifest gives the same."""
+    counted = {split: Counter(label for item in manifest.items[split] for label in item.labels) for split in SPLITS}
+    classes = range(len(manifest.labels))
+    of_class: list[list[Item]] = [[] for _ in classes]
+    for item in manifest.items[HEARD]:
+        for label in item.labels:
+            of_class[label].append(item)
+    return Overview(
+        labels=manifest.labels,
+        items={split: len(manifest.items[split]) for split in SPLITS},
+        counts={split: tuple(counted[split][label] for label in classes) for split in SPLITS},
+        unlabelled={split: sum(not item.labels for item in manifest.items[split]) for split in SPLITS},
+        examples=tuple(_choose(items, manifest.labels) for items in of_class),
+    )
+
+
+def _choose(items: list[Item], labels: tuple[str, ...]) -> tuple[Example, ...]:
+    """Items with the fewest other classes, the first of each recording."""
+    first_of: dict[str, Item] = {}
+    for item in sorted(items, key=lambda item: len(item.labels)):
+        first_of.setdefault(item.recording, item)
+    return tuple(
+        Example(item.id, item.path, item.window, tuple(labels[label] for label in item.labels))
+        for item in list(first_of.values())[:MOST_EXAMPLES]
+    )
+
+
+def why_not_played(task: Task) -> str | None:
+    """Why a page that anybody may open does not play the task's sounds, in one sentence; None where it may.
+
+    Who serves a sound to everybody publishes it. So its licence must be known to allow that to everybody, also
+    commercially, or the sounds were generated.
+    """
+    licence = " ".join(task.facts.licence.split())
+    if task.group == "builtin":
+        return None
+    if not licence:
+        return "No licence is stated, so this page does not play the sounds."
+    if _FREE.fullmatch(licence) and task.facts.commercial_use in (True, None):
+        return None
+    return f"The licence ({licence}) does not let every public page play the sounds."
+
+
+def make_clip(example: Example, max_duration: float | None = None) -> Clip:
+    """Decode the start of an example and draw it.
+
+    Args:
+        example: of `Overview`.
+        max_duration: seconds to which the task crops its clips.
+
+    Raises:
+        UserError: the file is missing or damaged; the sentence names the file without its directory.
+    """
+    # It imports torch, which takes a second.
+    from tasks.sound import decode, encode_flac, read_header, resample
+
+    try:
+        header = read_header(example.path)
+        rate = header.sample_rate
+        slowed = SLOWED if rate > ULTRASONIC_RATE else 1
+        first, stop = 0, header.frames
+        if example.window is not None:
+            first, stop = (min(int(second * rate), header.frames) for second in example.window)
+        elif max_duration is not None:
+            stop = min(stop, int(max_duration * rate))
+        heard = min(stop, first + int(LONGEST / slowed * rate))
+        if heard <= first:
+            raise UserError(f"{example.path} ends before the window starts")
+        samples = decode(example.path, header, heard, first)
+    except UserError as error:
+        raise UserError(str(error).replace(str(example.path), example.path.name)) from error
+    played = rate // slowed
+    audible = max(played, _LEAST_RATE)
+    return Clip(
+        audio=encode_flac(resample(samples, played, audible).numpy(), audible),
+        picture=_picture(mel_decibels(samples.numpy(), played)),
+        seconds=(heard - first) / rate,
+        whole=(stop - first) / rate,
+        top=played * slowed / 2,
+        slowed=slowed,
+    )
+
+
+def mel(frequency: float) -> float:
+    """Hz on the mel scale (O'Shaughnessy)."""
+    return 2595 * math.log10(1 + frequency / 700)
+
+
+def mel_decibels(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """(bands, columns) power of a mel spectrogram from 0 to half of ``rate`` Hz, in dB of full scale."""
+    import torch
+    from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
+
+    width = 2 ** max(4, round(math.log2(_WINDOW_SECONDS * rate)))
+    # The lowest bands are narrowest, 0.62 Hz a mel; with more of them some would fall between two lines of the FFT.
+    bands = int(0.62 * mel(rate / 2) * width / rate)
+    spectrogram = MelSpectrogram(
+        rate,
+        n_fft=width,
+        hop_length=max(1, math.ceil(len(samples) / _COLUMNS)),
+        n_mels=min(max(bands, 4), _MOST_MELS),
+        pad_mode="constant",
+        normalized="window",
+    )
+    decibels: NDArray[np.float32] = AmplitudeToDB("power")(spectrogram(torch.from_numpy(samples))).numpy()
+    return decibels
+
+
+def _picture(decibels: NDArray[np.float32]) -> bytes:
+    from matplotlib.image import imsave
+
+    # Silence stays dark.
+    low = max(float(decibels.max()) - _RANGE_DB, _FLOOR_DB)
+    drawn = io.BytesIO()
+    imsave(drawn, decibels, vmin=low, vmax=low + _RANGE_DB, cmap="magma", origin="lower", format="png")
+    return drawn.getvalue()

@@ -1,0 +1,92 @@
+"""The layer curves of many records: what is read of them, their median over depth, and what the chart is given."""
+
+import math
+import statistics
+from datetime import UTC, datetime
+
+import pytest
+from factory import make_record
+
+from leaderboard.layers import Curve, median_curve, read_curves
+from leaderboard.record import Record
+from leaderboard.store import Store
+from leaderboard.task_charts import DEPTHS, layer_depths
+
+
+def curve(*tests: float, best: int = 0) -> Curve:
+    return Curve(0.5, best, tuple(range(len(tests))), tuple(f"block {index}" for index in range(len(tests))), tests)
+
+
+def test_curve_is_what_the_record_says(url: str) -> None:
+    store = Store(url)
+    records = [make_record("deep", n_layers=25, best_layer=18), make_record("flat", n_layers=1, best_layer=0)]
+    # In any order, as somebody's record may have them.
+    records[0] = records[0].model_copy(update={"layers": records[0].layers[::-1]})
+    for record in records:
+        store.publish(record)
+    found = read_curves(store, [record.id for record in records] + ["0" * 16])
+    assert set(found) == {record.id for record in records}, "a record that is not here has a curve"
+    deep, flat = (found[record.id] for record in records)
+    assert (deep.valid, deep.best_layer, deep.last, deep.depth) == (records[0].valid, 18, 24, 18 / 24)
+    assert deep.tests == tuple(layer.test for layer in sorted(records[0].layers, key=lambda layer: layer.index))
+    assert deep.names[18] == "block 18"
+    assert (flat.last, flat.depth, flat.depths) == (0, None, ()), "a single layer has no depth"
+
+
+def test_curves_are_read_again_when_a_record_changed(url: str) -> None:
+    """What the server keeps must not outlive what it was read from."""
+    store, record = Store(url), make_record("one")
+    store.publish(record)
+    assert read_curves(store, [record.id])[record.id].valid == record.valid
+    changed = Record.model_validate({**record.model_dump(), "valid": 0.123})
+    Store(url).publish(changed)
+    assert read_curves(store, [record.id])[record.id].valid == 0.123
+    other = make_record("two", created=datetime(2026, 2, 1, tzinfo=UTC))
+    store.publish(other)
+    assert set(read_curves(store, [other.id])) == {other.id}
+
+
+def test_more_curves_than_one_statement_holds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leaderboard.layers._AT_ONCE", 3)
+    store = Store(url)
+    records = [make_record("one", split=str(number), test=number / 10) for number in range(7)]
+    for record in records:
+        store.publish(record)
+    found = read_curves(store, [record.id for record in records])
+    assert {key: one.valid for key, one in found.items()} == {record.id: record.valid for record in records}
+
+
+def plain_score(tests: tuple[float, ...], depth: float) -> float:
+    """The straight line between the two layers on either side."""
+    place = depth * (len(tests) - 1)
+    below = min(math.floor(place), len(tests) - 2)
+    return tests[below] + (place - below) * (tests[below + 1] - tests[below])
+
+
+def test_median_is_taken_at_equal_depth() -> None:
+    """A layer in the middle of 4 is compared with the middle of 25, not with its fourth."""
+    curves = [
+        curve(0.1, 0.9, 0.4, 0.3),
+        curve(*(0.2 + 0.02 * index for index in range(25))),
+        curve(0.5, 0.6, 0.1),
+        curve(0.9, 0.0),
+    ]
+    expected = [statistics.median(plain_score(one.tests, depth) for one in curves) for depth in DEPTHS]
+    assert median_curve(curves, DEPTHS).tolist() == pytest.approx(expected)
+
+
+def test_chart_has_all_layers_their_median_and_the_chosen_ones() -> None:
+    drawn = {"a": curve(0.1, 0.5, 0.3, best=1), "b": curve(0.2, 0.4, best=1)}
+    left_out = curve(0.0, 0.1, best=0)
+    chart = layer_depths(drawn, [*drawn.values(), left_out], "accuracy").to_dict()
+    thin, median, _, chosen = (chart["datasets"][layer["data"]["name"]] for layer in chart["layer"])
+    points = {(point["submission"], point["depth"]): point["score"] for point in thin}
+    assert points == {("a", 0): 0.1, ("a", 0.5): 0.5, ("a", 1): 0.3, ("b", 0): 0.2, ("b", 1): 0.4}
+    assert {(point["submission"], point["score"]) for point in chosen} == {("a", 0.5), ("b", 0.4)}
+    ends = [median[place]["score"] for place in (0, -1)]
+    assert ends == pytest.approx([0.1, 0.3]), "the median leaves out submissions whose line is not drawn"
+
+
+def test_median_of_one_is_not_drawn() -> None:
+    one = curve(0.1, 0.5)
+    assert len(layer_depths({"a": one}, [one], "mAP").to_dict()["layer"]) == 3
