@@ -63,16 +63,16 @@ def main() -> None:
         board.show(store, home.records, mlflow, submission_page, compare_page)
 
     def show_submission() -> None:
-        submission.show(store, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
+        submission.show(store, home.records, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
 
     def show_compare() -> None:
-        compare.show(store, home.records)
+        compare.show(store, home.records, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
 
     def show_task() -> None:
         task.show(store, home.data, submission_page)
 
     board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
-    submission_page = st.Page(show_submission, title="Submission", icon=":material/graphic_eq:", url_path="submission")
+    submission_page = st.Page(show_submission, title="Backbone", icon=":material/graphic_eq:", url_path="submission")
     compare_page = st.Page(show_compare, title="Compare", icon=":material/compare_arrows:", url_path="compare")
     task_page = st.Page(show_task, title="Task", icon=":material/library_music:", url_path="task")
     submit_page = st.Page(guide.submit, title="Submit", icon=":material/upload:", url_path="submit")

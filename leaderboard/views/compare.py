@@ -1,18 +1,17 @@
 """Some submissions beside each other: differences with their certainty, layer curves, and what they cost."""
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from leaderboard import charts, table, text
-from leaderboard.ranking import Board, Result, Row
+from leaderboard.ranking import Board, Row
 from leaderboard.record import Record
 from leaderboard.significance import Comparison, Difference, Scored, TaskDifference, compare
 from leaderboard.standings import kept, standings
 from leaderboard.store import Store
+from leaderboard.views import costs
 from leaderboard.views.board import MOST, choose_board
 
 # Below this, a corrected p-value is called a difference.
@@ -21,22 +20,25 @@ LEVEL = 0.05
 _HELP = "Choose two to five submissions; the others are compared with the first."
 
 
-def show(store: Store, records: Path) -> None:
+def show(store: Store, records: Path, *, tracking_uri: str, mlflow: str | None) -> None:
     """Draw the page. The address holds the board, as on the first page, and each submission as one ``with``."""
     st.title("Compare", anchor=False)
-    found = standings(store.results())
-    if not found:
+    boards = standings(store.results())
+    if not boards:
         st.info("The board is empty. `beans submit submissions/statistics.toml` puts the first submission here.")
         return
-    board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
+    board = choose_board(boards, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
     rows = {row.submission: row for row in board.rows if row.limit is None}
     chosen = _choose(list(rows))
     if len(chosen) < MOST[0]:
         st.info(_HELP)
         return
-    _differences(board, [rows[name] for name in chosen], store, records)
-    _costs([rows[name] for name in chosen])
-    _curves(board, [rows[name] for name in chosen], store)
+    compared = [rows[name] for name in chosen]
+    found = {row.submission: _records(row, store) for row in compared}
+    _differences(board, compared, store, records)
+    costs.show(compared, found)
+    _curves(board, chosen, found)
+    _mlflow(board, compared, tracking_uri, mlflow)
 
 
 def _choose(names: list[str]) -> list[str]:
@@ -133,62 +135,46 @@ def _mean(comparison: Comparison) -> dict[str, Any]:
     return {**cell, "sub": f"{cell['sub']}, {tasks} {'task' if tasks == 1 else 'tasks'}"}
 
 
-def _costs(rows: list[Row]) -> None:
-    """Scores over parameters and memory, of the tasks that all have."""
-    st.subheader("Score and cost", anchor=False)
-    shared = [index for index in range(len(rows[0].cells)) if all(row.cells[index].result for row in rows)]
-    if not shared:
-        st.caption("The submissions have no task in common.")
+def _mlflow(board: Board, rows: list[Row], tracking_uri: str, mlflow: str | None) -> None:
+    """Links to every run, and to MLflow's own comparison of them."""
+    runs = [cell.result.run for row in rows for cell in row.cells if cell.result is not None and cell.result.run]
+    if not runs:
         return
-    names = [row.submission for row in rows]
-    means = {row.submission: _mean_over(row, shared) for row in rows}
-    left, right = st.columns(2, gap="medium")
-    with left, st.container(border=True):
-        st.markdown("**Parameters**")
-        sizes = {row.submission: row.parameters / 1e6 for row in rows if row.parameters}
-        _cost(sizes, means, names, "parameters in millions", "no parameters")
-    with right, st.container(border=True):
-        st.markdown("**VRAM, one 10-s clip**")
-        memory = {row.submission: row.vram_bytes / 2**20 for row in rows if row.vram_bytes}
-        _cost(memory, means, names, "MiB, peak allocated", "not measured")
-        devices = sorted({row.device for row in rows if row.vram_bytes})
-        if devices:
-            st.caption(text.markdown(f"Measured on {', '.join(devices)}."))
-    tasks = "1 task" if len(shared) == 1 else f"{len(shared)} tasks"
-    st.caption(f"Mean score of the {tasks} that all of them have.")
+    st.subheader("Runs in MLflow", anchor=False)
+    both, why = text.compare_link(runs, local_uri=tracking_uri, local_server=mlflow)
+    if both:
+        st.link_button("Compare in MLflow", both, icon=":material/science:")
+    else:
+        st.caption(text.markdown(f"Not in MLflow: {why}"))
+    headers = [table.Header("Task", kind="name"), *(table.Header(row.submission) for row in rows)]
+    drawn = []
+    for index, column in enumerate(board.columns):
+        cells = [table.cell(column.task)]
+        for row in rows:
+            result = row.cells[index].result
+            link = result and text.run_link(result.run, local_uri=tracking_uri, local_server=mlflow)
+            cells.append(table.cell("run", href=link) if link else table.cell("–", style="empty"))
+        drawn.append(table.row(cells))
+    table.show("runs", headers, drawn, label="Runs in MLflow")
 
 
-def _mean_over(row: Row, indices: Sequence[int]) -> float:
-    results = [row.cells[index].result for index in indices]
-    return math.fsum(result.test for result in results if result is not None) / len(results)
-
-
-def _cost(costs: dict[str, float], means: dict[str, float], names: list[str], title: str, absent: str) -> None:
-    points = [{"submission": name, "cost": cost, "mean": means[name]} for name, cost in costs.items()]
-    if points:
-        st.altair_chart(charts.cost_chart(points, names, title), width="stretch")
-    left_out = [name for name in names if name not in costs]
-    if left_out:
-        st.caption(text.markdown(f"Left out ({absent}): {', '.join(left_out)}."))
-
-
-def _curves(board: Board, rows: list[Row], store: Store) -> None:
+def _curves(board: Board, names: list[str], records: dict[str, dict[str, Record]]) -> None:
     st.subheader("Layer curves", anchor=False)
     st.caption(
         "Test score of every layer, a diagnostic; the diamond is the layer that validation chose, with its interval."
     )
-    names = [row.submission for row in rows]
     areas: list[Any] = []
-    for index, column in enumerate(board.columns):
-        results = {row.submission: row.cells[index].result for row in rows}
-        records = {name: record for name, result in results.items() if (record := _record(store, result))}
-        if not records:
+    for column in board.columns:
+        found = {name: records[name][column.task] for name in names if column.task in records[name]}
+        if not found:
             continue
         areas = areas or list(st.columns(2, gap="medium"))
         with areas.pop(0), st.container(border=True):
             st.markdown(f"**{text.markdown(column.task)}**")
-            st.altair_chart(charts.layer_curves(records, names), width="stretch")
+            st.altair_chart(charts.layer_curves(found, names), width="stretch")
 
 
-def _record(store: Store, result: Result | None) -> Record | None:
-    return None if result is None else store.record(result.record_id)
+def _records(row: Row, store: Store) -> dict[str, Record]:
+    """By task, the whole record of each result."""
+    results = [cell.result for cell in row.cells if cell.result is not None]
+    return {result.task: record for result in results if (record := store.record(result.record_id))}

@@ -1,26 +1,26 @@
 """One submission: what it is, all its scores, and behind each score the curves, the provenance and the command."""
 
-from datetime import datetime
+from pathlib import Path
 
 import streamlit as st
 
-from leaderboard import charts, reproduce, table, text
+from leaderboard import charts, table, text
 from leaderboard.ranking import Board, Result, current, disclosures
 from leaderboard.record import Record
 from leaderboard.standings import catalogue, standings
 from leaderboard.store import Store
+from leaderboard.views import efficiency
+from leaderboard.views import result as result_page
 
 # By record id, what its submission heard of its task.
 Overlaps = dict[str, tuple[str, ...]]
 
-_EDGES = {
-    "lr-at-lower-edge": "The best learning rate lies at the lower edge of the range; a lower one may be better.",
-    "lr-at-upper-edge": "The best learning rate lies at the upper edge of the range; a higher one may be better.",
-}
+# Small charts side by side; on a phone they stand below each other.
+_ABREAST = 3
 
 
-def show(store: Store, *, tracking_uri: str, mlflow: str | None) -> None:
-    """Draw the page of the address's ``name``; ``record`` chooses whose curves are shown."""
+def show(store: Store, records_directory: Path, *, tracking_uri: str, mlflow: str | None) -> None:
+    """Draw the page of the address's ``name``; ``record`` chooses which result's details are shown."""
     everything = store.results()
     names = sorted({result.submission for result in everything}, key=str.casefold)
     name = st.query_params.get("name")
@@ -37,11 +37,14 @@ def show(store: Store, *, tracking_uri: str, mlflow: str | None) -> None:
     overlaps = disclosures(everything, catalogue())
     _head(name, records[newest.record_id], standings(everything), results, overlaps)
     chosen = _scores(results, records, overlaps, tracking_uri, mlflow)
-    _details(chosen, records[chosen.record_id], text.run_link(chosen.run, local_uri=tracking_uri, local_server=mlflow))
+    _outlines(chosen, results, records)
+    efficiency.section(store, name)
+    link = text.run_link(chosen.run, local_uri=tracking_uri, local_server=mlflow)
+    result_page.show(chosen, records[chosen.record_id], records_directory, link)
 
 
 def _pick(asked: str | None, names: list[str]) -> None:
-    st.title("Submission", anchor=False)
+    st.title("Backbone", anchor=False)
     if asked is not None:
         st.warning(text.markdown(f"There is no submission called “{asked[:200]}” on this board."))
     if not names:
@@ -135,7 +138,7 @@ def _scores(
             {**table.score_cell(result, overlap=overlaps.get(result.record_id, ())), "sub": "", "style": "strong"},
             table.cell(text.score(record.valid)),
             table.cell(f"{result.best_layer}", sub=result.best_layer_name),
-            table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(_EDGES) else ""),
+            table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""),
             table.cell("run", href=link) if link else table.cell("–", title=_why_no_link(result), style="empty"),
         ]
         rows.append(
@@ -147,7 +150,7 @@ def _scores(
         st.rerun()
     unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
     legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
-    st.caption(text.markdown(" ".join(["A click on a row shows its curves below.", *legend, *unsent])))
+    st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
     return chosen
 
 
@@ -157,74 +160,25 @@ def _why_no_link(result: Result) -> str:
     return "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
 
 
-def _details(result: Result, record: Record, link: str | None) -> None:
-    track = text.TRACKS.get(result.track, result.track)
-    st.subheader(text.markdown(f"{result.task} · {track}"), anchor=False)
-    for flag in record.flags:
-        st.warning(_EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
-    layers, rates = st.columns([3, 2], gap="medium")
-    with layers, st.container(border=True):
-        st.markdown("**Layer curve**")
-        st.altair_chart(charts.layer_curve(record), width="stretch")
-        st.caption("Chosen on validation; the test curve is a diagnostic and never used to choose.")
-    with rates, st.container(border=True):
-        st.markdown("**Learning rate**")
-        st.altair_chart(charts.rate_curve(record), width="stretch")
-        st.caption(f"{len(record.trials)} rates, every one trained on all layers at once.")
-    _reproduce(record)
-    _provenance(record, link)
+def _outlines(chosen: Result, results: list[Result], records: dict[str, Record]) -> None:
+    """The layer curves of all tasks that were measured as the chosen result was; one alone is drawn below anyway."""
 
+    def rules(result: Result) -> tuple[object, ...]:
+        return result.protocol, result.track, result.limit
 
-def _reproduce(record: Record) -> None:
-    st.subheader("Reproduce", anchor=False)
-    commit = record.environment.git_commit
-    st.code((f"git checkout {commit}\n" if commit else "") + reproduce.command(record), language="bash")
-    missing = reproduce.unreachable(record)
-    if missing:
-        st.caption(
-            text.markdown(f"No option of the command sets {', '.join(missing)}; change the protocol in the code.")
-        )
-    if record.task.group == "own":
-        st.caption(text.markdown(f"{record.task.name}.toml is the submitter's own task file."))
-    with st.expander(text.markdown(reproduce.file_name(record))):
-        st.code(reproduce.submission_file(record), language="toml")
-
-
-def _provenance(record: Record, link: str | None) -> None:
-    st.subheader("Provenance", anchor=False)
-    where, task = record.environment, record.task
-    dirty = {True: " with uncommitted changes", False: "", None: " (state unknown)"}[where.git_dirty]
-    left, right = st.columns(2, gap="large")
-    left.html(
-        text.facts(
-            {
-                "record": record.id,
-                "measured": _moment(record.created),
-                "protocol": record.protocol,
-                "code": f"{where.git_commit}{dirty}" if where.git_commit else "not in a git checkout",
-                "device": f"{where.device}, {where.precision}, {where.threads} threads",
-                "driver": where.driver or "none",
-                "platform": f"{where.platform}, Python {where.python}",
-                "packages": ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items())),
-                **({"MLflow run": link} if link else {}),
-            }
-        )
+    same = [result for result in results if rules(result) == rules(chosen)]
+    if len(same) < 2:
+        return
+    track = text.TRACKS.get(chosen.track, chosen.track)
+    st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
+    last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
+    for start in range(0, len(same), _ABREAST):
+        areas = st.columns(_ABREAST, gap="medium")
+        for area, result in zip(areas, same[start : start + _ABREAST], strict=False):
+            with area, st.container(border=True):
+                best = f"best layer {result.best_layer} of 0 to {len(records[result.record_id].layers) - 1}"
+                st.markdown(f"**{text.markdown(result.task)}** · {best}")
+                st.altair_chart(charts.layer_outline(records[result.record_id], last), width="stretch")
+    st.caption(
+        text.markdown(f"{chosen.protocol}. The diamond is the test score of the best layer, chosen on validation.")
     )
-    right.html(
-        text.facts(
-            {
-                "items": f"{task.n_train} train, {task.n_valid} validation, {task.n_test} test",
-                "classes": len(task.labels),
-                "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
-                "split hash": task.split_hash,
-                "predictions sha256": record.predictions.sha256,
-                **{key.replace("_", " "): text.score(value) for key, value in record.secondary.items()},
-                **{f"audio: {key}": value for key, value in record.audio.items()},
-                "seconds": ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in record.seconds.items()),
-            }
-        )
-    )
-
-
-def _moment(when: datetime) -> str:
-    return when.strftime("%Y-%m-%d %H:%M %Z").strip()

@@ -163,7 +163,7 @@ def test_submission_page_tells_everything(board: str, page: Page) -> None:
     expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible()
     expect(page.get_by_text("2 of 3")).to_be_visible()
     expect(page.get_by_text("Chen et al.", exact=True)).to_be_visible()
-    expect(page.locator('[data-testid="stVegaLiteChart"]')).to_have_count(2)
+    expect(page.locator('[data-testid="stVegaLiteChart"]')).to_have_count(4)
     for chart in page.locator('[data-testid="stVegaLiteChart"]').all():
         expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
     expect(page.get_by_text("beans submit aves.toml --tasks mini-calls --track ta")).to_be_visible()

@@ -1,15 +1,19 @@
 """The page that compares submissions, as a reader uses it."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from factory import make_record
 from playwright.sync_api import Page, expect
 from sample import HOSTILE
 
 from leaderboard import text
-from leaderboard.record import read_record
+from leaderboard.record import Tracking, read_record
 from leaderboard.resamples import scored
 from leaderboard.significance import Scored, compare
+from leaderboard.store import Store
 from tasks.home import Home
 
 pytestmark = pytest.mark.browser
@@ -47,11 +51,12 @@ def test_differences_are_those_of_the_records(settled: str, settled_home: Home, 
 
 def test_curves_are_overlaid_and_costs_shown_where_measured(settled: str, page: Page) -> None:
     page.goto(f"{settled}/compare?with=small&with=large&with=medium")
-    expect(page.locator(CHART)).to_have_count(4, timeout=30_000)
+    # Memory, speed, parameters, and the curves of two tasks.
+    expect(page.locator(CHART)).to_have_count(5, timeout=30_000)
     for chart in page.locator(CHART).all():
         chart.scroll_into_view_if_needed()
         expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
-    expect(page.get_by_text("Left out (not measured): medium.")).to_be_visible()
+    expect(page.get_by_text("Left out (not measured on a GPU): medium.")).to_have_count(2)
     expect(page.get_by_text("Mean score of the 2 tasks that all of them have.")).to_be_visible()
 
 
@@ -78,11 +83,87 @@ def test_addresses_that_anybody_can_type(board: str, page: Page) -> None:
     """Without predictions beside the records there is a reason for each gap; unknown names are left out and said."""
     page.goto(f"{board}/compare?with=nobody&with=aves&with=hubert&with=aves&with={HOSTILE}")
     expect(page.get_by_text("Not on this board, and left out: “nobody”.")).to_be_visible(timeout=30_000)
-    expect(page.locator("th")).to_have_count(4)
-    expect(page.locator("tbody tr").first.locator("td").nth(2)).to_have_attribute(
+    differences = page.get_by_role("table", name="Differences")
+    expect(differences.locator("th")).to_have_count(4)
+    expect(differences.locator("tbody tr").first.locator("td").nth(2)).to_have_attribute(
         "title", re.compile(r"no predictions beside the record.*\(hubert\)")
     )
-    expect(page.locator("tbody tr").nth(2)).to_contain_text("no task to compare")
+    expect(differences.locator("tbody tr").nth(2)).to_contain_text("no task to compare")
     assert page.locator('img[src="x"]').count() == 0
     page.goto(f"{board}/compare?with=aves")
     expect(page.get_by_text("Choose two to five submissions")).to_be_visible(timeout=30_000)
+
+
+H200, A100 = "NVIDIA H200", "NVIDIA A100-SXM4-80GB"
+# By name: mean score, MiB, seconds for 10 s of audio, device.
+COSTS = {
+    "big": (0.90, 2000, 0.020, H200),
+    "slow": (0.80, 900, 0.040, H200),
+    "quick": (0.70, 1100, 0.005, H200),
+    "other": (0.60, 400, 0.001, A100),
+    "floor": (0.20, None, None, "cpu"),
+}
+
+
+def test_fronts_are_of_one_device_and_told_in_words(start: Callable[..., str], tmp_path: Path, page: Page) -> None:
+    """Memory and speed have different fronts; the figures of another device never compete."""
+    url = f"sqlite:///{tmp_path / 'beans.db'}"
+    store = Store(url)
+    for name, (score, mebibytes, seconds, device) in COSTS.items():
+        reason = "" if mebibytes else "no CUDA device"
+        bytes_ = mebibytes and mebibytes * 2**20
+        efficiency = {"device": device, "vram_bytes": bytes_, "seconds": seconds, "reason": reason}
+        for task in ("one", "two"):
+            record = make_record(name, task, group="own", test=score, efficiency=efficiency, parameters=0)
+            run = Tracking(uri="https://mlflow.example.org", experiment_id="7", run_id=f"{name}{task}")
+            store.publish(record, run if name in ("big", "slow") else None)
+    chosen = "&".join(f"with={name}" for name in COSTS)
+    address = start(url)
+    page.goto(f"{address}/compare?{chosen}")
+
+    def expected(cost: Callable[[str], float], device: str) -> str:
+        of_device = [name for name in COSTS if COSTS[name][3] == device]
+        front = [
+            name
+            for name in of_device
+            if not any(cost(o) <= cost(name) and COSTS[o][0] > COSTS[name][0] for o in of_device)
+            and not any(cost(o) < cost(name) and COSTS[o][0] >= COSTS[name][0] for o in of_device)
+        ]
+        return f"On the front: {', '.join(front)}."
+
+    memory = expected(lambda name: COSTS[name][1] or 0, H200)
+    speed = expected(lambda name: COSTS[name][2] or 0, H200)
+    assert (memory, speed) == ("On the front: big, slow.", "On the front: big, quick.")
+    expect(page.get_by_text(memory)).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(speed)).to_be_visible()
+    expect(page.get_by_text(f"Left out (measured on {A100}): other.")).to_have_count(2)
+    expect(page.get_by_text("Left out (not measured on a GPU): floor.")).to_have_count(2)
+    expect(page.get_by_text(f"Measured on {H200}.")).to_have_count(2)
+
+    page.get_by_role("combobox", name="Device").click()
+    page.get_by_role("option", name=A100, exact=True).click()
+    expect(page).to_have_url(re.compile("device=NVIDIA.A100"), timeout=20_000)
+    expect(page.get_by_text(f"Left out (measured on {H200}): big, slow, quick.")).to_have_count(2)
+    page.reload()
+    expect(page.get_by_text(f"Measured on {A100}.")).to_have_count(2, timeout=30_000)
+
+    # Runs of some are known, and MLflow compares just these.
+    runs = page.get_by_role("table", name="Runs in MLflow").locator("tbody tr")
+    expect(runs.nth(1).locator("td").nth(1).get_by_role("link")).to_have_attribute(
+        "href", "https://mlflow.example.org/#/experiments/7/runs/bigtwo"
+    )
+    expect(runs.nth(1).locator("td").nth(3)).to_have_text("–")
+    link = page.get_by_role("link", name="Compare in MLflow")
+    expect(link).to_have_attribute("href", re.compile(r"^https://mlflow\.example\.org/#/compare-runs\?runs="))
+    address_of = link.get_attribute("href") or ""
+    assert all(run in address_of for run in ("bigone", "bigtwo", "slowone", "slowtwo"))
+
+
+def test_fits_a_phone(settled: str, page: Page) -> None:
+    """Wide tables scroll in their frames; the page itself never scrolls sideways."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{settled}/compare?with=small&with=large&with=medium")
+    expect(page.locator(CHART)).to_have_count(5, timeout=30_000)
+    page.wait_for_timeout(500)
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("element => element.scrollWidth - element.clientWidth") <= 0
