@@ -189,9 +189,9 @@ def _depths(curves: dict[str, Curve], metric: str) -> None:
         st.altair_chart(task_charts.layer_depths(best, list(curves.values()), metric), width="stretch")
     middle = statistics.median(curve.depth for curve in curves.values() if curve.depth is not None)
     count = "1 submission" if len(curves) == 1 else f"{len(curves)} submissions"
-    lines = "A line a submission" if len(best) == len(curves) else f"A thin line for each of the {len(best)} best"
+    lines = "Each thin line is a submission" if len(best) == len(curves) else f"Thin lines are the {len(best)} best"
     thick = f"; the thick line is the median of all {len(curves)}" if len(curves) > 1 else ""
     st.caption(
-        f"{lines}: the test score of each layer, a diagnostic{thick}. A diamond is the layer that validation chose. "
+        f"{lines}: test scores of all layers, a diagnostic{thick}. A diamond is the layer that validation chose. "
         f"Median depth of {count}: {middle:.2f}."
     )

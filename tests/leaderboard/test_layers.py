@@ -1,5 +1,6 @@
 """The layer curves of many records: what is read of them, their median over depth, and what the chart is given."""
 
+import json
 import math
 import statistics
 from datetime import UTC, datetime
@@ -79,7 +80,7 @@ def test_chart_has_all_layers_their_median_and_the_chosen_ones() -> None:
     drawn = {"a": curve(0.1, 0.5, 0.3, best=1), "b": curve(0.2, 0.4, best=1)}
     left_out = curve(0.0, 0.1, best=0)
     chart = layer_depths(drawn, [*drawn.values(), left_out], "accuracy").to_dict()
-    thin, median, _, chosen = (chart["datasets"][layer["data"]["name"]] for layer in chart["layer"])
+    thin, median, _, chosen = (json.loads(layer["data"]["values"]) for layer in chart["layer"])
     points = {(point["submission"], point["depth"]): point["score"] for point in thin}
     assert points == {("a", 0): 0.1, ("a", 0.5): 0.5, ("a", 1): 0.3, ("b", 0): 0.2, ("b", 1): 0.4}
     assert {(point["submission"], point["score"]) for point in chosen} == {("a", 0.5), ("b", 0.4)}
