@@ -2,14 +2,13 @@
 
 from leaderboard.charts.classes import class_bars, confusions
 from leaderboard.charts.costs import cost_chart
-from leaderboard.charts.layers import depths, layer_curve, layer_curves, layer_outline
+from leaderboard.charts.layers import layer_curve, layer_curves, layer_outline
 from leaderboard.charts.rates import rate_curve
 
 __all__ = [
     "class_bars",
     "confusions",
     "cost_chart",
-    "depths",
     "layer_curve",
     "layer_curves",
     "layer_outline",

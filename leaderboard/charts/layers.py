@@ -87,10 +87,16 @@ def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.Lay
             for layer in record.layers
         ]
         chosen.append({"submission": name, "depth": record.best_layer / last, **_chosen(record)})
+    x = alt.X(
+        "depth:Q",
+        title="depth (0 = input of the first block, 1 = last layer)",
+        scale=alt.Scale(domain=[0, 1], nice=False, padding=12),
+        axis=alt.Axis(grid=False),
+    )
     y = alt.Y("score:Q", title=f"test {metric(next(iter(records.values())))}", scale=alt.Scale(zero=False, nice=True))
     color, shape = submissions(names)
     curve = alt.Chart(alt.InlineData(values=points)).encode(
-        x=_depth(),
+        x=x,
         y=y,
         color=color,
         tooltip=[
@@ -119,43 +125,12 @@ def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.Lay
     return alt.layer(curve.mark_line(strokeWidth=2), shapes, bars, diamonds).properties(height=340)
 
 
-def depths(points: Sequence[Mapping[str, object]]) -> alt.Chart:
-    """Test score over the depth of each submission's best layer.
-
-    Args:
-        points: ``submission``, ``depth`` (0..1), ``layer`` and ``score`` of each.
-    """
-    dots: alt.Chart = (
-        alt.Chart(alt.InlineData(values=list(points)))
-        .mark_point(filled=True, size=140, opacity=0.8, color=VALID)
-        .encode(
-            x=_depth(),
-            y=alt.Y("score:Q", title="test score", scale=alt.Scale(zero=False, nice=True, padding=12)),
-            tooltip=[
-                alt.Tooltip("submission:N"),
-                alt.Tooltip("layer:Q", title="best layer"),
-                alt.Tooltip("score:Q", format=".4f"),
-            ],
-        )
-    )
-    return dots.properties(height=340)
-
-
 def _last(record: Record) -> int:
     return max((layer.index for layer in record.layers), default=0)
 
 
 def _chosen(record: Record) -> dict[str, object]:
     return {"layer": record.best_layer, "score": record.test, "low": record.ci_low, "high": record.ci_high}
-
-
-def _depth() -> alt.X:
-    return alt.X(
-        "depth:Q",
-        title="depth (0 = input of the first block, 1 = last layer)",
-        scale=alt.Scale(domain=[0, 1], nice=False, padding=12),
-        axis=alt.Axis(grid=False),
-    )
 
 
 def _curve(record: Record, x: alt.X) -> alt.Chart:

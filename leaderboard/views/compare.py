@@ -9,7 +9,7 @@ from leaderboard import charts, table, text
 from leaderboard.ranking import Board, Row
 from leaderboard.record import Record
 from leaderboard.significance import Comparison, Difference, Scored, TaskDifference, compare
-from leaderboard.standings import kept, standings
+from leaderboard.standings import kept, read_standings
 from leaderboard.store import Store
 from leaderboard.views import costs
 from leaderboard.views.board import MOST, choose_board
@@ -23,7 +23,7 @@ _HELP = "Choose two to five submissions; the others are compared with the first.
 def show(store: Store, records: Path, *, tracking_uri: str, mlflow: str | None) -> None:
     """Draw the page. The address holds the board, as on the first page, and each submission as one ``with``."""
     st.title("Compare", anchor=False)
-    boards = standings(store.results())
+    boards = read_standings(store)
     if not boards:
         st.info("The board is empty. `beans submit submissions/statistics.toml` puts the first submission here.")
         return

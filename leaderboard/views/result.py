@@ -58,7 +58,7 @@ def _rates(record: Record) -> None:
     searched = diagnostics.searched_rates(record.protocol)
     st.altair_chart(charts.rate_curve(record, searched, flagged=bool(set(record.flags) & set(EDGES))), width="stretch")
     edge = (
-        "the range of this protocol is not known here, so no edge is shaded"
+        "the protocol's name tells no range of rates, so no edge is shaded"
         if searched is None
         else f"shaded is the outer twentieth of the range {text.rate(searched[0])} to {text.rate(searched[1])}"
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from leaderboard import charts, table, text
-from leaderboard.ranking import Board, Result, current, disclosures
+from leaderboard.ranking import NOT_RUN, Board, Result, current, disclosures
 from leaderboard.record import Record
-from leaderboard.standings import catalogue, standings
+from leaderboard.standings import catalogue, read_standings
 from leaderboard.store import Store
 from leaderboard.views import efficiency
 from leaderboard.views import result as result_page
@@ -27,16 +27,19 @@ def show(store: Store, records_directory: Path, *, tracking_uri: str, mlflow: st
     if name not in names:
         _pick(name, names)
         return
+    own = [result for result in everything if result.submission == name]
     results = sorted(
-        current(result for result in everything if result.submission == name),
+        current(own),
         key=lambda result: (result.limit is not None, result.protocol, result.track, result.group, result.task),
     )
     records = {result.record_id: found for result in results if (found := store.record(result.record_id))}
     results = [result for result in results if result.record_id in records]
     newest = max(results, key=lambda result: (result.confirmed or result.created, result.record_id))
-    overlaps = disclosures(everything, catalogue())
-    _head(name, records[newest.record_id], standings(everything), results, overlaps)
+    overlaps = disclosures(own, catalogue())
+    boards = read_standings(store)
+    _head(name, records[newest.record_id], boards, results, overlaps)
     chosen = _scores(results, records, overlaps, tracking_uri, mlflow)
+    _without(name, boards)
     _outlines(chosen, results, records)
     efficiency.section(store, name)
     link = text.run_link(chosen.run, local_uri=tracking_uri, local_server=mlflow)
@@ -152,6 +155,20 @@ def _scores(
     legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
     st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
     return chosen
+
+
+def _without(name: str, boards: list[Board]) -> None:
+    """Say where a result is missing for another reason than that nobody asked for it."""
+    missing = [
+        f"{column.task}, {text.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        for board in boards
+        for row in board.rows
+        if row.submission == name
+        for column, cell in zip(board.columns, row.cells, strict=True)
+        if cell.result is None and cell.reason != NOT_RUN
+    ]
+    if missing:
+        st.caption(text.markdown(f"No result on the board: {'; '.join(missing)}."))
 
 
 def _why_no_link(result: Result) -> str:

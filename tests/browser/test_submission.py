@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from consistent import write_consistent
 from playwright.sync_api import Locator, Page, expect
 from sklearn.metrics import confusion_matrix
 
+from leaderboard.failures import Failure
 from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.record import Record, read_record
 from leaderboard.store import Store
@@ -37,6 +39,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         {"task": "barks", "seed": 6, "track": "twa", "protocol": "beans-probe/1+seeds=2+grid=0.0001,0.01"},
     ):
         store.publish_file(write_consistent(home.records, "model", **more))  # type: ignore[arg-type]
+    store.publish_file(write_consistent(home.records, "second", task="purrs", seed=7))
+    barks, _ = measured(home, "barks")
+    store.publish_failure(
+        Failure(
+            submission="model",
+            weights_sha256=barks.submission.weights_sha256,
+            task="purrs",
+            track="ta",
+            protocol=barks.protocol,
+            limit=None,
+            at=datetime(2026, 5, 4, tzinfo=UTC),
+            kind="failed",
+            reason="The backbone ran out of memory.",
+        )
+    )
     predictions(home, "lost").unlink()
     predictions(home, "damaged").write_bytes(b"no safetensors")
     return home
@@ -178,6 +195,17 @@ def test_predictions_that_are_gone_or_damaged_are_one_sentence(address: str, hom
     expect(page.get_by_text(f"{file} is not the file its record was made with")).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     assert str(home.root) not in page.content()
+
+
+def test_task_that_failed_is_told(address: str, home: Home, page: Page) -> None:
+    """Its row is not there, and a reader would take it for a task that nobody tried."""
+    opened(page, address, home, "barks")
+    expect(
+        page.get_by_text("purrs, T-A (failed on 2026-05-04: The backbone ran out of memory.)", exact=False)
+    ).to_be_visible()
+    page.goto(f"{address}/submission?name=second")
+    expect(page.get_by_role("heading", name="purrs · T-A")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("No result on the board")).to_have_count(0)
 
 
 def test_rate_at_the_edge_is_told_in_words(address: str, home: Home, page: Page) -> None:
