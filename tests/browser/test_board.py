@@ -48,7 +48,7 @@ def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> Non
 def test_empty_memory_says_why(board: str, page: Page) -> None:
     """A dash alone would look like an error of the board."""
     opened(page, board)
-    expect(page.locator("tbody tr").first.locator("td").last).to_have_attribute("title", re.compile("no CUDA device"))
+    expect(page.locator("tbody tr").first.locator("td").nth(-2)).to_have_attribute("title", re.compile("no CUDA device"))
     expect(page.get_by_text("VRAM is empty where it could not be measured: no CUDA device")).to_be_visible()
 
 
@@ -62,7 +62,7 @@ def test_ranks_have_ranges_and_groups(settled: str, page: Page, tmp_path: Path) 
     """What the page shows is what the file holds, and the legend says what a group means."""
     opened(page, settled)
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download CSV").click()
+        page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "board.csv")
     with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -127,7 +127,7 @@ def test_address_that_names_nothing_shows_the_default(board: str, page: Page) ->
 def test_csv_holds_every_number_in_full(board: str, page: Page, tmp_path: Path) -> None:
     opened(page, board)
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="Download CSV").click()
+        page.get_by_role("button", name="CSV", exact=True).click()
     waiting.value.save_as(tmp_path / "board.csv")
     with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,0 +1,286 @@
+"""Filters, files and links of the board, as a reader uses them."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pyarrow.parquet as pq
+import pytest
+from factory import make_record
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from leaderboard.export import latex
+from leaderboard.record import Record, Tracking
+from leaderboard.standings import catalogue
+from leaderboard.store import Store
+
+pytestmark = pytest.mark.browser
+
+CORE = [task for task in catalogue() if task.group == "core"]
+BIRDS = ["cbi", "dcase", "enabirds", "rfcx"]
+HOSTILE = "<img src=x onerror=alert(1)>"
+# Name, family, licence, domains (None: not stated), parameters, memory, score on tasks of birds and on others.
+MODELS: list[tuple[str, str, str, list[str] | None, int, int | None, float, float]] = [
+    ("hubert", "HuBERT", "MIT", ["speech"], 94_000_000, 2**30, 0.5, 0.8),
+    ("wavlm", "WavLM", "CC-BY-SA-3.0", ["speech"], 316_000_000, 2**31, 0.6, 0.7),
+    ("birdaves", "AVES", "MIT", ["animals"], 94_000_000, None, 0.9, 0.2),
+    ("floor", "statistics", "MIT", [], 0, None, 0.1, 0.1),
+    ("silent", HOSTILE, "", None, 577_000_000, None, 0.3, 0.3),
+]
+BY_MEAN = ["hubert", "wavlm", "birdaves", "silent", "floor"]
+
+
+def described() -> list[tuple[Record, Tracking | None]]:
+    """Every model on every core task; runs of two on one server, of one on another, of one partly sent."""
+    found = []
+    for number, (name, family, licence, domains, size, memory, birds, others) in enumerate(MODELS):
+        about: dict[str, object] = {"family": family, "licence": licence}
+        if domains is not None:
+            about["pretraining"] = [{"data": "x", "domain": domain} for domain in domains]
+        for index, task in enumerate(CORE):
+            record = make_record(
+                name, task.name, group="core", metric=task.metric, test=birds if task.name in BIRDS else others,
+                about=about, parameters=size, vram_bytes=memory,
+            )  # fmt: skip
+            server = "https://other.example.org" if name == "floor" else "https://user:secret@mlflow.example.org"
+            run = Tracking(uri=server, experiment_id="7", run_id=f"{number}{index}")
+            found.append((record, None if name == "silent" or (name == "birdaves" and index > 0) else run))
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a board of `described`."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('models') / 'beans.db'}"
+    store = Store(url)
+    for record, run in described():
+        store.publish(record, run)
+    return start(url)
+
+
+def expect_names(page: Page, expected: list[str]) -> None:
+    expect(page.locator("tbody tr td:nth-child(2) a")).to_have_text(expected, timeout=30_000)
+
+
+def pick(page: Page, label: str, option: str) -> None:
+    """Choose in the open popover."""
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def header(page: Page, name: str) -> Locator:
+    return page.locator("th").get_by_role("button", name=re.compile(f"^{name}"))
+
+
+def query(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def test_filters_narrow_and_stay_in_the_address(models: str, page: Page) -> None:
+    """One after the other without opening the popover again; a reload and another browser show the same."""
+    page.goto(models)
+    expect_names(page, BY_MEAN)
+    page.get_by_role("button", name="Filters").click()
+    pick(page, "Licence", "MIT")
+    expect_names(page, ["hubert", "birdaves", "floor"])
+    pick(page, "Parameters", "10-100 M")
+    expect_names(page, ["hubert", "birdaves"])
+    pick(page, "Pretraining domain", "animals")
+    expect_names(page, ["birdaves"])
+    assert query(page) == {"licence": ["MIT"], "size": ["10-100"], "domain": ["animals"]}
+    told = "1 of 5 rows; ranks are among all 5 that are ranked."
+    expect(page.get_by_text(told)).to_be_visible()
+    expect(page.locator("tbody tr td").first.locator(".value")).to_have_text("3")
+    page.reload()
+    expect_names(page, ["birdaves"])
+    expect(page.get_by_role("button", name="Filters (3)")).to_be_visible()
+    page.get_by_role("button", name="Filters (3)").click()
+    expect(page.get_by_test_id("stMultiSelect").filter(has_text="Licence")).to_contain_text("MIT")
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("family=HuBERT&family=WavLM", ["hubert", "wavlm"]),
+        ("size=350-", ["silent"]),
+        ("licence=not+stated", ["silent"]),
+        ("domain=none&domain=not+stated", ["silent", "floor"]),
+        ("device=NVIDIA+H200&sort=vram", ["hubert", "wavlm"]),
+        ("device=cpu&sort=-mean", ["floor", "silent", "birdaves"]),
+        (f"family={quote(HOSTILE)}", ["silent"]),
+    ],
+)
+def test_a_link_gives_the_view(models: str, page: Page, address: str, expected: list[str]) -> None:
+    page.goto(f"{models}/?{address}")
+    expect_names(page, expected)
+    # What the address says is what the controls say, so nothing is rewritten.
+    assert query(page) == parse_qs(address)
+
+
+def test_taxa_choose_tasks_and_rank_by_them(models: str, page: Page) -> None:
+    page.goto(models)
+    expect_names(page, BY_MEAN)
+    page.get_by_role("button", name="Filters").click()
+    pick(page, "Taxa", "birds")
+    expect_names(page, ["birdaves", "wavlm", "hubert", "silent", "floor"])
+    expect(page.get_by_text("Filtered by taxa birds. Mean over 4 of 10 tasks; ranks are by it.")).to_be_visible()
+    heads = page.locator("th").all_text_contents()
+    assert [head.removesuffix("mAP").removesuffix("accuracy") for head in heads[3:-4]] == BIRDS
+    first = page.locator("tbody tr").first.locator("td")
+    expect(first.nth(0).locator(".value")).to_have_text("1")
+    expect(first.nth(2).locator(".value")).to_have_text("0.900")
+    page.reload()
+    expect_names(page, ["birdaves", "wavlm", "hubert", "silent", "floor"])
+    expect(page.get_by_text("About the tasks: cbi, dcase, enabirds, rfcx.")).to_be_visible()
+
+
+def test_clearing_shows_everything_and_keeps_the_rest_of_the_address(models: str, page: Page) -> None:
+    page.goto(f"{models}/?taxa=birds&family=AVES&size=10-100&sort=parameters&with=hubert")
+    expect_names(page, ["birdaves"])
+    page.get_by_role("button", name="Clear filters").click()
+    expect_names(page, ["floor", "birdaves", "hubert", "wavlm", "silent"])
+    assert query(page) == {"sort": ["parameters"], "with": ["hubert"]}
+    expect(page.get_by_role("button", name="Clear filters")).to_have_count(0)
+
+
+def test_filters_that_leave_nothing_say_so(models: str, page: Page) -> None:
+    page.goto(f"{models}/?family=AVES&domain=speech")
+    expect(page.get_by_text("No submission passes all of these filters: clear or change one.")).to_be_visible(
+        timeout=30_000
+    )
+    page.get_by_role("button", name="Clear filters").click()
+    expect_names(page, BY_MEAN)
+
+
+def test_values_that_nothing_has_are_left_out_and_told(models: str, page: Page) -> None:
+    page.goto(f"{models}/?family=gone&family=AVES&taxa={quote(HOSTILE)}&size=huge")
+    expect_names(page, ["birdaves"])
+    told = f"Left out, since nothing on this board has it: taxa {HOSTILE}; family gone; parameters huge."
+    expect(page.get_by_text(told)).to_be_visible()
+
+
+def test_every_header_sorts_and_a_second_click_turns_round(models: str, page: Page) -> None:
+    """By another order than that of the page: the values in the column itself."""
+    page.goto(f"{models}/?licence=MIT&licence=CC-BY-SA-3.0")
+    expect_names(page, ["hubert", "wavlm", "birdaves", "floor"])
+    orders = {
+        "Submission": (["birdaves", "floor", "hubert", "wavlm"], "ascending"),
+        "cbi": (["birdaves", "wavlm", "hubert", "floor"], "descending"),
+        "Parameters": (["floor", "birdaves", "hubert", "wavlm"], "ascending"),
+        "VRAM": (["hubert", "wavlm", "birdaves", "floor"], "ascending"),
+        "MLflow": (["floor", "hubert", "wavlm", "birdaves"], "descending"),
+        "Mean": (["hubert", "wavlm", "birdaves", "floor"], "descending"),
+    }
+    for name, (expected, order) in orders.items():
+        header(page, name).click()
+        expect(page.locator(f"th[aria-sort={order}]")).to_contain_text(name, timeout=20_000)
+        expect_names(page, expected)
+    header(page, "Parameters").click()
+    expect_names(page, ["floor", "birdaves", "hubert", "wavlm"])
+    header(page, "Parameters").click()
+    expect_names(page, ["wavlm", "birdaves", "hubert", "floor"])
+
+
+def download(page: Page, name: str, place: Path) -> Path:
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=name, exact=True).click()
+    waiting.value.save_as(place / waiting.value.suggested_filename)
+    return place / waiting.value.suggested_filename
+
+
+def test_files_hold_what_is_shown_and_nothing_else(models: str, page: Page, tmp_path: Path) -> None:
+    page.goto(f"{models}/?taxa=birds&licence=MIT&sort=parameters")
+    expect_names(page, ["floor", "birdaves", "hubert"])
+    lines = list(csv.DictReader(io.StringIO(download(page, "CSV", tmp_path).read_text(encoding="utf-8"))))
+    rows = pq.read_table(download(page, "Parquet", tmp_path)).to_pylist()
+    assert [(row["submission"], row["rank"], row["tasks"]) for row in rows] == [
+        ("floor", 5, "4/4 tasks"),
+        ("birdaves", 1, "4/4 tasks"),
+        ("hubert", 3, "4/4 tasks"),
+    ]
+    expected = {record.id: record for record, _ in described()}
+    for line, row in zip(lines, rows, strict=True):
+        assert line == {name: "" if value is None else str(value) for name, value in row.items()}
+        assert "watkins" not in row
+        for task in BIRDS:
+            record = expected[row[f"{task}.record_id"]]
+            assert (row["submission"], row[task], row[f"{task}.ci_low"]) == (
+                record.submission.name,
+                record.test,
+                record.ci_low,
+            )
+
+
+def test_latex_of_what_is_shown_can_be_copied(models: str, page: Page) -> None:
+    page.goto(f"{models}/?taxa=birds&size=350-&size=100-350")
+    expect_names(page, ["wavlm", "silent"])
+    page.get_by_role("button", name="LaTeX").click()
+    code = page.get_by_role("dialog").locator("code")
+    expect(code).to_contain_text(r"\toprule", timeout=20_000)
+    source = code.inner_text()
+    body = source.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
+    assert [line.split(" & ")[:2] for line in body] == [["2", "wavlm"], ["4", "silent"]]
+    assert r"\textbf{0.600} {\scriptsize $\pm$ 0.030}" in body[0]
+    assert latex("2 of 5 rows; ranks are among all 5 that are ranked.") in source
+    assert "Mean over 4 of 10 tasks" in source
+
+
+def test_rows_link_to_their_runs(models: str, page: Page) -> None:
+    page.goto(models)
+    expect_names(page, BY_MEAN)
+    cells = {name: page.locator("tbody tr").nth(index).locator("td").last for index, name in enumerate(BY_MEAN)}
+    link = cells["hubert"].get_by_role("link", name="10 runs")
+    address, _, asked = (link.get_attribute("href") or "").partition("/#/compare-runs?")
+    assert address == "https://mlflow.example.org"
+    asked_for = {key: json.loads(value) for key, (value,) in parse_qs(asked).items()}
+    own = {run.run_id for record, run in described() if run and record.submission.name == "hubert"}
+    assert set(asked_for["runs"]) == own and len(own) == 10
+    assert asked_for["experiments"] == ["7"]
+    expect(cells["birdaves"]).to_have_text("runof 10 results")
+    expect(cells["birdaves"].get_by_role("link")).to_have_attribute(
+        "href", re.compile(r"^https://mlflow\.example\.org/#/experiments/7/runs/2\d$")
+    )
+    expect(cells["silent"]).to_have_attribute("title", re.compile("beans records push"))
+    assert "secret" not in page.content()
+
+
+def test_chosen_submissions_stay_in_the_address_and_are_compared_in_mlflow(models: str, page: Page) -> None:
+    page.goto(f"{models}/?with=hubert&with=gone")
+    expect_names(page, BY_MEAN)
+    link = page.get_by_test_id("stLinkButton").locator("a")
+    page.get_by_role("combobox", name="Compare").click()
+    page.get_by_role("option", name="wavlm", exact=True).click()
+    expect(page).to_have_url(re.compile(r"with=hubert&with=wavlm"))
+    expect(link).to_have_attribute("href", re.compile(r"^https://mlflow\.example\.org/#/compare-runs\?runs="))
+    href = link.get_attribute("href") or ""
+    (runs,) = parse_qs(href.partition("?")[2])["runs"]
+    both = {run.run_id for record, run in described() if run and record.submission.name in ("hubert", "wavlm")}
+    assert set(json.loads(runs)) == both and len(both) == 20
+
+    page.goto(f"{models}/?with=hubert&with=floor")
+    expect(page.get_by_text("Not in MLflow: The runs are on different MLflow servers")).to_be_visible(timeout=30_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_leaves_the_screen_of_a_phone(models: str, browser: Browser, scheme: str) -> None:
+    """The table scrolls in its frame; a page that moves sideways cannot be read."""
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{models}/?taxa=birds&size=10-100&size=350-&with=hubert&with=floor")
+    expect_names(page, ["birdaves", "hubert", "silent"])
+    wide = """() => [...document.querySelectorAll('[data-testid="stMain"] *')].filter((node) => {
+        const box = node.getBoundingClientRect();
+        return box.width && box.right > window.innerWidth + 1 && !node.closest('.frame');
+    }).map((node) => node.outerHTML.slice(0, 200))"""
+    assert page.evaluate(wide) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    frame = page.locator(".frame").first
+    assert frame.evaluate("(node) => node.scrollWidth > node.clientWidth"), "the columns would be cut off"
+    page.get_by_role("button", name="Filters (2)").click()
+    expect(page.get_by_role("combobox", name="Device")).to_be_visible()
+    assert page.evaluate(wide) == []
+    context.close()
