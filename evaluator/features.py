@@ -217,7 +217,9 @@ class Features:
         pooled = torch.empty(len(rows), len(targets), block.width)
         for shard in self.plans[split]:
             index = [clip.index for clip in shard.clips]
-            pooled[:, index] = read(pooled_path(self.directory, shard))[f"pooled.{number}"][rows]
+            stored = read(pooled_path(self.directory, shard))[f"pooled.{number}"]
+            # By numpy, which moves the few rows of a shard a dozen times faster than torch's threads do.
+            pooled.numpy()[:, index] = stored.numpy()[rows]
         return Pooled(pooled.to(device), targets, layers)
 
     def targets(self, split: "Split") -> Tensor:
@@ -226,8 +228,8 @@ class Features:
         if self.manifest.task.kind == "classification":
             return torch.tensor([item.labels[0] for item in items])
         targets = torch.zeros(len(items), len(self.manifest.labels))
-        for row, item in enumerate(items):
-            targets[row, list(item.labels)] = 1
+        rows = [row for row, item in enumerate(items) for _ in item.labels]
+        targets.numpy()[rows, [label for item in items for label in item.labels]] = 1
         return targets
 
     def check(self, rate: int) -> None:
