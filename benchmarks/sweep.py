@@ -180,7 +180,7 @@ def _batched(setup: Setup, track: str, task: SyntheticTask) -> Tensor:
             task.stacked("valid"),
             classes=setup.classes,
             metric="accuracy",
-            rates=rates.expand(setup.layers, -1),
+            rates=rates.tolist(),
             seeds=(_SEED,),
             protocol=setup.protocol,
         )

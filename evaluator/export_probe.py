@@ -150,7 +150,7 @@ def export_probe(
     scratch = directory.with_name(f".{directory.name}.{uuid4().hex}.new")
     try:
         data = scratch / "probe"
-        _write(data, info, {name: tensor[seed, 0] for name, tensor in parameters.items()}, submission)
+        _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, submission)
         report(f"{submission.name} · {task.name}: saved model", 0, 1)
         _require_right_answers(data, manifest, logits[seed], record, device)
         _save_model(scratch / "model", data, info)
@@ -262,7 +262,7 @@ def _extractor(record: Record, rules: Protocol, submission: Submission, device: 
 def _retrain(
     features: Features, record: Record, rules: Protocol, device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parameters (seeds, 1, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
+    """Parameters (seeds, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
     layers = (record.best_layer,)
     train, valid, test = (features.samples(split, layers, record.track, device) for split in ("train", "valid", "test"))
     head = HEADS[record.track]()
@@ -272,14 +272,14 @@ def _retrain(
         valid,
         classes=len(features.manifest.labels),
         metric=record.metric,
-        rates=torch.tensor([[record.lr]], dtype=torch.float64),
+        rates=[record.lr],
         seeds=range(rules.seeds),
         protocol=rules,
         keep=torch.tensor([record.epoch]),
     )
     assert found.parameters is not None
     logits = predict(head, found.parameters, test, rules.seeds)[0, :, 0].float().cpu()
-    return {name: tensor.detach().cpu() for name, tensor in found.parameters.items()}, logits
+    return {name: tensor[0].cpu() for name, tensor in found.parameters.items()}, logits
 
 
 def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:

@@ -20,6 +20,7 @@ from evaluator.backbones import ready
 from evaluator.clips import Clip
 from evaluator.extraction import Encoded, Extractor
 from evaluator.heads import HEADS, NEEDS_FRAMES
+from evaluator.samples import Whole
 from evaluator.submission import Submission
 from tasks.errors import UserError
 from tasks.sound import Header, decode, read_header, resample
@@ -153,13 +154,15 @@ class ProbeModel:
     @torch.inference_mode()
     def _logits(self, encoded: Encoded) -> Tensor:
         """(pieces, classes)."""
+        items = torch.arange(len(encoded.counts[self.block]))[None]
         if encoded.frames is None:
-            return self.head.logits(self.parameters, encoded.pooled[self.block][self.place][None], None)[0, 0]
+            vectors = encoded.pooled[self.block][self.place][None]
+            return self.head.logits(self.parameters, Whole(slice(None), items, vectors))[0, 0]
         counts = encoded.counts[self.block]
         frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
         inputs = pad_sequence(list(frames), batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
-        return self.head.logits(self.parameters, inputs[None], valid[None])[0, 0]
+        return self.head.logits(self.parameters, Whole(slice(None), items, inputs[None], valid))[0, 0]
 
     def _answer(self, piece: _Piece, logits: Tensor) -> dict[str, object]:
         answer: dict[str, object] = {"item": piece.row, "scores": logits.tolist()}

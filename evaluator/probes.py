@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import one_hot
+from torch.optim.adam import adam
 
-from evaluator.heads import Head, initial
+from evaluator.heads import Head, Parameters, initial
 from evaluator.metrics import score
 from evaluator.protocol import Protocol
 from evaluator.samples import Samples
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
     from tasks.task import Metric
 
 # Validation and test items a step; only memory depends on it.
-_EVALUATION_BATCH = 1024
+_EVALUATION_BATCH = 256
+# torch.optim.Adam's own defaults.
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,11 @@ class Fit:
 
     Attributes:
         valid: (epochs, L, S, K) validation metric of each epoch; NaN once a probe has stopped.
-        parameters: per parameter (L * S, K, ...), each probe as it was after the epoch asked for; None if none was.
+        parameters: per parameter (K, L * S, ...), each probe as it was after the epoch asked for; None if none was.
     """
 
     valid: Tensor
-    parameters: dict[str, Tensor] | None
+    parameters: Parameters | None
 
     def best(self) -> tuple[Tensor, Tensor]:
         """(L, S, K) best validation metric, and the first epoch (from 1) that reached it."""
@@ -45,7 +49,7 @@ def fit(
     *,
     classes: int,
     metric: "Metric",
-    rates: Tensor,
+    rates: Sequence[float],
     seeds: Sequence[int],
     protocol: Protocol,
     keep: Tensor | None = None,
@@ -62,109 +66,151 @@ def fit(
         valid: what each epoch is scored on.
         classes: number of classes.
         metric: the task's metric.
-        rates: (L, K) learning rates.
+        rates: the K learning rates.
         seeds: the S seeds.
         protocol: epochs, patience, batch size, weight decay.
         keep: (L,) epochs (from 1) after which to keep each layer's parameters; training then lasts exactly until the
             last of them, without early stopping.
         on_epoch: called after every epoch.
     """
-    device = train.targets.device
-    layers, probes = rates.shape
-    parameters = _stack(head, train, classes, seeds, probes)
-    optimiser = _Adam(parameters, rates.repeat_interleave(len(seeds), dim=0), protocol.weight_decay)
+    shape = (len(train.layers), len(seeds), len(rates))
+    stack = _Stack(_start(head, train, classes, seeds, len(rates)), rates, protocol.weight_decay)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    kept = {name: torch.empty_like(tensor) for name, tensor in parameters.items()} if keep is not None else None
+    kept = {name: torch.empty_like(tensor) for name, tensor in stack.parameters.items()} if keep is not None else None
     history = []
-    best = torch.full((layers, len(seeds), probes), -1.0, dtype=torch.double, device=device)
+    best = torch.full(shape, -1.0, dtype=torch.double, device=train.targets.device)
     stale = torch.zeros_like(best, dtype=torch.long)
     for epoch in range(1, (protocol.epochs if keep is None else int(keep.max())) + 1):
         order = torch.stack([torch.randperm(len(train.targets), generator=generator) for generator in orders])
-        for index in torch.split(order.to(device), protocol.batch_size, dim=1):
-            for tensor in parameters.values():
-                assert tensor.grad is not None
-                tensor.grad.zero_()
-            for items, inputs, mask in train.chunks(index):
-                logits = head.logits(parameters, inputs, mask)
-                loss = _loss(metric, logits, train.targets[items].repeat(layers, *[1] * train.targets.ndim))
-                # Summed over probes, so that none sees another; the mean is over the whole batch, not over its part.
-                (loss / index.shape[1]).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        values = score(metric, predict(head, parameters, valid, len(seeds)), valid.targets)
-        values = torch.where(stale < protocol.patience, values, torch.nan) if keep is None else values
+        for index in torch.split(order.to(best.device), protocol.batch_size, dim=1):
+            for batch in train.batches(index):
+                slope = partial(_slope, metric, train.targets[batch.items])
+                head.differentiate(
+                    _of(stack.parameters, batch.groups), _of(stack.gradients, batch.groups), batch, slope
+                )
+            stack.step()
+        values = torch.full_like(best, torch.nan)
+        logits = predict(head, stack.parameters, valid, len(seeds))
+        values[..., stack.probes] = score(metric, logits, valid.targets)
+        if keep is None:
+            values = torch.where(stale < protocol.patience, values, torch.nan)
         history.append(values)
         improved = values > best
         best = torch.where(improved, values, best)
         stale = torch.where(improved, 0, stale + 1)
         if kept is not None and keep is not None:
-            done = (keep.repeat_interleave(len(seeds)) == epoch).nonzero()[:, 0].to(device)
-            for name, tensor in parameters.items():
-                kept[name][done] = tensor.detach()[done]
+            done = (keep.repeat_interleave(len(seeds)) == epoch).nonzero()[:, 0].to(best.device)
+            for name, tensor in stack.parameters.items():
+                kept[name][:, done] = tensor[:, done]
         on_epoch()
-        if keep is None and bool((stale >= protocol.patience).all()):
-            break
+        if keep is None:
+            going = (stale < protocol.patience).flatten(0, 1).any(0).nonzero()[:, 0].tolist()
+            if not going:
+                break
+            stack.keep(going)
     return Fit(torch.stack(history).cpu(), kept)
 
 
 @torch.inference_mode()
-def predict(head: Head, parameters: dict[str, Tensor], samples: Samples, seeds: int) -> Tensor:
-    """(L, S, K, items, classes) logits of the probes that ``parameters`` (L * S, K, ...) hold."""
+def predict(head: Head, parameters: Parameters, samples: Samples, seeds: int) -> Tensor:
+    """(L, S, K, items, classes) logits of the probes that ``parameters`` (K, L * S, ...) hold."""
     # All probes of a layer read the same items here, so seeds join the learning rates as further probes of one group.
-    count = len(samples.targets)
-    joined = {name: tensor.view(-1, seeds * tensor.shape[1], *tensor.shape[2:]) for name, tensor in parameters.items()}
-    pieces, order = [], []
-    for index in torch.split(torch.arange(count, device=samples.targets.device), _EVALUATION_BATCH):
-        for items, inputs, mask in samples.chunks(index[None]):
-            pieces.append(head.logits(joined, inputs, mask))
-            order.append(items[0])
-    logits = torch.cat(pieces, dim=2)[:, :, torch.cat(order).argsort()]
-    return logits.view(len(logits), seeds, -1, count, logits.shape[-1])
+    joined = {
+        name: tensor.view(len(tensor), -1, seeds, *tensor.shape[2:]).transpose(1, 2).flatten(0, 1)
+        for name, tensor in parameters.items()
+    }
+    probes, layers = joined["bias"].shape[:2]
+    logits = joined["bias"].new_empty(layers, probes, len(samples.targets), joined["bias"].shape[2])
+    for index in torch.split(torch.arange(len(samples.targets), device=logits.device), _EVALUATION_BATCH):
+        for batch in samples.batches(index[None]):
+            found = head.logits(_of(joined, batch.groups), batch)
+            logits[batch.groups, :, batch.items[0]] = found.transpose(0, 1)
+    return logits.view(layers, -1, seeds, *logits.shape[2:]).transpose(1, 2)
 
 
-def _stack(head: Head, train: Samples, classes: int, seeds: Sequence[int], probes: int) -> dict[str, Tensor]:
-    """Initial parameters (L * S, K, ...), each with a gradient that stays in place."""
+def _of(parameters: Parameters, groups: slice) -> Parameters:
+    """What belongs to some groups."""
+    return {name: tensor[:, groups] for name, tensor in parameters.items()}
+
+
+def _start(head: Head, train: Samples, classes: int, seeds: Sequence[int], probes: int) -> Parameters:
+    """Initial parameters (K, L * S, ...)."""
     singles = [
         initial(head, width=train.width, classes=classes, layer=layer, seed=seed)
         for layer in train.layers
         for seed in seeds
     ]
-    stacked = {}
-    for name in singles[0]:
-        rows = torch.stack([single[name] for single in singles]).to(train.targets.device)
-        tensor = rows[:, None].expand(-1, probes, *rows.shape[1:]).contiguous().requires_grad_()
-        tensor.grad = torch.zeros_like(tensor)
-        stacked[name] = tensor
-    return stacked
+    return {
+        name: torch.stack([single[name] for single in singles])
+        .to(train.targets.device)
+        .expand(probes, *[-1] * (singles[0][name].ndim + 1))
+        .contiguous()
+        for name in singles[0]
+    }
 
 
-class _Adam:
-    """torch's fused Adam with a learning rate of its own for every probe.
+class _Stack:
+    """Parameters (K, G, ...) of all probes with their gradients and torch's fused Adam, one learning rate a probe.
 
-    An optimiser group a rate would do the same in hundreds of small steps. Instead one step of rate 1 is made on a copy
-    and each probe goes its own fraction of the way: Adam's step is proportional to its rate.
+    Attributes:
+        parameters, gradients: of the probes that still learn.
+        probes: which of the K these are.
     """
 
-    def __init__(self, parameters: dict[str, Tensor], rates: Tensor, weight_decay: float) -> None:
-        self.parameters = list(parameters.values())
-        self.ahead = [tensor.detach().clone().requires_grad_() for tensor in self.parameters]
-        for ahead, tensor in zip(self.ahead, self.parameters, strict=True):
-            ahead.grad = tensor.grad
-        self.rates = [rates.to(tensor).view(*rates.shape, *[1] * (tensor.ndim - 2)) for tensor in self.parameters]
-        self.optimiser = torch.optim.Adam(self.ahead, lr=1.0, weight_decay=weight_decay, fused=True)
+    def __init__(self, parameters: Parameters, rates: Sequence[float], weight_decay: float) -> None:
+        self.parameters = parameters
+        self.gradients = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+        self.probes = list(range(len(rates)))
+        self._moments = [{name: torch.zeros_like(tensor) for name, tensor in parameters.items()} for _ in range(2)]
+        self._rates = list(rates)
+        self._weight_decay = weight_decay
+        device = next(iter(parameters.values())).device
+        self._steps = [[torch.zeros((), dtype=torch.float32, device=device) for _ in parameters] for _ in rates]
+        self._divide()
+
+    def _divide(self) -> None:
+        """Per probe: lists of its parameters, gradients and moments, which share the stacks' memory."""
+        stacks = (self.parameters, self.gradients, *self._moments)
+        self._singles = [
+            [[tensor[place] for tensor in stack.values()] for stack in stacks] for place in range(len(self.probes))
+        ]
 
     @torch.no_grad()
     def step(self) -> None:
         """One update of every probe."""
-        for ahead, tensor in zip(self.ahead, self.parameters, strict=True):
-            ahead.copy_(tensor)
-        self.optimiser.step()
-        for ahead, tensor, rate in zip(self.ahead, self.parameters, self.rates, strict=True):
-            tensor.lerp_(ahead, rate)
+        for (parameters, gradients, first, second), steps, rate in zip(
+            self._singles, self._steps, self._rates, strict=True
+        ):
+            adam(
+                *(parameters, gradients, first, second, [], steps),
+                fused=True,
+                amsgrad=False,
+                beta1=_BETAS[0],
+                beta2=_BETAS[1],
+                lr=rate,
+                weight_decay=self._weight_decay,
+                eps=_EPSILON,
+                maximize=False,
+            )
+
+    def keep(self, probes: Sequence[int]) -> None:
+        """Go on with some of the K probes alone."""
+        if list(probes) == self.probes:
+            return
+        places = [self.probes.index(probe) for probe in probes]
+        for stack in (self.parameters, self.gradients, *self._moments):
+            stack.update({name: tensor[places] for name, tensor in stack.items()})
+        self._rates = [self._rates[place] for place in places]
+        self._steps = [self._steps[place] for place in places]
+        self.probes = list(probes)
+        self._divide()
 
 
-def _loss(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum over (G, K, batch) of the loss of each item; targets are (G, batch) or (G, batch, classes)."""
-    targets = targets[:, None].expand(-1, logits.shape[1], *targets.shape[1:])
+def _slope(metric: "Metric", targets: Tensor, logits: Tensor) -> Tensor:
+    """The derivative of each probe's loss, a mean over the batch, with respect to its logits (K, G, batch, classes).
+
+    Targets are (G, batch) class indices, for cross-entropy, or (G, batch, classes), for binary cross-entropy.
+    """
     if metric == "accuracy":
-        return cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum")
-    return binary_cross_entropy_with_logits(logits, targets, reduction="sum") / logits.shape[-1]
+        return (logits.softmax(-1) - one_hot(targets, logits.shape[-1])) / logits.shape[-2]
+    return (logits.sigmoid() - targets) / (logits.shape[-1] * logits.shape[-2])

@@ -1,7 +1,8 @@
 """What a head reads of a split: one vector an item, or its frames."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -11,11 +12,36 @@ from torch import Tensor
 from evaluator.clips import Shard
 from evaluator.shards import paths, read
 
-# Values of frames brought to single precision at once (256 MB); more does not run faster.
-_CHUNK_VALUES = 64_000_000
-# Beyond this many values a piece is ended before more than a quarter of it is padding; below, a piece costs more than
-# the padding it saves.
-_SMALL_CHUNK_VALUES = 2_000_000
+# Values of frames worked on at once. On a CPU they stay in the cache of two cores while they are read four times, which
+# halves the time; a GPU wants to be filled.
+_PIECE_VALUES = {"cpu": 500_000, "cuda": 64_000_000}
+# Beyond this share of a piece a longer clip begins a new one, so that little is padded.
+_PADDING = 0.25
+# Values in single precision that are kept from the forward to the backward pass (256 MB); longer clips are read twice.
+_KEPT_VALUES = 64_000_000
+
+Piece = tuple[slice, Tensor, Tensor | None]
+"""Which items of the batch; their inputs (G, part, ...); which frames are valid, (part, frames), None where all are."""
+
+
+class Batch(Protocol):
+    """What G groups (a layer, a seed) read in one step.
+
+    Attributes:
+        groups: which groups of all.
+        items: (G, batch) item numbers, in the order of the inputs.
+    """
+
+    @property
+    def groups(self) -> slice:
+        """Places of the groups."""
+
+    @property
+    def items(self) -> Tensor:
+        """Item numbers."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The inputs in as many pieces as memory asks for, each good until the next batch is asked for."""
 
 
 class Samples(Protocol):
@@ -39,16 +65,26 @@ class Samples(Protocol):
     def width(self) -> int:
         """Channels."""
 
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Read items, in as many pieces and in whatever order memory asks for.
+    def batches(self, index: Tensor) -> Iterator[Batch]:
+        """Read items: a batch for some of the L * S groups, the sets varying fastest, then for the next.
 
         Args:
-            index: (sets, batch) item numbers; the sets are read side by side.
-
-        Yields:
-            Item numbers (sets, part); their inputs (L * sets, part, ...), the sets varying fastest, good until the
-            next piece is asked for; and which frames are valid, (L * sets, part, frames), or None.
+            index: (S, batch) item numbers, one row a set: the sets are read side by side.
         """
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A batch in one piece. ``inputs`` is (G, batch, ...), ``valid`` (batch, frames) or None."""
+
+    groups: slice
+    items: Tensor
+    inputs: Tensor
+    valid: Tensor | None = None
+
+    def pieces(self) -> Iterator[Piece]:
+        """The only one."""
+        yield slice(None), self.inputs, self.valid
 
 
 @dataclass(frozen=True)
@@ -64,9 +100,10 @@ class Pooled:
         """Channels."""
         return self.features.shape[-1]
 
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """The whole batch at once."""
-        yield index, self.features[:, index].flatten(0, 1), None
+    def batches(self, index: Tensor) -> Iterator[Batch]:
+        """All groups at once."""
+        layers = len(self.features)
+        yield Whole(slice(None), index.repeat(layers, 1), self.features[:, index].flatten(0, 1))
 
 
 class Frames:
@@ -80,15 +117,21 @@ class Frames:
         layers: Sequence[int],
         width: int,
     ) -> None:
+        """Frames that lie somewhere else.
+
+        Args:
+            places: per item the frames of its shard (rows, frames, width), where its own begin, and how many.
+            rows: the row of each of ``layers`` in them.
+            targets: as `Samples.targets`.
+            layers: as `Samples.layers`.
+            width: as `Samples.width`.
+        """
         self.targets = targets
         self.layers = layers
         self.width = width
-        # Per item: the frames of its shard (block's layers, frames, width), where its own begin, and how many.
-        self._places = places
-        # Neighbouring layers are the usual case, and a slice of them needs no copy.
-        neighbours = list(rows) == list(range(rows[0], rows[0] + len(rows)))
-        self._rows = slice(rows[0], rows[-1] + 1) if neighbours else list(rows)
-        self._buffer = torch.zeros(0, device=targets.device)
+        self.places = places
+        self.rows = list(rows)
+        self.buffer = torch.zeros(0, device=targets.device)
 
     @classmethod
     def read(
@@ -113,42 +156,100 @@ class Frames:
                 start += count
         return cls(places, rows, targets, layers, width)
 
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-        """Items in order of their length, so that little is padded, as many at once as the buffer holds."""
-        batch = index.shape[1]
-        counts = torch.tensor([[self._places[item][2] for item in row] for row in index.tolist()])
-        order = counts.argsort(dim=1, stable=True)
-        items, counts = index.cpu().gather(1, order), counts.gather(1, order)
-        start = 0
-        while start < batch:
-            stop = start + 1
-            while stop < batch and self._fits(counts[:, start : stop + 1]):
-                stop += 1
-            yield self._fill(items[:, start:stop], counts[:, start:stop])
-            start = stop
+    def batches(self, index: Tensor) -> Iterator[Batch]:
+        """Set by set, as many layers at once as a piece holds; items in order of their length."""
+        sets = len(index)
+        for number, row in enumerate(index.tolist()):
+            items = sorted(row, key=lambda item: self.places[item][2])
+            longest = self.places[items[-1]][2]
+            together = max(1, self.piece_values // (len(items) * longest * self.width))
+            for start in range(0, len(self.layers), together):
+                stop = min(start + together, len(self.layers))
+                yield _FrameBatch(self, items, start, stop, slice(start * sets + number, stop * sets, sets))
 
-    def _fits(self, counts: Tensor) -> bool:
-        """Whether clips of so many frames, (sets, items), make one piece."""
-        values = self._values(counts)
-        used = int(counts.sum()) * len(self.layers) * self.width
-        return values <= _CHUNK_VALUES and (values <= _SMALL_CHUNK_VALUES or values - used <= values / 4)
+    @property
+    def piece_values(self) -> int:
+        """Values worked on at once."""
+        return _PIECE_VALUES[self.targets.device.type]
 
-    def _values(self, counts: Tensor) -> int:
-        return len(self.layers) * counts.numel() * int(counts.max()) * self.width
+    def room(self, values: int) -> Tensor:
+        """(values,) single precision, the same memory every time."""
+        if len(self.buffer) < values:
+            self.buffer = torch.zeros(values, device=self.targets.device)
+        return self.buffer[:values]
 
-    def _fill(self, items: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        sets, batch = items.shape
-        longest = int(counts.max())
-        size = self._values(counts)
-        if len(self._buffer) < size:
-            # Zeros once; later, what an earlier piece left beyond a clip's end is finite and gets no weight.
-            self._buffer = torch.zeros(size, device=self.targets.device)
-        inputs = self._buffer[:size].view(len(self.layers), sets, batch, longest, self.width)
-        for row in range(sets):
-            for column, item in enumerate(items[row].tolist()):
-                frames, start, count = self._places[item]
-                stretch = frames[:, start : start + count]
-                inputs[:, row, column, :count].copy_(stretch[self._rows], non_blocking=True)
-        device = self.targets.device
-        mask = (torch.arange(longest) < counts[..., None]).repeat(len(self.layers), 1, 1)
-        return items.to(device), inputs.flatten(0, 1), mask.to(device)
+
+@dataclass
+class _FrameBatch:
+    """Items, sorted by length, as the layers from ``start`` to ``stop`` of ``samples`` see them."""
+
+    samples: Frames
+    order: list[int]
+    start: int
+    stop: int
+    groups: slice
+    read: list[Piece] = field(default_factory=list)
+
+    @cached_property
+    def items(self) -> Tensor:
+        """(G, batch) item numbers."""
+        return torch.tensor(self.order, device=self.samples.targets.device).expand(self.stop - self.start, -1)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Once read, pieces that are kept are only handed out again."""
+        if self.read:
+            yield from self.read
+            return
+        spans = list(self._spans())
+        sizes = [(stop - start) * self._count(stop - 1) * self._values for start, stop in spans]
+        keep = sum(sizes) <= _KEPT_VALUES
+        room = self.samples.room(sum(sizes) if keep else max(sizes))
+        offset = 0
+        pieces = []
+        for (start, stop), size in zip(spans, sizes, strict=True):
+            piece = self._fill(room[offset : offset + size], start, stop)
+            pieces.append(piece)
+            offset += size if keep else 0
+            yield piece
+        self.read = pieces if keep else []
+
+    @property
+    def _values(self) -> int:
+        """Values of a frame."""
+        return (self.stop - self.start) * self.samples.width
+
+    def _count(self, position: int) -> int:
+        return self.samples.places[self.order[position]][2]
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """Neighbours in the order that make a piece."""
+        start, used = 0, 0
+        for stop in range(len(self.order)):
+            count = self._count(stop)
+            values = (stop + 1 - start) * count * self._values
+            padding = 1 - (used + count) / ((stop + 1 - start) * count)
+            if stop > start and (values > self.samples.piece_values or padding > _PADDING):
+                yield start, stop
+                start, used = stop, 0
+            used += count
+        yield start, len(self.order)
+
+    def _fill(self, room: Tensor, start: int, stop: int) -> Piece:
+        samples = self.samples
+        longest = self._count(stop - 1)
+        inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
+        # Neighbouring rows are the usual case, and a slice of them needs no copy.
+        rows = samples.rows[self.start : self.stop]
+        chosen = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
+        counts = []
+        for place, item in enumerate(self.order[start:stop]):
+            frames, begin, count = samples.places[item]
+            counts.append(count)
+            inputs[:, place, :count].copy_(frames[chosen, begin : begin + count], non_blocking=True)
+            if count < longest:
+                # What an earlier piece left there would get no weight, but may be infinite times nothing.
+                inputs[:, place, count:].zero_()
+        if counts[0] == longest:
+            return slice(start, stop), inputs, None
+        valid = torch.arange(longest) < torch.tensor(counts)[:, None]
+        return slice(start, stop), inputs, valid.to(inputs.device)

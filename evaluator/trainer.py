@@ -35,8 +35,7 @@ class Trainer:
         valid = torch.empty(layers, len(rates), dtype=torch.double)
         epoch = torch.empty(layers, len(rates), dtype=torch.long)
         for number, block in enumerate(self.features.blocks):
-            grid = torch.tensor(rates, dtype=torch.float64).expand(len(block.layers), -1)
-            found = self._fit(block.layers, grid, seeds=(0,), on_epoch=self._counter(on_epoch, number))
+            found = self._fit(block.layers, rates, seeds=(0,), on_epoch=self._counter(on_epoch, number))
             best, first = found.best()
             valid[list(block.layers)], epoch[list(block.layers)] = best[:, 0].cpu(), first[:, 0].cpu()
         return [(valid[:, rate].tolist(), epoch[:, rate].tolist()) for rate in range(len(rates))]
@@ -49,8 +48,7 @@ class Trainer:
         """
         seeds = tuple(range(self.rules.seeds))
         layers = (choice.layer,)
-        rate = torch.tensor([[choice.lr]], dtype=torch.float64)
-        found = self._fit(layers, rate, seeds=seeds, keep=torch.tensor([choice.epoch]))
+        found = self._fit(layers, [choice.lr], seeds=seeds, keep=torch.tensor([choice.epoch]))
         assert found.parameters is not None
         logits = predict(self.head, found.parameters, self._samples("test", layers), len(seeds))
         return logits[0, :, 0].float().cpu(), found.valid[:, 0, 0, 0].tolist()
@@ -59,19 +57,21 @@ class Trainer:
         """The test metric of each layer's best probe: a diagnostic, which chooses nothing."""
         curve = torch.empty(len(best), dtype=torch.double)
         for block in self.features.blocks:
-            chosen = [best[layer] for layer in block.layers]
-            rates = torch.tensor([[choice.lr] for choice in chosen], dtype=torch.float64)
-            found = self._fit(block.layers, rates, seeds=(0,), keep=torch.tensor([choice.epoch for choice in chosen]))
-            assert found.parameters is not None
-            samples = self._samples("test", block.layers)
-            logits = predict(self.head, found.parameters, samples, 1)
-            curve[list(block.layers)] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
+            # Layers whose best rate is the same are trained together.
+            for rate in dict.fromkeys(best[layer].lr for layer in block.layers):
+                layers = [layer for layer in block.layers if best[layer].lr == rate]
+                epochs = torch.tensor([best[layer].epoch for layer in layers])
+                found = self._fit(layers, [rate], seeds=(0,), keep=epochs)
+                assert found.parameters is not None
+                samples = self._samples("test", layers)
+                logits = predict(self.head, found.parameters, samples, 1)
+                curve[layers] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
         return curve.tolist()
 
     def _fit(
         self,
         layers: Sequence[int],
-        rates: Tensor,
+        rates: Sequence[float],
         *,
         seeds: Sequence[int],
         keep: Tensor | None = None,

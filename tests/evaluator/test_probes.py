@@ -33,10 +33,22 @@ class FrameSamples:
         self.frames, self.counts, self.targets = frames, counts, targets
         self.layers, self.width = range(len(frames)), frames.shape[-1]
 
-    def chunks(self, index: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for items in index.split(7, dim=1):
-            mask = torch.arange(self.frames.shape[2]) < self.counts[items][..., None]
-            yield items, self.frames[:, items].flatten(0, 1), mask.repeat(len(self.frames), 1, 1)
+    def batches(self, index: Tensor) -> Iterator["FrameBatch"]:
+        for number, items in enumerate(index):
+            groups = slice(number, None, len(index))
+            yield FrameBatch(self, groups, items.expand(len(self.frames), -1))
+
+
+class FrameBatch:
+    def __init__(self, samples: FrameSamples, groups: slice, items: Tensor) -> None:
+        self.samples, self.groups, self.items = samples, groups, items
+
+    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        for start in range(0, self.items.shape[1], 7):
+            span = slice(start, start + 7)
+            items = self.items[0, span]
+            mask = torch.arange(self.samples.frames.shape[2]) < self.samples.counts[items][:, None]
+            yield span, self.samples.frames[:, items], mask
 
 
 def make(track: str, metric: str, seed: int) -> tuple[object, Tensor, Tensor]:
@@ -118,7 +130,7 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
         held,  # type: ignore[arg-type]
         classes=CLASSES,
         metric=metric,  # type: ignore[arg-type]
-        rates=torch.tensor(RATES).expand(LAYERS, -1),
+        rates=RATES,
         seeds=seeds,
         protocol=Protocol(),
         keep=torch.full((LAYERS,), epochs),
@@ -133,7 +145,7 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
                 assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
                 group = layer * len(seeds) + place
                 torch.testing.assert_close(
-                    found.parameters["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
+                    found.parameters["weight"][number, group], probe.linear.weight.detach(), atol=1e-5, rtol=0
                 )
                 with torch.no_grad():
                     alone = probe([frames[layer, i, : counts[i]] for i in range(ITEMS)])
@@ -148,13 +160,13 @@ def test_in_single_precision_batch_and_alone_agree_too() -> None:
     torch.set_default_dtype(torch.float32)
     found = fit(
         TimeAverage(), single[0], single[1], classes=CLASSES, metric="accuracy",
-        rates=torch.tensor([[1e-3]] * LAYERS), seeds=(0,), protocol=Protocol(), keep=torch.full((LAYERS,), 10),
+        rates=[1e-3], seeds=(0,), protocol=Protocol(), keep=torch.full((LAYERS,), 10),
     )  # fmt: skip
     torch.set_default_dtype(torch.float64)
     assert found.parameters is not None
     _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
     torch.testing.assert_close(
-        found.parameters["weight"][1, 0].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
+        found.parameters["weight"][0, 1].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
     )
 
 
@@ -163,7 +175,7 @@ def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_g
     rules = Protocol(epochs=40, patience=5)
     found = fit(
         TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
-        rates=torch.tensor([[1e-9, 1e-2]] * LAYERS), seeds=(0,), protocol=rules,
+        rates=[1e-9, 1e-2], seeds=(0,), protocol=rules,
     )  # fmt: skip
     idle = found.valid[:, 0, 0, 0]
     assert torch.isfinite(idle[: 1 + 5]).all() and torch.isnan(idle[1 + 5 :]).all()
@@ -177,7 +189,7 @@ def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
     train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
     found = fit(
         TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
-        rates=torch.tensor([RATES] * LAYERS), seeds=(0,), protocol=Protocol(epochs=30),
+        rates=RATES, seeds=(0,), protocol=Protocol(epochs=30),
     )  # fmt: skip
     values, epochs = found.best()
     curve = [value for value in found.valid[:, 1, 0, 2].tolist() if not math.isnan(value)]
@@ -193,7 +205,7 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
         HEADS["twa"](),
         train,
         held,
-        rates=torch.tensor([RATES] * LAYERS),
+        rates=RATES,
         seeds=(0,),
         **common,  # type: ignore[arg-type]
     )
@@ -203,7 +215,7 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
         HEADS["twa"](),
         train,
         held,
-        rates=torch.tensor([[RATES[1]]] * LAYERS),
+        rates=[RATES[1]],
         seeds=(0,),
         keep=keep,
         **common,  # type: ignore[arg-type]
@@ -222,7 +234,7 @@ def test_padding_frames_get_no_weight() -> None:
     parameters = {
         name: torch.stack(
             [initial(head, width=WIDTH, classes=CLASSES, layer=layer, seed=0)[name] for layer in range(LAYERS)]
-        )[:, None]
+        )[None]
         for name in ("attention", "attention_bias", "weight", "bias")
     }
     clean = predict(head, parameters, train, 1)  # type: ignore[arg-type]

@@ -121,7 +121,7 @@ def test_probes_trained_on_the_gpu_equal_those_trained_on_the_cpu(track: str, me
             samples(device),
             classes=classes,
             metric=metric,
-            rates=torch.tensor([1e-4, 1e-3, 1e-2], dtype=torch.float64).expand(layers, -1),
+            rates=[1e-4, 1e-3, 1e-2],
             seeds=(0, 1),
             protocol=Protocol(epochs=10),
             keep=torch.full((layers,), 10),
