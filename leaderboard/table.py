@@ -1,5 +1,6 @@
 """The table of both pages: intervals in the cells, headers that sort, rows that open."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -38,7 +39,8 @@ def score_cell(result: Result, *, best: bool = False, overlap: Sequence[str] = (
     return cell(
         text.score(result.test),
         spread=text.half_interval(result.ci_low, result.ci_high),
-        interval={"low": result.ci_low, "high": result.ci_high, "at": result.test},
+        # As fine as a screen shows it.
+        interval={"low": round(result.ci_low, 3), "high": round(result.ci_high, 3), "at": round(result.test, 3)},
         sub=f"layer {result.best_layer}",
         title=text.interval_in_words(result),
         style="best" if best else "",
@@ -78,9 +80,11 @@ def show(
         The key of the row that was just clicked.
     """
     columns = [{slot: getattr(header, slot) for slot in Header.__slots__} for header in headers]
+    # One text: Streamlit looks into every value of what is not, and a long table has a hundred thousand.
+    content = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
     state = _component()(
         key=name,
-        data={"label": label, "columns": columns, "rows": rows},
+        data={"label": label, "columns": columns, "rows": content},
         on_sort_change=on_sort,
         on_open_change=lambda: None,
     )

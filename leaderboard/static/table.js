@@ -10,14 +10,10 @@ const make = (tag, className, text) => {
 
 const percent = (fraction) => `${100 * Math.min(1, Math.max(0, fraction))}%`;
 
+// One element, whose background is the range and the point on it: a long table has thousands.
 function interval({ low, high, at }) {
   const track = make("div", "interval");
-  const range = make("span", "range");
-  range.style.left = percent(low);
-  range.style.width = percent(high - low);
-  const point = make("span", "point");
-  point.style.left = percent(at);
-  track.append(range, point);
+  track.style.cssText = `--low:${percent(low)};--high:${percent(high)};--at:${percent(at)}`;
   return track;
 }
 
@@ -86,17 +82,85 @@ function body(row, columns, open) {
   return tr;
 }
 
+// Tables of more rows than this are drawn as a grid whose columns are fixed, so that the browser lays out and paints
+// only what is on the screen. All rows are in the page all the same: found by the browser's search, read out, and in
+// the tab order.
+const LONG = 100;
+const FIRST = 40;
+const AT_ONCE = 120;
+
+const soon = window.requestIdleCallback
+  ? (work) => window.requestIdleCallback(work, { timeout: 50 })
+  : (work) => window.setTimeout(work, 0);
+
+// Roles that tables and rows lose when they are drawn as a grid.
+const ROLES = { table: "table", thead: "rowgroup", tbody: "rowgroup", tr: "row", th: "columnheader", td: "cell" };
+
+function keepRoles(node) {
+  node.setAttribute("role", ROLES[node.localName]);
+  if (node.localName !== "th" && node.localName !== "td") for (const child of node.children) keepRoles(child);
+}
+
+const length = (cell) => cell.text.length + (cell.spread ? cell.spread.length + 1 : 0) + (cell.mark ? 2 : 0);
+
+// The rows with the longest cell of each column, below each other as an ordinary table, say how wide the columns are.
+function columnWidths(frame, table, rows, draw) {
+  const longest = new Set();
+  for (const slot of ["text", "sub"]) {
+    table.tHead.rows[0].childNodes.forEach((_, index) => {
+      const size = (cell) => (slot === "text" ? length(cell) : (cell.sub || "").length);
+      longest.add(rows.reduce((a, b) => (size(b.cells[index]) > size(a.cells[index]) ? b : a)));
+    });
+  }
+  table.tBodies[0].append(...[...longest].map(draw));
+  table.classList.add("measured");
+  frame.replaceChildren(table);
+  const widths = [...table.tHead.rows[0].cells].map((th) => Math.ceil(th.getBoundingClientRect().width));
+  table.classList.remove("measured");
+  table.tBodies[0].replaceChildren();
+  return widths;
+}
+
+function drawLong(frame, table, rows, draw) {
+  const body = table.tBodies[0];
+  const widths = columnWidths(frame, table, rows, draw);
+  // Not shown yet, as in a closed tab: any width does, as long as all rows have the same.
+  const columns = widths.map((width) => `minmax(${width || 96}px, ${width || 96}fr)`).join(" ");
+  table.style.setProperty("--columns", columns);
+  table.classList.add("long");
+  table.setAttribute("aria-rowcount", rows.length + 1);
+  keepRoles(table);
+  const add = (from, to) => {
+    const drawn = rows.slice(from, to).map(draw);
+    drawn.forEach(keepRoles);
+    body.append(...drawn);
+  };
+  add(0, FIRST);
+  const rest = (from) => {
+    // A newer drawing has taken the place of this one.
+    if (from >= rows.length || !table.isConnected) return;
+    add(from, from + AT_ONCE);
+    soon(() => rest(from + AT_ONCE));
+  };
+  soon(() => rest(FIRST));
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const sort = (key) => setTriggerValue("sort", key);
   const open = (key) => setTriggerValue("open", key);
+  const rows = JSON.parse(data.rows);
   const table = make("table");
   table.setAttribute("aria-label", data.label);
   const head = make("tr");
   head.append(...data.columns.map((column) => header(column, sort)));
-  const thead = make("thead");
-  thead.append(head);
-  const tbody = make("tbody");
-  tbody.append(...data.rows.map((row) => body(row, data.columns, open)));
-  table.append(thead, tbody);
-  parentElement.querySelector(".frame").replaceChildren(table);
+  table.createTHead().append(head);
+  table.append(make("tbody"));
+  const draw = (row) => body(row, data.columns, open);
+  const frame = parentElement.querySelector(".frame");
+  if (rows.length > LONG) {
+    drawLong(frame, table, rows, draw);
+  } else {
+    table.tBodies[0].append(...rows.map(draw));
+    frame.replaceChildren(table);
+  }
 }
