@@ -9,6 +9,7 @@ import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -112,6 +113,14 @@ def test_only_the_pages_are_published_and_only_where_asked() -> None:
     assert example()["BIND_ADDRESS"] == "127.0.0.1"
 
 
+def test_links_lead_where_mlflow_answers_a_browser() -> None:
+    """MLflow refuses a host name that it does not know, and Docker publishes it at one port."""
+    address = urlsplit(example()["MLFLOW_URL"])
+    assert SERVICES["leaderboard"]["environment"]["BEANS_MLFLOW_URL"].startswith("${MLFLOW_URL:")
+    assert address.netloc in example()["MLFLOW_HOSTS"].split(",")
+    assert str(address.port) == example()["MLFLOW_PORT"]
+
+
 def test_one_evaluator_for_a_processor_and_one_for_a_gpu() -> None:
     cpu, gpu = SERVICES["evaluator"], SERVICES["evaluator-gpu"]
     assert (cpu["profiles"], gpu["profiles"]) == (["cpu"], ["gpu"])
@@ -134,7 +143,9 @@ def test_image_takes_what_it_copies_and_no_secret() -> None:
 
 def test_no_index_is_named() -> None:
     for file in ("Dockerfile", "docker-compose.yml", ".env.example"):
-        assert not re.search(r"index-url|find-links|https?://(?!127\.0\.0\.1|mlflow:5000)", (ROOT / file).read_text())
+        assert not re.search(
+            r"index-url|find-links|https?://(?!127\.0\.0\.1|localhost:5000|mlflow:5000)", (ROOT / file).read_text()
+        )
 
 
 def test_documented_setup_fills_in_every_secret(tmp_path: Path) -> None:

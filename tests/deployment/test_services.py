@@ -9,8 +9,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from builders import write_clips_task, write_submission
-from compose import Machine, postgres_programs
+from compose import Machine, example, postgres_programs
 from mlflow import MlflowClient
+
+from leaderboard import text
+from leaderboard.record import Tracking
 
 
 def connect(machine: Machine, role: str, database: str, password: str | None = None) -> psycopg.Connection:
@@ -105,7 +108,7 @@ def test_files_of_a_run_lie_in_the_volume_and_come_back(
     assert (Path(fetched) / kept[0].name).read_bytes() == Path(str(submitted["record"])).read_bytes()
 
 
-def test_board_shows_the_result_and_links_its_run_on_the_readers_port(
+def test_board_shows_the_result_and_links_its_run_where_browsers_find_it(
     services: Machine, submitted: dict[str, object]
 ) -> None:
     shown = services.run("leaderboard", "beans", "leaderboard", "show", "--json")
@@ -116,7 +119,9 @@ def test_board_shows_the_result_and_links_its_run_on_the_readers_port(
     with connect(services, "beans", "beans") as board:
         (address,) = board.execute("SELECT tracking_uri FROM results").fetchone() or ("",)
     assert address == environment["MLFLOW_TRACKING_URI"], "the link would lead to a name that only containers know"
-    assert environment["BEANS_MLFLOW_PORT"] == str(services.ports["mlflow"])
+    run = Tracking(uri=address, experiment_id="1", run_id=str(submitted["mlflow_run_id"]))
+    shown_at = {"local_uri": environment["MLFLOW_TRACKING_URI"], "local_server": environment["BEANS_MLFLOW_URL"]}
+    assert text.run_link(run, **shown_at) == f"{example()['MLFLOW_URL']}/#/experiments/1/runs/{run.run_id}"
 
 
 def test_lost_database_comes_back_from_a_dump_or_from_the_records(
