@@ -48,7 +48,9 @@ def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> Non
 def test_empty_memory_says_why(board: str, page: Page) -> None:
     """A dash alone would look like an error of the board."""
     opened(page, board)
-    expect(page.locator("tbody tr").first.locator("td").nth(-2)).to_have_attribute("title", re.compile("no CUDA device"))
+    expect(page.locator("tbody tr").first.locator("td").nth(-2)).to_have_attribute(
+        "title", re.compile("no CUDA device")
+    )
     expect(page.get_by_text("VRAM is empty where it could not be measured: no CUDA device")).to_be_visible()
 
 
