@@ -71,7 +71,7 @@ def _classes(record: Record, records: Path) -> None:
     st.subheader("Average precision of each class" if detection else "Confusion matrix", anchor=False)
     test = _predictions(record, records)
     if isinstance(test, str):
-        st.info(text.markdown(test))
+        st.info(test)
     elif detection:
         _precisions(record, test)
     else:
@@ -79,17 +79,19 @@ def _classes(record: Record, records: Path) -> None:
 
 
 def _predictions(record: Record, records: Path) -> PredictedScores | str:
-    """The predictions beside the record, or why they cannot be shown; no path of this machine is told."""
+    """The predictions beside the record, or as markdown why they cannot be shown; no path of this machine is told."""
     if not (records / record.predictions.file).is_file():
-        return f"Nothing is known of single classes: {NO_PREDICTIONS}."
+        return f"Nothing is shown of single classes, since there are {NO_PREDICTIONS}."
     try:
         test = read_predictions(records, record)
     except UserError as error:
-        return str(error).replace(f"{records}/", "")
+        return text.markdown(str(error).replace(f"{records}/", ""))
     except OSError as error:
-        return f"{record.predictions.file} cannot be read ({error.strerror}): mend or replace it."
+        return text.markdown(f"{record.predictions.file} cannot be read ({error.strerror}): mend or replace it.")
     problems = prediction_problems(record, test)
-    return f"The predictions are not those of this record: {'; '.join(problems)}." if problems else test
+    if problems:
+        return text.markdown(f"The predictions are not those of this record: {'; '.join(problems)}.")
+    return test
 
 
 def _confusions(record: Record, test: PredictedScores) -> None:

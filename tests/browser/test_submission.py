@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from leaderboard.failures import Failure
 from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import Record, read_record
+from leaderboard.record import Record, read_record, write_record
 from leaderboard.store import Store
 from tasks.home import Home
 
@@ -25,7 +25,7 @@ BIRDS = tuple(f"bird {number}" for number in range(45))
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """One submission on five tasks; the predictions of one are gone and those of another damaged."""
+    """One submission on six tasks; the predictions of one are gone, of one damaged, and of one of another task."""
     home = Home.at(tmp_path_factory.mktemp("submission"))
     home.records.mkdir()
     store = Store(home.database_url)
@@ -39,6 +39,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         {"task": "barks", "seed": 6, "track": "twa", "protocol": "beans-probe/1+seeds=2+grid=0.0001,0.01"},
     ):
         store.publish_file(write_consistent(home.records, "model", **more))  # type: ignore[arg-type]
+    path = write_consistent(home.records, "model", task="mixed", seed=8)
+    record = read_record(path)
+    labels = {"labels": [*record.task.labels, "one more"]}
+    write_record(home.records, record.model_copy(update={"task": record.task.model_copy(update=labels)}))
+    store.publish_file(path)
     store.publish_file(write_consistent(home.records, "second", task="purrs", seed=7))
     barks, _ = measured(home, "barks")
     store.publish_failure(
@@ -108,11 +113,11 @@ def test_curves_of_all_tasks_with_the_best_layer_of_each(address: str, home: Hom
     """Only results of the same protocol and track share the axes."""
     opened(page, address, home, "barks")
     expect(page.get_by_role("heading", name="Layer curves, T-A", exact=True)).to_be_visible()
-    for task in ("barks", "songs", "birds", "lost", "damaged"):
+    for task in ("barks", "songs", "birds", "lost", "damaged", "mixed"):
         record = read_record(next(home.records.glob(f"model.{task}.ta.????????????????.json")))
         expect(page.get_by_text(f"{task} · best layer {record.best_layer} of 0 to 3")).to_be_visible()
-    # Five outlines, the curves over layers and rates, and the matrix.
-    expect(page.locator(CHART)).to_have_count(8)
+    # Six outlines, the curves over layers and rates, and the matrix.
+    expect(page.locator(CHART)).to_have_count(9)
     for chart in page.locator(CHART).all():
         chart.scroll_into_view_if_needed()
         expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
@@ -188,13 +193,19 @@ def test_many_classes_are_told_as_pairs_and_recalls(address: str, home: Home, pa
 def test_predictions_that_are_gone_or_damaged_are_one_sentence(address: str, home: Home, page: Page) -> None:
     """The rest of the page is there, and nobody learns where the server keeps its files."""
     opened(page, address, home, "lost")
-    expect(page.get_by_text("Nothing is known of single classes: no predictions beside the record")).to_be_visible()
+    expect(
+        page.get_by_text("Nothing is shown of single classes, since there are no predictions beside the record")
+    ).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     opened(page, address, home, "damaged")
     file = predictions(home, "damaged").name
     expect(page.get_by_text(f"{file} is not the file its record was made with")).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     assert str(home.root) not in page.content()
+    opened(page, address, home, "mixed")
+    expect(
+        page.get_by_text("not those of this record: the predictions have 3 classes and the record 4")
+    ).to_be_visible()
 
 
 def test_task_that_failed_is_told(address: str, home: Home, page: Page) -> None:
