@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from evaluator.cli import check, doctor, leaderboard, profile, records, submissions, submit, tasks
+from evaluator.cli import check, doctor, leaderboard, profile, records, study, submissions, submit, tasks
 from evaluator.cli.console import complain
 from tasks.errors import UserError
 
@@ -24,6 +24,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(submissions.app, name="submissions")
 app.add_typer(records.app, name="records")
 app.add_typer(leaderboard.app, name="leaderboard")
+app.add_typer(study.app, name="study")
 app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 

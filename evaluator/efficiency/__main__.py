@@ -5,11 +5,13 @@ The questions: ``{"cost": SUBMISSION, "precision": ...}``, ``{"describe": SUBJEC
 ``{"submission": FILE}``, or ``{"loader": ..., "arguments": {...}, "layers": ...}``, which needs no more than torch.
 """
 
+import contextlib
 import hashlib
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +73,22 @@ def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, 
 
 
 def where(device: torch.device) -> dict[str, Any]:
-    """The device in words, and what can be taken there."""
-    free = memory.available(device)
+    """The device in words, what can be taken there, and the versions that memory depends on."""
+    said = {"available_bytes": memory.available(device), "versions": versions()}
     if device.type == "cuda":
-        return {"device": torch.cuda.get_device_name(device), "available_bytes": free}
+        return {"device": torch.cuda.get_device_name(device), **said}
     from evaluator.environment import device_name
 
-    return {"device": device_name(device), "available_bytes": free}
+    return {"device": device_name(device), **said}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that run the models, those that are installed."""
+    found = {}
+    for name in ("torch", "torchaudio", "transformers", "mamba_ssm", "causal_conv1d", "triton"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _load(subject: dict[str, Any]) -> Callable[[], Backbone]:

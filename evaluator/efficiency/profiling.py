@@ -5,18 +5,16 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.submission import Submission
-from leaderboard.profiles import Kind, Outcome, Point, Profile, merge, profile_path, read_profile, write_profile
+from leaderboard.profiles import Kind, Point, Profile, merge, profile_path, read_profile, write_profile
 from leaderboard.record import Environment
 from tasks.errors import UserError
 
 # For loading and describing a model, which may have to be downloaded first.
 _DESCRIBE_SECONDS = 3600.0
-# Longer clips would end in the same way.
-_FINAL: tuple[Outcome, ...] = ("out of memory", "timeout")
 
 
 def profile(
@@ -53,18 +51,18 @@ def profile(
     path = profile_path(directory, found)
     if path.exists():
         found = found.model_copy(update={"points": read_profile(path).points, "created": read_profile(path).created})
-    stopped: Point | None = None
-    for seconds in sorted(set(lengths)):
-        report(seconds)
-        known = None if again else found.at(seconds)
-        if known is not None and _stands(known, stopped, timeout):
-            point = known
-        else:
-            point = _like(stopped, seconds) if stopped else _measure(submission, seconds, found, timeout)
+    question = {
+        "measure": {"submission": str(submission.path)},
+        "device": device,
+        "precision": precision,
+        "batch": batch,
+    }
+    known = {point.seconds: point.model_dump() for point in found.points}
+    for values in walk(question, lengths, known=known, timeout=timeout, again=again, report=report):
+        point = Point.model_validate(values)
+        if values is not known.get(point.seconds):
             found = found.model_copy(update={"points": merge(found.points, [point]), "created": datetime.now(UTC)})
             write_profile(directory, found)
-        if point.outcome in _FINAL:
-            stopped = stopped or point
     return found
 
 
@@ -115,38 +113,3 @@ def _start(submission: Submission, device: Kind, precision: str, batch: int) -> 
         points=(),
         environment=environment,
     )
-
-
-def _measure(submission: Submission, seconds: float, of: Profile, timeout: float) -> Point:
-    question: dict[str, Any] = {
-        "measure": {"submission": str(submission.path)},
-        "seconds": seconds,
-        "device": of.kind,
-        "precision": of.precision,
-        "batch": of.batch,
-    }
-    try:
-        return Point(seconds=seconds, outcome="measured", **ask(question, timeout))
-    except NoAnswerError as error:
-        outcome: Outcome = "failed" if error.cause == "user" else error.cause
-        return Point(seconds=seconds, outcome=outcome, detail=str(error))
-
-
-def _like(stopped: Point, seconds: float) -> Point:
-    return Point(
-        seconds=seconds,
-        outcome=stopped.outcome,
-        detail=f"not tried: {stopped.outcome} at {stopped.seconds:g} s",
-        inferred=True,
-    )
-
-
-def _stands(known: Point, stopped: Point | None, timeout: float) -> bool:
-    """Whether a point of an earlier run is still true."""
-    if known.inferred:
-        return stopped is not None
-    if known.outcome == "timeout":
-        # With more time there may be an answer.
-        return f"within {timeout:g} s" in known.detail
-    # What failed may work today.
-    return known.outcome != "failed"

@@ -1,0 +1,66 @@
+"""The study of memory as a figure, drawn without a display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from evaluator.efficiency.study import Line, Study
+
+# A colour a model, a line style a kernel, so that the figure can be read in grey too.
+_COLOURS = {"AVES": "#D55E00", "BioMamba": "#0072B2"}
+_STYLES = {"eager": "-", "memory-efficient": "--", "flash": ":", "transformers": "-", "mamba_ssm": "--"}
+_MARKERS = {"eager": "o", "memory-efficient": "s", "flash": "^", "transformers": "o", "mamba_ssm": "s"}
+_GIB = 2**30
+
+
+def draw(study: Study, path: Path) -> None:
+    """Write the figure: a panel a precision, memory over clip length, a cross where a clip did not fit.
+
+    Args:
+        study: with at least one measured point.
+        path: its suffix says which format.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    precisions = list(dict.fromkeys(line.way.precision for line in study.lines if line.points))
+    figure = Figure(figsize=(5.5 * len(precisions), 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(precisions), sharey=True, squeeze=False)[0]
+    for axes, precision in zip(panels, precisions, strict=True):
+        for line in (line for line in study.lines if line.way.precision == precision and line.points):
+            _curve(axes, line, study.available_bytes)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(study.lengths, [f"{seconds:g}" for seconds in study.lengths])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("clip length (s)")
+        axes.set_title(precision)
+        axes.grid(True, alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    memory = "VRAM" if study.kind == "cuda" else "host memory"
+    panels[0].set_ylabel(f"peak {memory} (GiB)")
+    figure.suptitle(f"{study.device}: one clip, batch 1, {study.layers} layer{'s' * (study.layers == 'all')} kept")
+    figure.savefig(path, dpi=150)
+
+
+def _curve(axes: object, line: Line, available: int | None) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    way = line.way
+    points = [(point["seconds"], point["peak_bytes"] / _GIB) for point in line.points if point.get("peak_bytes")]
+    axes.plot(
+        [seconds for seconds, _ in points],
+        [size for _, size in points],
+        color=_COLOURS[way.model],
+        linestyle=_STYLES[way.kernel],
+        marker=_MARKERS[way.kernel],
+        markersize=5,
+        label=f"{way.model}, {way.kernel}",
+    )
+    ends = [point["seconds"] for point in line.points if point["outcome"] == "out of memory"]
+    if ends and available:
+        axes.plot(
+            ends, [available / _GIB] * len(ends), linestyle="", marker="x", color=_COLOURS[way.model], markersize=8
+        )
