@@ -1,0 +1,253 @@
+"""`beans profile`: what it measures is what is there, and what goes wrong on the way is a result."""
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import profiled_models
+import pytest
+from mlflow import MlflowClient
+
+from evaluator.efficiency.fresh import NoAnswerError, ask
+from evaluator.efficiency.profiling import profile
+from evaluator.submission import Submission
+from leaderboard.profiles import Point, Profile, profile_paths, profiles, rebuild
+from leaderboard.store import Store
+from tasks.errors import UserError
+from tasks.home import Home
+
+Run = Callable[..., tuple[int, str, str]]
+MIB = 2**20
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a submission file of one of ``profiled_models``."""
+
+    def write(model: str) -> Path:
+        shutil.copy(profiled_models.__file__, tmp_path / "profiled_models.py")
+        path = tmp_path / f"{model.lower()}.toml"
+        target = f"profiled_models:{model}"
+        path.write_text(f'[submission]\nname = "{model.lower()}"\nloader = "python"\ntarget = "{target}"\n')
+        return path
+
+    return write
+
+
+def measure(path: Path, seconds: float = 1, **more: Any) -> dict[str, Any]:
+    return ask({"measure": {"submission": str(path)}, "device": "cpu", "seconds": seconds, **more}, 120)
+
+
+def run_profile(path: Path, home: Path, lengths: tuple[float, ...] = (1, 4, 8), **more: Any) -> Profile:
+    settings: dict[str, Any] = {"device": "cpu", "timeout": 120, **more}
+    return profile(Submission.read(path), lengths, home / "profiles", **settings)
+
+
+def outcomes(found: Profile) -> list[tuple[float, str, bool]]:
+    return [(point.seconds, point.outcome, point.inferred) for point in found.points]
+
+
+@pytest.mark.parametrize(
+    ("model", "mebibytes"), [("Known", 160), ("FreedBefore", 0), ("Pieces", 128), ("Quiet", 0)], ids=str
+)
+def test_peak_of_host_memory_is_what_a_pass_takes(
+    submission: Callable[[str], Path], model: str, mebibytes: int
+) -> None:
+    """Freed before the peak, freed before the pass, or kept by the C library: the number must not change."""
+    found = measure(submission(model))
+    assert found["weights_bytes"] == 8 * MIB
+    assert found["peak_bytes"] - found["weights_bytes"] == pytest.approx(mebibytes * MIB, abs=6 * MIB)
+    assert found["reserved_bytes"] is None, "a CPU has no allocator that reserves"
+    assert 0 < found["latency_seconds"] <= found["latency_p90_seconds"]
+    assert found["runs"] == 10
+
+
+def test_a_clip_that_does_not_fit_is_a_result_and_longer_ones_are_not_tried(
+    submission: Callable[[str], Path], own_home: Path
+) -> None:
+    found = run_profile(submission("Greedy"), own_home)
+    assert outcomes(found) == [(1, "measured", False), (4, "out of memory", False), (8, "out of memory", True)]
+    assert "allocate memory" in found.points[1].detail
+    assert found.points[2].detail == "not tried: out of memory at 4 s"
+
+
+def test_a_process_that_the_system_kills_ran_out_of_memory(submission: Callable[[str], Path], own_home: Path) -> None:
+    found = run_profile(submission("Killed"), own_home, (1, 4))
+    assert outcomes(found) == [(1, "measured", False), (4, "out of memory", False)]
+    assert "SIGKILL" in found.points[1].detail
+
+
+def test_a_real_limit_of_memory_is_met_and_named(submission: Callable[[str], Path]) -> None:
+    """The limit of a container or a shell, which a child inherits."""
+    limit = 12 * 2**30
+    question = {"measure": {"submission": str(submission("Growing"))}, "device": "cpu"}
+
+    def answer(seconds: float) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "evaluator.efficiency", json.dumps({**question, "seconds": seconds})],
+            capture_output=True,
+            text=True,
+            check=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        )
+        return dict(json.loads(done.stdout.splitlines()[-1]))
+
+    assert "answer" in answer(1)
+    assert answer(13)["cause"] == "out of memory"
+
+
+def test_what_takes_too_long_is_a_result_that_more_time_may_change(
+    submission: Callable[[str], Path], own_home: Path
+) -> None:
+    path = submission("Slow")
+    found = run_profile(path, own_home, (4, 8), timeout=8)
+    assert outcomes(found) == [(4, "timeout", False), (8, "timeout", True)]
+    assert found.points[0].detail == "no answer within 8 s"
+    # The same limit is not tried again, another one is.
+    start = time.monotonic()
+    assert run_profile(path, own_home, (4, 8), timeout=9).points[0].detail == "no answer within 9 s"
+    assert time.monotonic() - start >= 9
+
+
+def test_a_length_that_fails_is_said_and_the_others_are_measured(
+    submission: Callable[[str], Path], own_home: Path
+) -> None:
+    found = run_profile(submission("Picky"), own_home)
+    assert outcomes(found) == [(1, "measured", False), (4, "failed", False), (8, "measured", False)]
+    assert found.points[1].detail == "ValueError: no clips of four seconds"
+
+
+def test_what_was_measured_is_not_measured_again(submission: Callable[[str], Path], own_home: Path) -> None:
+    path = submission("Counting")
+    ran = path.parent / "ran.txt"
+    first = run_profile(path, own_home, (2, 1))
+    assert ran.read_text().split() == ["1", "2"]
+    second = run_profile(path, own_home, (1, 2, 3))
+    assert ran.read_text().split() == ["1", "2", "3"]
+    assert second.points[:2] == first.points
+    third = run_profile(path, own_home, (1,), again=True)
+    assert ran.read_text().split() == ["1", "2", "3", "1"]
+    assert [point.seconds for point in third.points] == [1, 2, 3], "what was not asked for again stays"
+    assert third.id == second.id == first.id
+    assert len(list(profile_paths(own_home / "profiles"))) == 1
+    # Another batch, precision or edited model is another profile.
+    assert run_profile(path, own_home, (1,), batch=2).id != first.id
+    assert run_profile(path, own_home, (1,), precision="bf16").id != first.id
+    models = path.parent / "profiled_models.py"
+    models.write_text(models.read_text() + "\n# edited\n")
+    assert run_profile(path, own_home, (1,)).id != first.id
+
+
+def test_interrupted_it_keeps_what_is_done_and_goes_on_there(submission: Callable[[str], Path], own_home: Path) -> None:
+    path = submission("Counting")
+    (path.parent / "wait").touch()
+    command = [sys.executable, "-m", "evaluator.cli", "profile", str(path), "--seconds", "1,4", "--device", "cpu"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (path.parent / "waiting").exists():
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("Error: Interrupted")
+    (kept,) = profile_paths(own_home / "profiles")
+    assert [point.seconds for point in Profile.model_validate_json(kept.read_text()).points] == [1]
+    (path.parent / "wait").unlink()
+    done = run_profile(path, own_home, (1, 4))
+    assert outcomes(done) == [(1, "measured", False), (4, "measured", False)]
+    assert (path.parent / "ran.txt").read_text().split() == ["1", "4", "4"]
+
+
+def test_command_line_writes_file_database_and_mlflow(
+    submission: Callable[[str], Path], beans: Run, own_home: Path
+) -> None:
+    path = submission("Known")
+    code, out, errors = beans("profile", path, "--seconds", "1,4", "--device", "cpu", "--json")
+    assert code == 0, errors
+    (said,) = json.loads(out)
+    assert said["memory"] == "host memory", "host memory must never be taken for VRAM"
+    assert said["kind"] == "cpu"
+    activation = [point["activation_bytes"] for point in said["points"]]
+    assert activation == [pytest.approx(160 * MIB, abs=6 * MIB)] * 2
+    point = said["points"][1]
+    assert point["audio_seconds_per_second"] == pytest.approx(4 / point["latency_seconds"])
+    home = Home.from_environment()
+    (stored,) = profiles(Store(home.database_url))
+    assert stored.id == said["id"] and len(stored.points) == 2
+    client = MlflowClient(tracking_uri=home.tracking_uri)
+    experiment = client.get_experiment_by_name("beans-efficiency")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == f"known · profile · {stored.device}"
+    assert run.data.tags["profile_id"] == stored.id and run.data.tags["backbone"] == "known"
+    history = client.get_metric_history(run.info.run_id, "host.peak_bytes")
+    assert {entry.step: entry.value for entry in history} == {
+        1: stored.points[0].peak_bytes,
+        4: stored.points[1].peak_bytes,
+    }
+    assert not any(name.startswith("vram") for name in run.data.metrics)
+    # With one more point there is still one run, and it has them all; the table is for people.
+    code, out, _ = beans("profile", path, "--seconds", "1,4,8", "--device", "cpu")
+    assert code == 0
+    assert "peak host memory" in out and "no VRAM" in out
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert len(client.get_metric_history(run.info.run_id, "latency_seconds")) == 3
+    # The file is the truth: a database that is lost comes back from it.
+    (home.root / "beans.db").unlink()
+    assert rebuild(Store(home.database_url), home.root / "profiles") == 1
+    assert len(profiles(Store(home.database_url))[0].points) == 3
+
+
+def test_servers_that_are_down_lose_nothing(
+    submission: Callable[[str], Path], beans: Run, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("BEANS_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none")
+    path = submission("Quiet")
+    code, _, errors = beans("profile", path, "--seconds", "1", "--device", "cpu")
+    assert code == 0
+    assert "The profile is kept" in errors and "the profile is kept" in errors
+    assert f"beans profile {path} --seconds 1" in errors, "what sends it later must be said"
+    assert len(list(profile_paths(own_home / "profiles"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--seconds", "1,x"], "--seconds 1,x: 'x' is not a positive number"),
+        (["--seconds", ","], "--seconds needs at least one length"),
+        (["--precision", "fp16"], "--precision fp16 is unknown: choose from fp32, bf16"),
+        (["--device", "tpu"], "--device tpu is unknown"),
+    ],
+)
+def test_wrong_options_are_one_sentence(
+    submission: Callable[[str], Path], beans: Run, arguments: list[str], sentence: str
+) -> None:
+    code, out, errors = beans("profile", submission("Quiet"), *arguments)
+    assert code == 2 and out == ""
+    assert errors.startswith(f"Error: {sentence}") and errors.count("\n") == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_the_submitters_to_mend(tmp_path: Path, own_home: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text('[submission]\nname = "broken"\nloader = "python"\ntarget = "missing_models:load"\n')
+    with pytest.raises(UserError, match=r"Submission broken .*missing_models.py does not exist"):
+        run_profile(path, own_home)
+
+
+def test_no_answer_says_how_the_process_ended() -> None:
+    with pytest.raises(NoAnswerError, match="KeyError: 'measure'") as caught:
+        ask({"unknown": 1}, 60)
+    assert caught.value.cause == "failed"
+
+
+def test_a_point_is_measured_or_has_none() -> None:
+    with pytest.raises(ValueError, match="latency exactly when it was measured"):
+        Point(seconds=1, outcome="measured")
