@@ -7,7 +7,7 @@ import streamlit as st
 
 from leaderboard import text
 from leaderboard.store import Store
-from leaderboard.views import board, compare, guide, submission, task
+from leaderboard.views import board, compare, efficiency, guide, submission, task
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -71,15 +71,19 @@ def main() -> None:
     def show_task() -> None:
         task.show(store, home.data, submission_page)
 
+    def show_efficiency() -> None:
+        efficiency.show(store, submission_page)
+
     board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
     submission_page = st.Page(show_submission, title="Backbone", icon=":material/graphic_eq:", url_path="submission")
     compare_page = st.Page(show_compare, title="Compare", icon=":material/compare_arrows:", url_path="compare")
     task_page = st.Page(show_task, title="Task", icon=":material/library_music:", url_path="task")
+    efficiency_page = st.Page(show_efficiency, title="Efficiency", icon=":material/speed:", url_path="efficiency")
     submit_page = st.Page(guide.submit, title="Submit", icon=":material/upload:", url_path="submit")
     about_page = st.Page(guide.about, title="About", icon=":material/info:", url_path="about")
     st.html(f"<style>{_STYLE}</style>")
     page = st.navigation(
-        [board_page, submission_page, compare_page, task_page, submit_page, about_page], position="top"
+        [board_page, submission_page, compare_page, task_page, efficiency_page, submit_page, about_page], position="top"
     )
     try:
         page.run()
