@@ -91,6 +91,7 @@ class Evaluation:
 
     submission: Submission
     extractor: Extractor
+    store: FeatureStore
     cost: Efficiency
     rules: Protocol
     home: Home
@@ -106,6 +107,7 @@ class Evaluation:
         home: Home,
         device: torch.device,
         limit: int | None,
+        frames_budget: int | None,
         report: Report,
     ) -> "Evaluation":
         """Load the backbone and measure what it costs.
@@ -118,15 +120,15 @@ class Evaluation:
         model = ready(submission.load(), device)
         try:
             extractor = Extractor.of(model, device, rules.precision)
-            features = FeatureStore(home.features)
+            store = FeatureStore(home.features, frames_budget)
             # Once for each backbone as it is: a warm run starts at once.
-            if not features.is_checked(extractor):
+            if not store.is_checked(extractor):
                 require(extractor, name=submission.name, report=report)
-                features.mark_checked(extractor)
+                store.mark_checked(extractor)
         except UserError as error:
             raise UserError(f"Submission {submission.name} ({submission.path}): {error}") from error
         measured = cost(submission, device, rules.precision)
-        return cls(submission, extractor, measured, rules, home, limit, time.perf_counter() - start, report)
+        return cls(submission, extractor, store, measured, rules, home, limit, time.perf_counter() - start, report)
 
     def run(self, manifest: Manifest, tracks: Sequence[str]) -> Iterator[Outcome]:
         """One task in every track; features are extracted once for all of them.
@@ -137,7 +139,7 @@ class Evaluation:
         clock = Clock({"load": self.load_seconds})
         name = manifest.task.name
         with clock.phase("features"):
-            features = FeatureStore(self.home.features).extract(
+            features = self.store.extract(
                 self.extractor,
                 manifest,
                 tracks,
@@ -221,7 +223,7 @@ class Evaluation:
             epochs=epochs,
             predictions=predictions,
             efficiency=self.cost,
-            audio=audio_rules(self.extractor.model, features.manifest.task),
+            audio=audio_rules(self.extractor.model, features, track_name),
             seconds=clock.seconds,
             environment=describe(self.extractor.device, self.rules.precision),
         )
@@ -299,18 +301,19 @@ def evaluate(
     *,
     device: torch.device,
     limit: int | None = None,
+    frames_budget: int | None = None,
     unprepared: Mapping[str, str] | None = None,
     report: Report = silent,
 ) -> Iterator[Outcome]:
     """Evaluate one submission: one outcome per task and track, a failed task without its record.
 
     A task that fails leaves the others to run. The board is told of it, and of the tasks in ``unprepared``: those that
-    were asked for and cannot be run, each with the reason.
+    were asked for and cannot be run, each with the reason. ``frames_budget`` is that of `FeatureStore`.
 
     Raises:
         UserError: the submission cannot be loaded, so that no task can run.
     """
-    evaluation = Evaluation.begin(submission, rules, home, device, limit, report)
+    evaluation = Evaluation.begin(submission, rules, home, device, limit, frames_budget, report)
     for task, reason in (unprepared or {}).items():
         evaluation.tell_board(task, tracks, "not prepared", reason)
     for manifest in manifests:

@@ -13,13 +13,14 @@ from evaluator import efficiency, heads, metrics, probes, protocol, samples, sea
 from evaluator.backbones import Loaded
 from evaluator.environment import device_name
 from evaluator.features import Features
+from evaluator.heads import NEEDS_FRAMES
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard import bootstrap
 from leaderboard.predictions import PredictedScores
 from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
-from tasks.task import Metric, Task
+from tasks.task import Metric
 
 
 def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
@@ -58,9 +59,10 @@ def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
     )
 
 
-def audio_rules(model: Loaded, task: Task) -> dict[str, str]:
-    """What was done to the sound before the backbone heard it, in words."""
-    done = preparation(task)
+def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]:
+    """What was done to the sound before the backbone heard it, in words, and to what it said where that is unusual."""
+    done = preparation(features.manifest.task)
+    streamed = {"frames": "not kept: the backbone ran in every epoch"}
     return {
         "prepared": done.words if done else "as it lies",
         "sample_rate": str(model.backbone.sample_rate),
@@ -69,6 +71,7 @@ def audio_rules(model: Loaded, task: Task) -> dict[str, str]:
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
         "pooling": "valid frames",
+        **(streamed if NEEDS_FRAMES[track] and features.streamed is not None else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from evaluator.headers import Headers
 from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
 from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
+from evaluator.streaming import Streamed
 from tasks import sound
 from tasks.errors import UserError
 from tasks.files import write_atomically
@@ -41,11 +43,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an extraction would still do: seconds of audio to hear, of how many in all, and bytes to write."""
+    """What an extraction would still do: seconds of audio to hear, of how many in all, and bytes to write.
+
+    ``streamed`` is whether the frames are beyond the budget, so that the backbone runs again in every epoch.
+    """
 
     seconds: float
     total_seconds: float
     bytes: int
+    streamed: bool = False
 
 
 class FeatureStore:
@@ -57,8 +63,16 @@ class FeatureStore:
     written, and when it is read; a shard that does not check out is computed again.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, frames_budget: int | None = None) -> None:
+        """The store in a directory.
+
+        Args:
+            root: it need not exist yet.
+            frames_budget: bytes of frames that may be written for a task; half of the free disk if None. Where more
+                are needed, none are, and the backbone is run again whenever they are read.
+        """
         self.root = root
+        self.frames_budget = frames_budget
 
     def key(self, extractor: Extractor) -> str:
         """What identifies a backbone, how it is run, and the code that runs it."""
@@ -78,16 +92,22 @@ class FeatureStore:
         rate = extractor.model.backbone.sample_rate
         missing = total = 0.0
         size = 0
-        frames = any(NEEDS_FRAMES[track] for track in tracks)
         headers = Headers.read(self._headers(manifest))
-        for items in manifest.items.values():
-            for shard in plan(manifest.task, items, rate, extractor.model.min_samples, headers):
-                seconds = sum(clip.samples for clip in shard.clips) / rate
-                total += seconds
-                if not all(path.exists() for path in paths(directory, shard, frames)):
-                    missing += seconds
-                    size += extractor.size(shard.clips, frames)
-        return Estimate(missing, total, size)
+        shards = [
+            shard
+            for items in manifest.items.values()
+            for shard in plan(manifest.task, items, rate, extractor.model.min_samples, headers)
+        ]
+        wanted = any(NEEDS_FRAMES[track] for track in tracks)
+        absent = [shard for shard in shards if not all(path.exists() for path in paths(directory, shard, wanted))]
+        frames = wanted and self._fits(extractor, absent)
+        for shard in shards:
+            seconds = sum(clip.samples for clip in shard.clips) / rate
+            total += seconds
+            if not all(path.exists() for path in paths(directory, shard, frames)):
+                missing += seconds
+                size += extractor.size(shard.clips, frames)
+        return Estimate(missing, total, size, streamed=wanted and not frames)
 
     def extract(
         self,
@@ -109,7 +129,7 @@ class FeatureStore:
         """
         extractor = extractor.on(manifest)
         directory = self.root / self.key(extractor)
-        frames = any(NEEDS_FRAMES[track] for track in tracks)
+        wanted = any(NEEDS_FRAMES[track] for track in tracks)
         rate = extractor.model.backbone.sample_rate
         headers = Headers.read(self._headers(manifest))
         plans = {
@@ -118,18 +138,33 @@ class FeatureStore:
         }
         headers.write(self._headers(manifest))
         shards = [shard for split in plans.values() for shard in split]
-        features = Features(manifest, extractor.blocks, plans, directory)
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / ".lock"):
             write_atomically(directory / "about.json", json.dumps(self._identity(extractor), indent=2))
             ledger = Ledger.read(directory)
-            todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
+            todo = [shard for shard in shards if not is_stored(directory, shard, wanted, ledger.files)]
+            frames = wanted and self._fits(extractor, todo)
+            if frames != wanted:
+                todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
+            streamed = extractor if wanted and not frames else None
+            features = Features(manifest, extractor.blocks, plans, directory, streamed, self._budget() // len(plans))
             self._compute(extractor, todo, directory, frames, on_progress)
             together = _digest([shard.name for shard in shards])
             if todo or together not in ledger.distinct:
                 features.check(rate)
             ledger.add([path for shard in shards for path in paths(directory, shard, frames)], together)
         return features
+
+    def _fits(self, extractor: Extractor, shards: Sequence[Shard]) -> bool:
+        """Whether the frames of all of ``shards`` may be written."""
+        size = sum(extractor.size(shard.clips, True) - extractor.size(shard.clips, False) for shard in shards)
+        return size <= self._budget()
+
+    def _budget(self) -> int:
+        if self.frames_budget is not None:
+            return self.frames_budget
+        there = next(folder for folder in (self.root, *self.root.resolve().parents) if folder.exists())
+        return shutil.disk_usage(there).free // 2
 
     def _headers(self, manifest: "Manifest") -> Path:
         """Where the headers of a task's files are remembered."""
@@ -198,12 +233,18 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class Features:
-    """A task's features: read a split as the samples that a head wants."""
+    """A task's features: read a split as the samples that a head wants.
+
+    ``streamed`` is the backbone where its frames are not on disk; those of some layers alone may still be, for a while,
+    if they take at most ``budget`` bytes of a split.
+    """
 
     manifest: "Manifest"
     blocks: tuple[Block, ...]
     plans: dict["Split", list[Shard]]
     directory: Path
+    streamed: Extractor | None = None
+    budget: int = 0
 
     def samples(self, split: "Split", layers: Sequence[int], track: str, device: torch.device) -> Samples:
         """One split as ``layers``, which lie in one block, see it."""
@@ -212,6 +253,10 @@ class Features:
         )
         rows = [block.layers.index(layer) for layer in layers]
         targets = self.targets(split).to(device)
+        if NEEDS_FRAMES[track] and self.streamed is not None:
+            clips = {clip.index: clip for shard in self.plans[split] for clip in shard.clips}
+            samples = Streamed(self.streamed, clips, number, rows, targets, layers)
+            return samples.kept(self.directory) if samples.size <= self.budget else samples
         if NEEDS_FRAMES[track]:
             return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
         pooled = torch.empty(len(rows), len(targets), block.width)

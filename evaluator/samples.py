@@ -1,6 +1,6 @@
 """What a head reads of a split: one vector an item, or its frames."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,10 @@ _KEPT_VALUES = 64_000_000
 
 Piece = tuple[slice, Tensor, Tensor | None]
 """Which items of the batch; their inputs (G, part, ...); which frames are valid, (part, frames), None where all are."""
+
+
+Place = tuple[Tensor, int, int]
+"""Frames of a shard (rows, frames, width) in half precision, where an item's own begin, and how many they are."""
 
 
 class Batch(Protocol):
@@ -111,7 +115,7 @@ class Frames:
 
     def __init__(
         self,
-        places: list[tuple[Tensor, int, int]],
+        places: Sequence[Place] | Mapping[int, Place],
         rows: Sequence[int],
         targets: Tensor,
         layers: Sequence[int],
@@ -120,7 +124,7 @@ class Frames:
         """Frames that lie somewhere else.
 
         Args:
-            places: per item the frames of its shard (rows, frames, width), where its own begin, and how many.
+            places: by item number.
             rows: the row of each of ``layers`` in them.
             targets: as `Samples.targets`.
             layers: as `Samples.layers`.
@@ -145,7 +149,7 @@ class Frames:
         width: int,
     ) -> "Frames":
         """Map the shards of one split into memory; the operating system keeps what fits."""
-        places: list[tuple[Tensor, int, int]] = [(torch.empty(0), 0, 0)] * len(targets)
+        places: list[Place] = [(torch.empty(0), 0, 0)] * len(targets)
         for shard in shards:
             pooled_file, frames_file = paths(directory, shard, frames=True)
             counts = read(pooled_file)[f"counts.{number}"].tolist()

@@ -1,6 +1,7 @@
 """Probes on a task's features: at the rates the search asks for, then at the chosen one, on the test split."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from evaluator.probes import Fit, fit, predict
 from evaluator.protocol import Protocol
 from evaluator.samples import Samples
 from evaluator.search import Choice
+
+if TYPE_CHECKING:
+    from tasks.task import Split
 
 OnEpoch = Callable[[int, int], None]
 """Told how many epochs are done, and how many there may be."""
@@ -28,6 +32,8 @@ class Trainer:
         self.head = HEADS[track]()
         self.metric = features.manifest.task.metric
         self.classes = len(features.manifest.labels)
+        # The last of each split: the two batches of a search read the same.
+        self._read: dict[str, Samples] = {}
 
     def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[tuple[list[float], list[int]]]:
         """Train every layer at every rate: per rate, per layer the best validation metric and its epoch (from 1)."""
@@ -90,8 +96,13 @@ class Trainer:
             on_epoch=on_epoch,
         )
 
-    def _samples(self, split: str, layers: Sequence[int]) -> Samples:
-        return self.features.samples(split, layers, self.track, self.device)  # type: ignore[arg-type]
+    def _samples(self, split: "Split", layers: Sequence[int]) -> Samples:
+        found = self._read.get(split)
+        if found is None or tuple(found.layers) != tuple(layers):
+            # What was read before must not fill the memory while the next is read.
+            self._read.pop(split, None)
+            found = self._read[split] = self.features.samples(split, layers, self.track, self.device)
+        return found
 
     def _counter(self, on_epoch: OnEpoch, number: int) -> Callable[[], None]:
         """Count epochs over all blocks as one."""

@@ -52,6 +52,15 @@ def submit(
     shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, or bf16 (ranked apart).")] = "fp32",
+    frames_budget: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="GIB",
+            help="Disk for the frames of a task (track twa); beyond it the backbone runs again in every epoch."
+            " [default: half of the free disk]",
+        ),
+    ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would run, what is there, and the disk it needs.")
@@ -78,6 +87,7 @@ def submit(
     place = pick_device(device)
     rules = choices.rules(trials, split_numbers("--lr", lr), seeds, precision)
     tracks = choices.tracks(track)
+    budget = None if frames_budget is None else int(frames_budget * 2**30)
     submissions = [Submission.read(path) for path in submission]
     failures: list[str] = []
     unprepared: dict[str, str] = {}
@@ -89,7 +99,7 @@ def submit(
     with progress() as report:
         for entry, (train, subset) in itertools.product(submissions, variants.items()):
             if dry_run:
-                _dry_run(entry, subset, tracks, home, place, precision, as_json)
+                _dry_run(entry, subset, tracks, home, place, precision, budget, as_json)
                 continue
             try:
                 for outcome in evaluate(
@@ -100,6 +110,7 @@ def submit(
                     home,
                     device=place,
                     limit=limit,
+                    frames_budget=budget,
                     unprepared=unprepared,
                     report=report,
                 ):
@@ -204,6 +215,7 @@ def _dry_run(
     home: Home,
     device: "torch.device",
     precision: str,
+    frames_budget: int | None,
     as_json: bool,
 ) -> None:
     """Say what would run. The backbone is loaded, because its weights are part of what is looked up."""
@@ -216,7 +228,7 @@ def _dry_run(
     extractor = Extractor.of(ready(submission.load(), device), device, precision)
     rows = []
     for manifest in manifests:
-        estimate = FeatureStore(home.features).estimate(extractor, manifest, tracks)
+        estimate = FeatureStore(home.features, frames_budget).estimate(extractor, manifest, tracks)
         rows.append(
             {
                 "submission": submission.name,
@@ -240,7 +252,7 @@ def _dry_run(
             " / ".join(str(count) for count in row["items"].values()),
             f"{row['total_seconds'] / 60:.1f} min",
             f"{1 - row['seconds'] / row['total_seconds']:.0%}",
-            f"{row['bytes'] / 2**30:.2f} GiB",
+            f"{row['bytes'] / 2**30:.2f} GiB" + (", frames streamed" if row["streamed"] else ""),
         ]
         for row in rows
     ]
