@@ -43,7 +43,13 @@ FRESH = "first page of a fresh server"
 _TIMEOUT = 120_000
 _START_SECONDS = 60
 # No sandbox in a container as root, and nothing from outside.
-_CHROMIUM = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-sync",
+]
 # The table is in shadow roots, which a selector of the document does not reach.
 _TABLE = """
 const within = (root) => {
@@ -200,22 +206,27 @@ def describe(found: Sequence[Measured], submissions: int, records: int, database
 on {database}."""
 
 
+def chromium() -> str | None:
+    """Where the browser is; None where there is none."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+
 def main() -> int:
     """Run from the command line; 1 where a goal is missed."""
     arguments = _parse()
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
+    program = chromium()
+    if program is None:
         sys.exit("There is no browser: install chromium, or set CHROMIUM to its path.")
     with tempfile.TemporaryDirectory(prefix="beans-board-") as scratch:
         home = Home.at(arguments.home or Path(scratch) / "home")
         if arguments.database:
             home = replace(home, database_url=arguments.database)
         if home.records.is_dir():
-            records = Store(home.database_url).rebuild(home.records)
+            records = len(Store(home.database_url).results())
         else:
             records = fill(home, arguments.submissions, report=partial(print, file=sys.stderr, flush=True))
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=_CHROMIUM)
+            browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
             found = measure(home, browser, arguments.repetitions)
             browser.close()
         submissions = len({result.submission for result in Store(home.database_url).results()})
