@@ -359,11 +359,16 @@ def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
     if middle.button("Compare", icon=":material/compare_arrows:", width="stretch", disabled=few):
         where = {"track": board.track, "group": board.group, "protocol": board.protocol}
         st.switch_page(compare_page, query_params={**where, "with": chosen})
-    link, why = mlflow.link([run for name in chosen for run in rows[name].runs])
-    right.link_button(
-        "Compare in MLflow", link or "", icon=":material/science:", width="stretch", disabled=few or link is None
-    )
-    if not few and link is None:
+    sent = [name for name in chosen if rows[name].runs]
+    link, why = mlflow.link([run for name in sent for run in rows[name].runs])
+    there = link if link and len(sent) >= MOST[0] else ""
+    right.link_button("Compare in MLflow", there, icon=":material/science:", width="stretch", disabled=not there)
+    if few:
+        return
+    if len(sent) < len(chosen):
+        absent = ", ".join(name for name in chosen if name not in sent)
+        st.caption(text.markdown(f"Without a run in MLflow, and left out there: {absent}. {text.NO_RUN}"))
+    if sent and link is None:
         st.caption(text.markdown(f"Not in MLflow: {why}"))
 
 

@@ -261,6 +261,10 @@ def test_chosen_submissions_stay_in_the_address_and_are_compared_in_mlflow(model
     both = {run.run_id for record, run in described() if run and record.submission.name in ("hubert", "wavlm")}
     assert set(json.loads(runs)) == both and len(both) == 20
 
+    page.goto(f"{models}/?with=hubert&with=silent")
+    expect(page.get_by_text("Without a run in MLflow, and left out there: silent.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_test_id("stLinkButton").locator("a")).not_to_have_attribute("href", re.compile("."))
+
     page.goto(f"{models}/?with=hubert&with=floor")
     expect(page.get_by_text("Not in MLflow: The runs are on different MLflow servers")).to_be_visible(timeout=30_000)
 
