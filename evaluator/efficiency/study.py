@@ -150,12 +150,9 @@ def run(
         study = known
     ordered = sorted(set(lengths))
     done, total = 0, sum(not way.unavailable for way in planned) * len(ordered)
-    lines = {line.way: line for line in study.lines}
-    for way in planned:
-        if way.unavailable:
-            lines[way] = Line(way, ())
-            continue
-        points = {point["seconds"]: point for point in lines[way].points} if way in lines else {}
+    lines = {way: Line(way, ()) for way in planned} | {line.way: line for line in study.lines}
+    for way in (way for way in planned if not way.unavailable):
+        points = {point["seconds"]: point for point in lines[way].points}
         question = {**way.question, "device": kind, "precision": way.precision, "count": False}
 
         def tell(seconds: float, way: Way = way, before: int = done) -> None:

@@ -107,13 +107,13 @@ def test_what_takes_too_long_is_a_result_that_more_time_may_change(
     submission: Callable[[str], Path], own_home: Path
 ) -> None:
     path = submission("Slow")
-    found = run_profile(path, own_home, (4, 8), timeout=8)
+    found = run_profile(path, own_home, (4, 8), timeout=3)
     assert outcomes(found) == [(4, "timeout", False), (8, "timeout", True)]
-    assert found.points[0].detail == "no answer within 8 s"
+    assert found.points[0].detail == "no answer within 3 s"
     # The same limit is not tried again, another one is.
     start = time.monotonic()
-    assert run_profile(path, own_home, (4, 8), timeout=9).points[0].detail == "no answer within 9 s"
-    assert time.monotonic() - start >= 9
+    assert run_profile(path, own_home, (4, 8), timeout=4).points[0].detail == "no answer within 4 s"
+    assert time.monotonic() - start >= 4
 
 
 def test_a_length_that_fails_is_said_and_the_others_are_measured(
@@ -138,11 +138,11 @@ def test_what_was_measured_is_not_measured_again(submission: Callable[[str], Pat
     assert third.id == second.id == first.id
     assert len(list(profile_paths(own_home / "profiles"))) == 1
     # Another batch, precision or edited model is another profile.
-    assert run_profile(path, own_home, (1,), batch=2).id != first.id
-    assert run_profile(path, own_home, (1,), precision="bf16").id != first.id
+    assert run_profile(path, own_home, (), batch=2).id != first.id
+    assert run_profile(path, own_home, (), precision="bf16").id != first.id
     models = path.parent / "profiled_models.py"
     models.write_text(models.read_text() + "\n# edited\n")
-    assert run_profile(path, own_home, (1,)).id != first.id
+    assert run_profile(path, own_home, ()).id != first.id
 
 
 def test_interrupted_it_keeps_what_is_done_and_goes_on_there(submission: Callable[[str], Path], own_home: Path) -> None:
