@@ -205,10 +205,7 @@ class Extractor:
                 if layers[index][0].shape[1] != layers[first][0].shape[1]:
                     raise _other_hop(first, index, clips[batch[0]])
             outputs.append(_pool([layers[index] for index in block.layers], frames))
-        done = None
-        if self.device.type == "cuda":
-            done = torch.cuda.Event()
-            done.record()
+        done = torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
         return _Pass(batch, outputs, done)
 
     def _check(self, begun: "_Pass", clips: Sequence[Clip]) -> None:
