@@ -222,7 +222,8 @@ def main() -> int:
         if arguments.database:
             home = replace(home, database_url=arguments.database)
         if home.records.is_dir():
-            records = len(Store(home.database_url).results())
+            store = Store(home.database_url)
+            records = len(store.results()) or store.rebuild(home.records)
         else:
             records = fill(home, arguments.submissions, report=partial(print, file=sys.stderr, flush=True))
         with sync_playwright() as playwright:

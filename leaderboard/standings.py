@@ -114,7 +114,7 @@ class _Ranges:
     def _combined(self, results: tuple[Result, ...]) -> Combined | str:
         scores: dict[str, Scored] = {}
         for result in results:
-            one = _kept(result, self._records)
+            one = kept(result, self._records)
             if isinstance(one, str):
                 return one
             scores[result.task] = one
@@ -143,12 +143,8 @@ def _settle(board: Board, scores: dict[str, Combined], reasons: dict[str, str]) 
     return replace(board, columns=columns, rows=tuple(map(settle, board.rows)))
 
 
-def kept(result: Result, store: Store, records: Path) -> Scored | str:
+def kept(result: Result, records: Path) -> Scored | str:
     """The resamples of ``result`` that lie in ``records``, or why there are none; nothing is computed."""
-    return _kept(result, records)
-
-
-def _kept(result: Result, records: Path) -> Scored | str:
     found = resamples.kept(records, result)
     if found is not None:
         return found

@@ -35,7 +35,7 @@ def show(store: Store, records: Path, *, tracking_uri: str, mlflow: str | None) 
         return
     compared = [rows[name] for name in chosen]
     found = {row.submission: _records(row, store) for row in compared}
-    _differences(board, compared, store, records)
+    _differences(board, compared, records)
     costs.show(compared, found)
     _curves(board, chosen, found)
     _mlflow(board, compared, tracking_uri, mlflow)
@@ -56,10 +56,10 @@ def _choose(names: list[str]) -> list[str]:
     return chosen
 
 
-def _differences(board: Board, rows: list[Row], store: Store, records: Path) -> None:
+def _differences(board: Board, rows: list[Row], records: Path) -> None:
     first, *others = rows
     st.subheader("Differences", anchor=False)
-    known = {row.submission: _scores(row, store, records) for row in rows}
+    known = {row.submission: _scores(row, records) for row in rows}
     against = known[first.submission]
     comparisons = {row.submission: _compared(known[row.submission], against) for row in others}
     headers = [
@@ -93,8 +93,8 @@ def _differences(board: Board, rows: list[Row], store: Store, records: Path) -> 
     )
 
 
-def _scores(row: Row, store: Store, records: Path) -> dict[str, Scored | str]:
-    return {cell.result.task: kept(cell.result, store, records) for cell in row.cells if cell.result is not None}
+def _scores(row: Row, records: Path) -> dict[str, Scored | str]:
+    return {cell.result.task: kept(cell.result, records) for cell in row.cells if cell.result is not None}
 
 
 def _compared(scores: dict[str, Scored | str], against: dict[str, Scored | str]) -> Comparison:
