@@ -163,7 +163,8 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
     left.caption(text.markdown(" · ".join(facts)))
     name = f"leaderboard-{board.track}-{board.group}"
     with right.container(horizontal=True, horizontal_alignment="right"):
-        # Made when asked for: the files of a large board take longer than the page.
+        # Made when asked for: the files of a large board take longer than the page. A click changes nothing here, and
+        # would otherwise take away what the next one asks for.
         st.download_button(
             "CSV",
             partial(to_csv, board),
@@ -171,6 +172,7 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
             mime="text/csv",
             icon=":material/download:",
             help="Download what is shown, every number in full",
+            on_click="ignore",
         )
         st.download_button(
             "Parquet",
@@ -179,6 +181,7 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
             mime="application/vnd.apache.parquet",
             icon=":material/download:",
             help="The same with types, for pandas, polars, DuckDB or R",
+            on_click="ignore",
         )
         if st.button("LaTeX", icon=":material/table:", help="What is shown as a table to paste into a paper"):
             _latex(board, scope)

@@ -197,6 +197,8 @@ def test_files_hold_what_is_shown_and_nothing_else(models: str, page: Page, tmp_
     expect_names(page, ["floor", "birdaves", "hubert"])
     lines = list(csv.DictReader(io.StringIO(download(page, "CSV", tmp_path).read_text(encoding="utf-8"))))
     rows = pq.read_table(download(page, "Parquet", tmp_path)).to_pylist()
+    again = csv.DictReader(io.StringIO(download(page, "CSV", tmp_path).read_text(encoding="utf-8")))
+    assert list(again) == lines, "a second click gives another file, or none"
     assert [(row["submission"], row["rank"], row["tasks"]) for row in rows] == [
         ("floor", 5, "4/4 tasks"),
         ("birdaves", 1, "4/4 tasks"),
