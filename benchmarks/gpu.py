@@ -33,6 +33,9 @@ _MAMBA_SSM = "tests/gpu/test_mamba_ssm.py"
 # The suite's promise: features on the GPU equal those on the CPU to this, relative to their scale.
 _EQUAL = 1e-3
 
+# Seconds: up to ten processes for a profile, up to eighty for the study.
+_PROFILE_TIMEOUT, _STUDY_TIMEOUT = 1800.0, 7200.0
+
 Result = dict[str, Any]
 
 
@@ -69,7 +72,7 @@ class Outcome:
     error: str | None
 
 
-def parts(train: int, valid: int, repetitions: int) -> list[Part]:
+def parts(train: int, valid: int, repetitions: int, out: Path = _OUT) -> list[Part]:
     """All of them, the longest last."""
     # Its kernels are on few machines, and where they are missing nothing is wrong.
     kernels = find_spec("mamba_ssm") is not None and find_spec("causal_conv1d") is not None
@@ -78,6 +81,13 @@ def parts(train: int, valid: int, repetitions: int) -> list[Part]:
     for model in MODELS:
         arguments = ["-m", "benchmarks.models", "cost", model]
         found.append(Part(f"one 10-s clip, {model}", arguments, _read_line, _cost_cells))
+    for model in MODELS:
+        arguments = ["-m", "benchmarks.models", "profile", model]
+        found.append(
+            Part(
+                f"over clip length, {model}", arguments, _read_line, _profile_cells, _no_point_failed, _PROFILE_TIMEOUT
+            )
+        )
     for model in MODELS:
         arguments = ["-m", "benchmarks.models", "difference", model]
         found.append(
@@ -94,6 +104,12 @@ def parts(train: int, valid: int, repetitions: int) -> list[Part]:
         arguments += ["--train", str(train), "--valid", str(valid), "--forward-clips", str(train + valid)]
         arguments += ["--repetitions", str(repetitions)]
         found.append(Part(f"sweep, {track}", arguments, lambda printed, path: _read_sweep(path), _sweep_cells))
+    arguments = ["-m", "benchmarks.models", "study", "--out", str(out.resolve())]
+    found.append(
+        Part(
+            "VRAM of BioMamba and AVES", arguments, _read_line, _study_cells, lambda r: not r["failed"], _STUDY_TIMEOUT
+        )
+    )
     return found
 
 
@@ -187,6 +203,23 @@ def _cost_cells(result: Result) -> list[str]:
     ]
 
 
+def _profile_cells(result: Result) -> list[str]:
+    return [
+        f"{point['seconds']:g} s: {point['peak_bytes'] / 2**20:.0f} MiB, {1000 * point['latency_seconds']:.1f} ms"
+        if point["outcome"] == "measured"
+        else f"{point['seconds']:g} s: {point['outcome']}"
+        for point in result["points"]
+    ]
+
+
+def _no_point_failed(result: Result) -> bool:
+    return all(point["outcome"] != "failed" for point in result["points"])
+
+
+def _study_cells(result: Result) -> list[str]:
+    return [result["verdict"][0], f"in {', '.join(result['files'])}", *result["failed"]]
+
+
 def _difference_cells(result: Result) -> list[str]:
     return [
         f"pooled {result['pooled']:.1e} of their scale (at most {_EQUAL:g})",
@@ -221,7 +254,7 @@ def main() -> int:
         print("make gpu needs a CUDA device, and torch sees none on this machine.", file=sys.stderr)
         return 2
     machine = facts(torch.device("cuda"), shlex.join(["python3", "-m", "benchmarks.gpu", *sys.argv[1:]]))
-    todo = parts(arguments.train, arguments.valid, arguments.repetitions)
+    todo = parts(arguments.train, arguments.valid, arguments.repetitions, arguments.out)
     outcomes: list[Outcome] = []
     for number, part in enumerate(todo, start=1):
         outcome = run(part)

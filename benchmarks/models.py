@@ -1,7 +1,9 @@
-"""One model of a published size on the GPU, in a process of its own: what a 10-s clip costs, or what the GPU changes.
+"""One model of a published size on the GPU, in a process of its own: what a clip costs, or what the GPU changes.
 
     python3 -m benchmarks.models cost wavlm-large
+    python3 -m benchmarks.models profile wavlm-large
     python3 -m benchmarks.models difference wavlm-large
+    python3 -m benchmarks.models study --out docs/measurements
 
 Weights are random: memory, time and rounding do not depend on what a model has learned. Prints one JSON object.
 """
@@ -9,7 +11,6 @@ Weights are random: memory, time and rounding do not depend on what a model has 
 import argparse
 import json
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -21,13 +22,15 @@ import torch
 from torch import Tensor
 
 from evaluator.audio import Cut
-from evaluator.backbones import Backbone, biomamba, huggingface, ready, torchaudio
+from evaluator.backbones import Backbone, loader, ready
 from evaluator.clips import Clip
-from evaluator.efficiency import CLIP_SECONDS, measure
+from evaluator.efficiency import CLIP_SECONDS, measure, study
+from evaluator.efficiency.curve import walk
+from evaluator.efficiency.report import verdict, write_report
 from evaluator.extraction import Extractor
 from tasks.sound import Header
 
-_SUBMISSIONS = Path(__file__).resolve().parent.parent / "submissions"
+PROFILE_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0)
 _LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -38,22 +41,21 @@ _LARGE = {
 }
 
 
-def _aves() -> Backbone:
-    settings = tomllib.loads((_SUBMISSIONS / "random-aves.toml").read_text())["submission"]["config"]
-    return torchaudio.load(weights="random", config=settings)
-
-
-MODELS: dict[str, Callable[[], Backbone]] = {
+_SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{
-        name: partial(huggingface.load, weights="random", architecture=architecture, config=config)
+        name: ("huggingface", {"weights": "random", "architecture": architecture, "config": config})
         for name, architecture, config in (
             ("hubert-base", "hubert", {}),
             ("hubert-large", "hubert", {**_LARGE, "conv_bias": True}),
             ("wavlm-large", "wavlm", _LARGE),
         )
     },
-    "aves": _aves,
-    "biomamba": partial(biomamba.load, weights="random"),
+    "aves": ("torchaudio", {"weights": "random", "config": study.AVES}),
+    "biomamba": ("biomamba", {"weights": "random"}),
+}
+
+MODELS: dict[str, Callable[[], Backbone]] = {
+    name: partial(loader(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
 }
 """What makes each model, on the CPU."""
 
@@ -61,6 +63,28 @@ MODELS: dict[str, Callable[[], Backbone]] = {
 def cost(name: str) -> dict[str, Any]:
     """Peak memory in bytes and median seconds of one clip, batch 1, on the GPU."""
     return asdict(measure(MODELS[name]))
+
+
+def profile(name: str) -> dict[str, Any]:
+    """Memory, time and multiply-adds over clip length, each in a fresh process, as `beans profile` measures them."""
+    kind, arguments = _SUBJECTS[name]
+    subject = {"loader": kind, "arguments": arguments, "layers": "all"}
+    question = {"measure": subject, "device": "cuda", "precision": "fp32", "batch": 1}
+    return {"points": list(walk(question, PROFILE_SECONDS, known={}, timeout=study.TIMEOUT))}
+
+
+def vram(out: Path) -> dict[str, Any]:
+    """The study of BioMamba's and AVES's memory; its files go to ``out``, what is there is not measured again."""
+    path = out / "vram.json"
+    found = study.run(path, kind="cuda", report=lambda what, *rest: print(what, file=sys.stderr, flush=True))
+    files = [path, *write_report(found, path)]
+    failed = [
+        f"{line.way.label}, {point['seconds']:g} s: {point['detail']}"
+        for line in found.lines
+        for point in line.points
+        if point["outcome"] == "failed"
+    ]
+    return {"verdict": verdict(found), "failed": failed, "files": [file.name for file in files]}
 
 
 def difference(name: str) -> dict[str, float]:
@@ -112,12 +136,19 @@ def _frames(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.models", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=["cost", "difference"])
-    parser.add_argument("model", choices=sorted(MODELS))
+    parser.add_argument("what", choices=["cost", "profile", "difference", "study"])
+    parser.add_argument("model", choices=sorted(MODELS), nargs="?", help="all but study need one")
+    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where study writes")
     arguments = parser.parse_args()
+    if (arguments.what == "study") != (arguments.model is None):
+        parser.error("study takes no model, the others take one")
     if not torch.cuda.is_available():
         sys.exit("benchmarks.models needs a CUDA device, and torch sees none here.")
-    print(json.dumps({"cost": cost, "difference": difference}[arguments.what](arguments.model)))
+    if arguments.what == "study":
+        print(json.dumps(vram(arguments.out)))
+    else:
+        asked = {"cost": cost, "profile": profile, "difference": difference}[arguments.what]
+        print(json.dumps(asked(arguments.model)))
 
 
 if __name__ == "__main__":

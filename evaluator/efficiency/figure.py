@@ -34,6 +34,8 @@ def draw(study: Study, path: Path) -> None:
         axes.set_yscale("log")
         axes.set_xticks(study.lengths, [f"{seconds:g}" for seconds in study.lengths])
         axes.set_xticks([], minor=True)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if _narrow(study) else "")
         axes.set_xlabel("clip length (s)")
         axes.set_title(precision)
         axes.grid(True, alpha=0.25)
@@ -42,6 +44,12 @@ def draw(study: Study, path: Path) -> None:
     panels[0].set_ylabel(f"peak {memory} (GiB)")
     figure.suptitle(f"{study.device}: one clip, batch 1, {study.layers} layer{'s' * (study.layers == 'all')} kept")
     figure.savefig(path, dpi=150)
+
+
+def _narrow(study: Study) -> bool:
+    """Whether the sizes span so little that a decade's own ticks would be too few."""
+    sizes = [point["peak_bytes"] for line in study.lines for point in line.points if point.get("peak_bytes")]
+    return bool(max(sizes) < 10 * min(sizes))
 
 
 def _curve(axes: object, line: Line, available: int | None) -> None:

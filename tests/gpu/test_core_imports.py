@@ -54,6 +54,8 @@ for name in (
     "evaluator.backbones.huggingface", "evaluator.backbones.python", "evaluator.backbones.statistics",
     "evaluator.backbones.torchaudio", "evaluator.biomamba", "evaluator.extraction", "evaluator.features",
     "evaluator.probes", "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
+    "evaluator.efficiency.__main__", "evaluator.efficiency.curve", "evaluator.efficiency.report",
+    "evaluator.efficiency.study",
     "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
 ):
     importlib.import_module(name)
@@ -97,4 +99,27 @@ for metric, targets in (("accuracy", torch.tensor([0, 1])), ("map", torch.eye(2)
     fit(HEADS["ta"](), samples, samples, classes=2, metric=metric, rates=[1e-3], seeds=(0,),
         protocol=Protocol(epochs=1))
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
+""")
+
+
+def test_a_fresh_process_measures_with_nothing_more(tmp_path: Path) -> None:
+    """The study and the profiles of `make gpu`, which run where no submission file can be read."""
+    run(f"""
+from pathlib import Path
+from evaluator.efficiency import fresh, study
+from evaluator.efficiency.__main__ import answer
+from evaluator.efficiency.report import write_report
+
+convolutions = [[16, 10, 5], *[[16, 3, 2]] * 4, *[[16, 2, 2]] * 2]
+study.AVES |= dict(extractor_conv_layer_config=convolutions, encoder_embed_dim=16, encoder_num_layers=1,
+                   encoder_num_heads=2, encoder_ff_interm_features=32)
+study.BIOMAMBA |= dict(hidden_size=16, num_hidden_layers=1, head_dim=8, state_size=4, conv_dim=[16] * 7)
+for way in study.ways("cpu", ("fp32", "bf16"), "last"):
+    if not way.unavailable:
+        found = answer({{**way.question, "device": "cpu", "precision": way.precision, "seconds": 1.0}})
+        assert found["peak_bytes"] > found["weights_bytes"] > 0, way.label
+        assert found["multiply_adds"] > 0, way.label
+line = study.Line(way, ({{"seconds": 1.0, "outcome": "measured", "peak_bytes": 2, "weights_bytes": 1}},))
+write_report(study.Study("cpu", "cpu", "last", None, {{}}, "", (line,)), Path({str(tmp_path / "study.json")!r}))
+assert not BLOCKED & {{name.partition(".")[0] for name in sys.modules}}
 """)

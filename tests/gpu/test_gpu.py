@@ -13,7 +13,9 @@ from torch import Tensor
 from evaluator.audio import Cut
 from evaluator.backbones import Backbone, Layer, huggingface, ready
 from evaluator.clips import Clip
-from evaluator.efficiency import measure
+from evaluator.efficiency import measure, study
+from evaluator.efficiency.fresh import ask
+from evaluator.efficiency.point import is_out_of_memory, measure_point
 from evaluator.extraction import Encoded, Extractor
 from evaluator.heads import HEADS
 from evaluator.probes import fit
@@ -222,3 +224,48 @@ def test_peak_memory_of_a_model_whose_peak_is_known() -> None:
     assert cost.vram_bytes == pytest.approx((64 + 2 * 96) * MIB, abs=4 * MIB)
     assert cost.seconds > 0
     assert cost.device == torch.cuda.get_device_name()
+
+
+def test_a_point_on_the_gpu_tells_weights_from_activations_and_reserved_from_allocated() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
+    point = measure_point(Known, 1.0, device="cuda")
+    assert point.peak_bytes is not None and point.reserved_bytes is not None
+    assert point.peak_bytes - point.weights_bytes == pytest.approx(2 * 96 * MIB, abs=4 * MIB)
+    # What was freed before the peak is still reserved: 128 MiB are not enough for both pieces of 96.
+    assert point.peak_bytes <= point.reserved_bytes <= (64 + 128 + 2 * 96 + 64) * MIB
+    assert 0 < point.latency_seconds <= point.latency_p90_seconds
+    assert point.runs == 10
+
+
+def test_a_clip_that_does_not_fit_is_told_from_a_bug() -> None:
+    """`beans profile` makes a result of the one and a failure of the other."""
+    torch.cuda.empty_cache()
+    limit_to(800)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        measure_point(Hungry, 8.0, device="cuda")
+    assert is_out_of_memory(caught.value)
+
+
+def test_multiply_adds_are_the_same_on_the_gpu_and_on_the_cpu() -> None:
+    on_cpu = measure_point(small_hubert, 2.0, device="cpu")
+    on_gpu = measure_point(small_hubert, 2.0, device="cuda")
+    assert on_gpu.multiply_adds == on_cpu.multiply_adds
+    assert on_gpu.attention.startswith("sdpa")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_study_makes_attention_use_the_kernel_it_names(precision: str) -> None:
+    """Eager attention holds 12 matrices of 1500 x 1500 for 30 s, the others never do; a fresh process a point."""
+    found = {}
+    for way in study.ways("cuda", (precision,), "last"):
+        if way.model == "AVES" and not way.unavailable:
+            question = {**way.question, "device": "cuda", "precision": precision, "seconds": 30.0}
+            found[way.kernel] = ask(question, 300)
+    matrix = 12 * 1499**2 * (4 if precision == "fp32" else 2)
+    assert set(found) == {"eager", "memory-efficient", *(["flash"] if precision == "bf16" else [])}
+    for kernel, point in found.items():
+        if kernel != "eager":
+            assert point["attention"] == f"sdpa: {kernel}"
+            assert found["eager"]["peak_bytes"] - point["peak_bytes"] > matrix / 2
+        assert point["multiply_adds"] == found["eager"]["multiply_adds"]
