@@ -28,6 +28,7 @@ from evaluator.efficiency import CLIP_SECONDS, measure, study
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.report import verdict, write_report
 from evaluator.extraction import Extractor
+from tasks.errors import UserError
 from tasks.sound import Header
 
 PROFILE_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0)
@@ -76,7 +77,15 @@ def profile(name: str) -> dict[str, Any]:
 def vram(out: Path) -> dict[str, Any]:
     """The study of BioMamba's and AVES's memory; its files go to ``out``, what is there is not measured again."""
     path = out / "vram.json"
-    found = study.run(path, kind="cuda", report=lambda what, *rest: print(what, file=sys.stderr, flush=True))
+
+    def report(what: str, done: float, total: float, unit: str = "") -> None:
+        print(f"{what} ({done:g} of {total:g})", file=sys.stderr, flush=True)
+
+    try:
+        found = study.run(path, kind="cuda", report=report)
+    except UserError:
+        # What lies there is of another GPU or of other versions, as gpu.json may be, which is written anew too.
+        found = study.run(path, kind="cuda", again=True, report=report)
     files = [path, *write_report(found, path)]
     failed = [
         f"{line.way.label}, {point['seconds']:g} s: {point['detail']}"
