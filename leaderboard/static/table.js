@@ -137,17 +137,29 @@ function drawLong(frame, table, rows, draw) {
   };
   add(0, FIRST);
   const rest = (from) => {
-    // A newer drawing has taken the place of this one.
-    if (from >= rows.length || !table.isConnected) return;
+    // Another table may have taken the place of this one meanwhile.
+    if (from >= rows.length || frame.firstChild !== table) return;
     add(from, from + AT_ONCE);
     soon(() => rest(from + AT_ONCE));
   };
   soon(() => rest(FIRST));
 }
 
+// The header that has the keyboard's focus, which is to have it in the next table too.
+function focusedHeader(frame) {
+  const head = frame.querySelector("thead tr");
+  return head ? [...head.cells].findIndex((th) => th.contains(frame.getRootNode().activeElement)) : -1;
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
-  const sort = (key) => setTriggerValue("sort", key);
-  const open = (key) => setTriggerValue("open", key);
+  const frame = parentElement.querySelector(".frame");
+  frame.report = setTriggerValue;
+  // Streamlit calls again whenever anything on the page changes.
+  const content = JSON.stringify([data.label, data.columns, data.rows]);
+  if (frame.content === content) return;
+  frame.content = content;
+  const sort = (key) => frame.report("sort", key);
+  const open = (key) => frame.report("open", key);
   const rows = JSON.parse(data.rows);
   const table = make("table");
   table.setAttribute("aria-label", data.label);
@@ -156,11 +168,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
   table.createTHead().append(head);
   table.append(make("tbody"));
   const draw = (row) => body(row, data.columns, open);
-  const frame = parentElement.querySelector(".frame");
+  const focused = focusedHeader(frame);
   if (rows.length > LONG) {
     drawLong(frame, table, rows, draw);
   } else {
     table.tBodies[0].append(...rows.map(draw));
     frame.replaceChildren(table);
   }
+  if (focused >= 0) head.cells[focused]?.querySelector("button")?.focus();
 }

@@ -103,3 +103,30 @@ def test_only_what_is_on_the_screen_is_laid_out(long_board: str, page: Page) -> 
         "rows => rows.filter(row => !row.cells[0].checkVisibility({ contentVisibilityAuto: true })).length"
     )
     assert skipped > ROWS / 2
+
+
+def test_the_keyboard_stays_on_the_header_that_sorts(long_board: str, page: Page) -> None:
+    """Else whoever sorts without a mouse begins at the top of the page again after each key."""
+    opened(page, long_board)
+    page.locator("thead button", has_text="mini-calls").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("th[aria-sort=descending]")).to_contain_text("mini-calls", timeout=60_000)
+    expect(page.locator("thead button", has_text="mini-calls")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("mini-calls", timeout=60_000)
+    expect(page.locator("tbody tr")).to_have_count(ROWS + 1)
+    assert shown(page)[0] == LONG_NAME
+
+
+def test_the_table_is_not_drawn_again_when_something_else_changes(long_board: str, page: Page) -> None:
+    """It would lose its place and take its time."""
+    opened(page, long_board)
+    page.locator("tbody tr").first.evaluate("row => { row.title = 'the same row' }")
+    page.get_by_role("combobox", name="Compare").click()
+    page.keyboard.type(NAMES[0])
+    page.get_by_role("option", name=NAMES[0]).click()
+    expect(page).to_have_url(re.compile(f"with={NAMES[0]}"), timeout=20_000)
+    page.wait_for_timeout(1000)
+    expect(page.locator("tbody tr").first).to_have_attribute("title", "the same row")
+    page.locator("tbody tr").nth(2).locator("td").nth(3).click()
+    expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[2]}$"))
