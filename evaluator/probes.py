@@ -91,7 +91,8 @@ def fit(
             stack.step()
         values = torch.full_like(best, torch.nan)
         logits = predict(head, stack.parameters, valid, len(seeds))
-        values[..., stack.probes] = score(metric, logits, valid.targets)
+        # Layer by layer, since the order of all scores takes several times their memory.
+        values[..., stack.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
         if keep is None:
             values = torch.where(stale < protocol.patience, values, torch.nan)
         history.append(values)

@@ -1,13 +1,13 @@
 """Probes on a task's features: at the rates the search asks for, then at the chosen one, on the test split."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from evaluator.features import Features
-from evaluator.heads import HEADS
+from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.metrics import score
 from evaluator.probes import Fit, fit, predict
 from evaluator.protocol import Protocol
@@ -17,8 +17,11 @@ from evaluator.search import Choice
 if TYPE_CHECKING:
     from tasks.task import Split
 
+# Bytes for the features and probes that are trained at once on a CPU.
+_MEMORY = 4 * 2**30
+
 OnEpoch = Callable[[int, int], None]
-"""Told how many epochs are done, and how many there may be."""
+"""Told how many epochs, each counted once a layer, are done, and how many there may be."""
 
 
 class Trainer:
@@ -40,10 +43,14 @@ class Trainer:
         layers = sum(len(block.layers) for block in self.features.blocks)
         valid = torch.empty(layers, len(rates), dtype=torch.double)
         epoch = torch.empty(layers, len(rates), dtype=torch.long)
-        for number, block in enumerate(self.features.blocks):
-            found = self._fit(block.layers, rates, seeds=(0,), on_epoch=self._counter(on_epoch, number))
+        done = 0
+        for together in self._groups(len(rates)):
+            found = self._fit(
+                together, rates, seeds=(0,), on_epoch=self._counter(on_epoch, done, layers, len(together))
+            )
             best, first = found.best()
-            valid[list(block.layers)], epoch[list(block.layers)] = best[:, 0].cpu(), first[:, 0].cpu()
+            valid[together], epoch[together] = best[:, 0].cpu(), first[:, 0].cpu()
+            done += len(together)
         return [(valid[:, rate].tolist(), epoch[:, rate].tolist()) for rate in range(len(rates))]
 
     def test(self, choice: Choice) -> tuple[Tensor, list[float]]:
@@ -104,14 +111,32 @@ class Trainer:
             found = self._read[split] = self.features.samples(split, layers, self.track, self.device)
         return found
 
-    def _counter(self, on_epoch: OnEpoch, number: int) -> Callable[[], None]:
-        """Count epochs over all blocks as one."""
-        done = number * self.rules.epochs
-        total = len(self.features.blocks) * self.rules.epochs
+    def _groups(self, probes: int) -> Iterator[list[int]]:
+        """Layers of one width and hop that are trained at once: as many as there is memory for."""
+        splits = [len(self.features.manifest.items[split]) for split in ("train", "valid")]
+        frames = NEEDS_FRAMES[self.track]
+        for block in self.features.blocks:
+            # Parameters, gradients, two moments and what a step needs beside them; then scores and their order.
+            learned = 5 * probes * self.classes * block.width + 8 * probes * splits[1] * self.classes
+            layer = 4 * (learned + (0 if frames else sum(splits) * block.width))
+            count = max(1, self._memory() // layer)
+            if frames and self.features.streamed is not None:
+                # Each group would run the backbone again.
+                count = len(block.layers)
+            for start in range(0, len(block.layers), count):
+                yield list(block.layers[start : start + count])
+
+    def _memory(self) -> int:
+        return torch.cuda.mem_get_info(self.device)[0] // 2 if self.device.type == "cuda" else _MEMORY
+
+    def _counter(self, on_epoch: OnEpoch, before: int, layers: int, now: int) -> Callable[[], None]:
+        """Count epochs over all groups of layers as one."""
+        epochs = self.rules.epochs
+        done = before * epochs
 
         def advance() -> None:
             nonlocal done
-            done += 1
-            on_epoch(done, total)
+            done += now
+            on_epoch(done, layers * epochs)
 
         return advance
