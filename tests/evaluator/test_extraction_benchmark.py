@@ -1,0 +1,34 @@
+"""The benchmark of the extraction itself, at a size that says nothing about speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = "--model hubert-small --clips 8 --shortest 0.2 --longest 0.5 --repetitions 2 --device cpu"
+
+
+def test_the_benchmark_compares_the_whole_with_the_bare_passes_over_the_same_audio(tmp_path: Path) -> None:
+    path = tmp_path / "extraction.json"
+    command = [sys.executable, "-m", "benchmarks.extraction", *TINY.split(), "--json", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    content = json.loads(path.read_text())
+    assert {"cpu", "threads", "torch", "command"} <= set(content["machine"])
+    # Two files of each of 0.2, 0.3, 0.4 and 0.5 s: the first and third pair are heard together, in the train split, the
+    # others apart, in the valid and the test split.
+    assert content["audio_seconds"] == pytest.approx(2.8, abs=0.01)
+    assert content["passes"] == 6
+    bare = content["ways"]["bare"]
+    assert set(content["ways"]) == {"bare", "ta", "ta+twa"} and bare["wall_ratio"] == 1
+    for way, times in content["ways"].items():
+        assert len(times["wall"]) == len(times["processor"]) == 2 and min(times["wall"]) > 0
+        middle = [sum(one["wall"]) / 2 for one in (times, bare)]
+        assert times["wall_ratio"] == pytest.approx(middle[0] / middle[1]), f"{way}: the ratio is of something else"
+    slow = [way for way, times in content["ways"].items() if times["wall_ratio"] > 1.15]
+    assert done.returncode == (1 if slow else 0), "the command does not say whether the limit is kept"
+    assert all(way in done.stderr for way in slow)
+    for parts in content["phases"].values():
+        assert parts["decode"] > 0 and parts["store"] > 0 and parts["plan"] > 0
