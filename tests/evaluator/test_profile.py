@@ -13,8 +13,11 @@ from typing import Any
 
 import profiled_models
 import pytest
+import torch
 from mlflow import MlflowClient
 
+from evaluator.efficiency import measure_in_fresh_process
+from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.efficiency.profiling import profile
 from evaluator.submission import Submission
@@ -50,13 +53,16 @@ def run_profile(path: Path, home: Path, lengths: tuple[float, ...] = (1, 4, 8), 
     return profile(Submission.read(path), lengths, home / "profiles", **settings)
 
 
+def curve(path: Path, lengths: tuple[float, ...], timeout: float = 120, **more: Any) -> list[dict[str, Any]]:
+    question = {"measure": {"submission": str(path)}, "device": "cpu"}
+    return list(walk(question, lengths, timeout=timeout, **{"known": {}, **more}))
+
+
 def outcomes(found: Profile) -> list[tuple[float, str, bool]]:
     return [(point.seconds, point.outcome, point.inferred) for point in found.points]
 
 
-@pytest.mark.parametrize(
-    ("model", "mebibytes"), [("Known", 160), ("FreedBefore", 0), ("Pieces", 128), ("Quiet", 0)], ids=str
-)
+@pytest.mark.parametrize(("model", "mebibytes"), [("Known", 160), ("FreedBefore", 0), ("Pieces", 128)], ids=str)
 def test_peak_of_host_memory_is_what_a_pass_takes(
     submission: Callable[[str], Path], model: str, mebibytes: int
 ) -> None:
@@ -78,10 +84,10 @@ def test_a_clip_that_does_not_fit_is_a_result_and_longer_ones_are_not_tried(
     assert found.points[2].detail == "not tried: out of memory at 4 s"
 
 
-def test_a_process_that_the_system_kills_ran_out_of_memory(submission: Callable[[str], Path], own_home: Path) -> None:
-    found = run_profile(submission("Killed"), own_home, (1, 4))
-    assert outcomes(found) == [(1, "measured", False), (4, "out of memory", False)]
-    assert "SIGKILL" in found.points[1].detail
+def test_a_process_that_the_system_kills_ran_out_of_memory(submission: Callable[[str], Path]) -> None:
+    (point,) = curve(submission("Killed"), (4,))
+    assert point["outcome"] == "out of memory"
+    assert "SIGKILL" in point["detail"]
 
 
 def test_a_real_limit_of_memory_is_met_and_named(submission: Callable[[str], Path]) -> None:
@@ -103,25 +109,21 @@ def test_a_real_limit_of_memory_is_met_and_named(submission: Callable[[str], Pat
     assert answer(13)["cause"] == "out of memory"
 
 
-def test_what_takes_too_long_is_a_result_that_more_time_may_change(
-    submission: Callable[[str], Path], own_home: Path
-) -> None:
+def test_what_takes_too_long_is_a_result_that_more_time_may_change(submission: Callable[[str], Path]) -> None:
     path = submission("Slow")
-    found = run_profile(path, own_home, (4, 8), timeout=3)
-    assert outcomes(found) == [(4, "timeout", False), (8, "timeout", True)]
-    assert found.points[0].detail == "no answer within 3 s"
-    # The same limit is not tried again, another one is.
-    start = time.monotonic()
-    assert run_profile(path, own_home, (4, 8), timeout=4).points[0].detail == "no answer within 4 s"
-    assert time.monotonic() - start >= 4
+    first = curve(path, (4, 8), timeout=2)
+    assert [(point["outcome"], point["inferred"]) for point in first] == [("timeout", False), ("timeout", True)]
+    assert first[0]["detail"] == "no answer within 2 s"
+    known = {point["seconds"]: point for point in first}
+    assert curve(path, (4, 8), timeout=2, known=known) == first, "the same limit is not tried again"
+    again = curve(path, (4, 8), timeout=3, known=known)
+    assert again[0]["detail"] == "no answer within 3 s"
 
 
-def test_a_length_that_fails_is_said_and_the_others_are_measured(
-    submission: Callable[[str], Path], own_home: Path
-) -> None:
-    found = run_profile(submission("Picky"), own_home)
-    assert outcomes(found) == [(1, "measured", False), (4, "failed", False), (8, "measured", False)]
-    assert found.points[1].detail == "ValueError: no clips of four seconds"
+def test_a_length_that_fails_is_said_and_the_others_are_measured(submission: Callable[[str], Path]) -> None:
+    failed, measured = curve(submission("Picky"), (4, 8))
+    assert (failed["outcome"], failed["detail"]) == ("failed", "ValueError: no clips of four seconds")
+    assert measured["outcome"] == "measured"
 
 
 def test_what_was_measured_is_not_measured_again(submission: Callable[[str], Path], own_home: Path) -> None:
@@ -240,6 +242,23 @@ def test_a_model_that_cannot_be_loaded_is_the_submitters_to_mend(tmp_path: Path,
     path.write_text('[submission]\nname = "broken"\nloader = "python"\ntarget = "missing_models:load"\n')
     with pytest.raises(UserError, match=r"Submission broken .*missing_models.py does not exist"):
         run_profile(path, own_home)
+
+
+def test_a_model_that_runs_at_no_length_ends_with_its_error(
+    submission: Callable[[str], Path], beans: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    code, _, errors = beans("profile", submission("Picky"), "--seconds", "4", "--device", "cpu")
+    assert code == 2
+    sentence = "Error: Submission picky could not be run at any length: ValueError: no clips of four seconds."
+    assert errors.splitlines()[-1] == sentence
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a CUDA device")
+def test_cost_of_a_record_that_cannot_be_measured_has_a_reason(submission: Callable[[str], Path]) -> None:
+    """It is kept in the record in place of the number."""
+    with pytest.raises(RuntimeError, match=r"CUDA|NVIDIA"):
+        measure_in_fresh_process(submission("Quiet"), "fp32")
 
 
 def test_no_answer_says_how_the_process_ended() -> None:
