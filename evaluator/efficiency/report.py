@@ -51,10 +51,10 @@ def verdict(study: Study) -> list[str]:
     saved = [one.saved for pair in found for one in pair.comparisons if one.saved is not None]
     if not saved:
         return ["Nothing can be compared yet."]
-    holds = sum(LOW <= value <= HIGH for value in saved)
+    holds = sum(_holds(value) for value in saved)
     memory = "" if study.kind == "cuda" else " These are figures of host memory, and the claim is about VRAM."
     first = (
-        f"The claim that {CLAIM} is taken as {LOW:.0%} to {HIGH:.0%} less. It holds in {holds} of {len(saved)} "
+        f"The claim that {CLAIM} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. It holds in {holds} of {len(saved)} "
         f"comparisons of a length and a pair of kernels.{memory}"
     )
     return [first, *(_sentence(pair) for pair in found)]
@@ -126,15 +126,14 @@ def _compare(aves: Line, biomamba: Line, seconds: float) -> Comparison:
 
 
 def _sentence(pair: Pair) -> str:
-    known = [(one.seconds, one.saved) for one in pair.comparisons if one.saved is not None]
+    known = [(one.seconds, round(one.saved, 2)) for one in pair.comparisons if one.saved is not None]
     name = (
-        f"{pair.aves.way.precision}, AVES with {pair.aves.way.kernel} attention, "
-        f"BioMamba with {pair.biomamba.way.kernel}'s kernels"
+        f"{pair.aves.way.precision}, AVES with {pair.aves.way.kernel} attention, BioMamba by {pair.biomamba.way.kernel}"
     )
     if not known:
         return f"{name}: nothing to compare."
     groups = {
-        "it holds": [seconds for seconds, saved in known if LOW <= saved <= HIGH],
+        "it holds": [seconds for seconds, saved in known if _holds(saved)],
         "more is saved": [seconds for seconds, saved in known if saved > HIGH],
         "less is saved": [seconds for seconds, saved in known if 0 <= saved < LOW],
         "BioMamba takes more than AVES": [seconds for seconds, saved in known if saved < 0],
@@ -142,12 +141,22 @@ def _sentence(pair: Pair) -> str:
         "BioMamba has none": [s.seconds for s in pair.comparisons if "BioMamba:" in s.missing],
     }
     told = [f"{words} at {_listed(at)} s" for words, at in groups.items() if at]
-    first, last = known[0], known[-1]
-    return f"{name}: {_less(first[1])} at {first[0]:g} s, {_less(last[1])} at {last[0]:g} s; {'; '.join(told)}."
+    ends = [one for one in pair.comparisons if one.saved is not None]
+    ends = list(dict.fromkeys((ends[0], ends[-1])))
+    whole = ", ".join(f"{_less(one.saved)} at {one.seconds:g} s" for one in ends)
+    without = ", ".join(f"{_less(one.saved_without_weights)} at {one.seconds:g} s" for one in ends)
+    return f"{name}: {whole} (without the weights {without}); {'; '.join(told)}."
 
 
-def _less(saved: float) -> str:
-    return f"{saved:.0%} less" if saved >= 0 else f"{-saved:.0%} more"
+def _holds(saved: float) -> bool:
+    """Whether a fraction, to whole percents as it is printed, is about what the paper says."""
+    return LOW <= round(saved, 2) <= HIGH
+
+
+def _less(saved: float | None) -> str:
+    if saved is None:
+        return "nothing to compare"
+    return f"{100 * abs(saved):.0f} % {'less' if saved >= 0 else 'more'}"
 
 
 def _listed(lengths: Sequence[float]) -> str:

@@ -16,7 +16,8 @@ from leaderboard.store import Store
 from tasks.home import Home
 
 COMMANDS = [
-    ("submit",), ("check",), ("profile",), ("study", "vram"), ("doctor",), ("tasks", "list"), ("tasks", "show"), ("tasks", "prepare"),
+    ("submit",), ("check",), ("profile",), ("study", "vram"), ("doctor",), ("tasks", "list"),
+    ("tasks", "show"), ("tasks", "prepare"),
     ("tasks", "verify"), ("tasks", "items"), ("submissions", "list"),
     ("submissions", "show"), ("submissions", "new"), ("records", "list"), ("records", "push"), ("leaderboard", "show"),
     ("leaderboard", "serve"), ("leaderboard", "rebuild"), ("leaderboard", "export"),
