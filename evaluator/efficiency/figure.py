@@ -42,7 +42,9 @@ def draw(study: Study, path: Path) -> None:
         axes.legend(frameon=False, fontsize=8)
     memory = "VRAM" if study.kind == "cuda" else "host memory"
     panels[0].set_ylabel(f"peak {memory} (GiB)")
-    figure.suptitle(f"{study.device}: one clip, batch 1, {study.layers} layer{'s' * (study.layers == 'all')} kept")
+    figure.suptitle(
+        f"{study.device}: one clip, batch 1, {study.layers} layer{'s' * (study.layers == 'all')} kept", fontsize=10
+    )
     figure.savefig(path, dpi=150)
 
 

@@ -54,8 +54,8 @@ def verdict(study: Study) -> list[str]:
     holds = sum(_holds(value) for value in saved)
     memory = "" if study.kind == "cuda" else " These are figures of host memory, and the claim is about VRAM."
     first = (
-        f"The claim that {CLAIM} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. It holds in {holds} of {len(saved)} "
-        f"comparisons of a length and a pair of kernels.{memory}"
+        f"The claim that {CLAIM} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. "
+        f"It holds in {holds} of {len(saved)} comparisons of a length and a pair of kernels.{memory}"
     )
     return [first, *(_sentence(pair) for pair in found)]
 
