@@ -113,11 +113,15 @@ class TimeWeighted:
         for span, inputs, valid in batch.pieces():
             part, count = inputs.shape[1:3]
             frames = inputs.flatten(0, 1)
-            scores = torch.bmm(vectors.expand(-1, part, -1, -1).flatten(0, 1), frames.transpose(1, 2))
+            # With a single group, as clips of ordinary length have it, nothing here copies.
+            scores = torch.bmm(vectors.expand(-1, part, -1, -1).reshape(-1, probes, width), frames.transpose(1, 2))
             if valid is not None:
                 scores.view(groups, part, probes, count).masked_fill_(~valid[:, None], -math.inf)
             weights.append(scores.softmax(-1))
-            pooled[:, span] = torch.bmm(weights[-1], frames).view(groups, part, probes, width)
+            if groups == 1:
+                torch.bmm(weights[-1], frames, out=pooled[0, span])
+            else:
+                pooled[:, span] = torch.bmm(weights[-1], frames).view(groups, part, probes, width)
         return pooled.permute(2, 0, 1, 3), weights
 
 

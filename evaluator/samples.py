@@ -244,15 +244,19 @@ class _FrameBatch:
         inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
         # Neighbouring rows are the usual case, and a slice of them needs no copy.
         rows = samples.rows[self.start : self.stop]
-        chosen = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
+        neighbours = rows == list(range(rows[0], rows[-1] + 1))
         counts = []
         for place, item in enumerate(self.order[start:stop]):
             frames, begin, count = samples.places[item]
             counts.append(count)
-            inputs[:, place, :count].copy_(frames[chosen, begin : begin + count], non_blocking=True)
+            # Not by indices in brackets, which take as long as the copy.
+            stretch = frames.narrow(1, begin, count)
+            stretch = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
+            clip = inputs.select(1, place)
+            clip.narrow(1, 0, count).copy_(stretch, non_blocking=True)
             if count < longest:
                 # What an earlier piece left there would get no weight, but may be infinite times nothing.
-                inputs[:, place, count:].zero_()
+                clip.narrow(1, count, longest - count).zero_()
         if counts[0] == longest:
             return slice(start, stop), inputs, None
         valid = torch.arange(longest) < torch.tensor(counts)[:, None]

@@ -104,12 +104,11 @@ class Trainer:
         )
 
     def _samples(self, split: "Split", layers: Sequence[int]) -> Samples:
-        found = self._read.get(split)
-        if found is None or tuple(found.layers) != tuple(layers):
+        if split not in self._read or tuple(self._read[split].layers) != tuple(layers):
             # What was read before must not fill the memory while the next is read.
             self._read.pop(split, None)
-            found = self._read[split] = self.features.samples(split, layers, self.track, self.device)
-        return found
+            self._read[split] = self.features.samples(split, layers, self.track, self.device)
+        return self._read[split]
 
     def _groups(self, probes: int) -> Iterator[list[int]]:
         """Layers of one width and hop that are trained at once: as many as there is memory for."""
