@@ -88,7 +88,7 @@ class Found:
         audio_seconds: length of all clips.
         passes: forward passes in each way.
         ways: ``bare``, ``ta`` and ``ta+twa``.
-        phases: wall seconds of the parts, each by itself, by track.
+        phases: processor seconds of the parts, each by itself, by track.
     """
 
     audio_seconds: float
@@ -150,7 +150,7 @@ def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
             for name, rounds in times.items()
         },
         phases={
-            name: _phases(extractor, manifest, shards, frames=name != "ta", bare=medians["bare"][0], root=directory)
+            name: _phases(extractor, manifest, shards, frames=name != "ta", bare=medians["bare"][1], root=directory)
             for name in _TRACKS
         },
     )
@@ -182,23 +182,23 @@ def _whole(extractor: Extractor, manifest: Manifest, tracks: Sequence[str], root
 def _phases(
     extractor: Extractor, manifest: Manifest, shards: Sequence[Shard], *, frames: bool, bare: float, root: Path
 ) -> dict[str, float]:
-    """Wall seconds of each part where nothing runs beside it."""
+    """Processor seconds of each part, which other work on the machine changes less than wall time."""
     model, device = extractor.model, extractor.device
     rate = model.backbone.sample_rate
     seconds = dict.fromkeys(("plan", "decode", "pool", "store"), 0.0)
     for items in manifest.items.values():
-        seconds["plan"] += _timed(partial(plan, manifest.task, items, rate, model.min_samples), device)[0]
+        seconds["plan"] += _timed(partial(plan, manifest.task, items, rate, model.min_samples), device)[1]
     directory = root / "phases"
     for shard in shards:
-        start = time.perf_counter()
+        start = time.process_time()
         sounds = waveforms(shard, rate)
-        decoded = time.perf_counter()
+        decoded = time.process_time()
         encoded = extractor.encode(shard.clips, sounds, frames=frames)
-        computed = time.perf_counter()
+        computed = time.process_time()
         store(directory, shard, encoded, sounds)
         seconds["decode"] += decoded - start
         seconds["pool"] += computed - decoded
-        seconds["store"] += time.perf_counter() - computed
+        seconds["store"] += time.process_time() - computed
     shutil.rmtree(directory)
     seconds["pool"] -= bare
     return seconds
@@ -240,7 +240,7 @@ def describe(setup: Setup, found: Found) -> str:
 median of {setup.repetitions} repetitions.
 bare: the passes alone, over decoded clips in memory. ta, ta+twa: files in, features on disk, into an empty store.
 processor: of all threads; it counts what runs beside the passes in full.
-Below: the parts, each by itself and nothing beside it; pool is what encoding takes beyond the bare passes."""
+Below: processor seconds of the parts, each by itself; pool is what encoding takes beyond the bare passes."""
 
 
 def main() -> int:
