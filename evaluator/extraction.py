@@ -174,7 +174,7 @@ class Extractor:
         try:
             yield self._encode_batch(batch, clips, sounds, frames)
             return
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
@@ -342,8 +342,10 @@ def _check_count(model: Loaded, index: int, returned: int, valid: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device ran out; a CPU raises a plain RuntimeError, known by its text alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    """Whether a device or the host ran out; libraries raise plain errors that are known by their text alone."""
+    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(sign in str(error).lower() for sign in signs)
 
 
 @torch.inference_mode()

@@ -160,6 +160,14 @@ def profiles(store: Store, submission: str | None = None) -> list[Profile]:
     return [Profile.model_validate_json(document) for document in documents]
 
 
+def version(store: Store) -> tuple[object, ...]:
+    """Something that differs whenever a profile was written or deleted in between."""
+    size = sa.func.coalesce(sa.func.sum(sa.func.length(StoredProfile.document)), 0)
+    query = sa.select(sa.func.count(), sa.func.max(StoredProfile.created), size)
+    with store.transaction() as connection:
+        return tuple(connection.execute(query).one())
+
+
 def rebuild(store: Store, directory: Path) -> int:
     """Replace all profiles in the database by the files in ``directory``, all or nothing; none where it is missing.
 

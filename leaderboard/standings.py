@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from leaderboard import resamples
+from leaderboard import profiles, resamples
 from leaderboard.cache import Latest
 from leaderboard.ranking import Board, Result, Row, boards
 from leaderboard.record import read_record, record_paths
 from leaderboard.resamples import resamples_name
 from leaderboard.significance import Combined, Scored, rank_combined
-from leaderboard.store import Store, Version
+from leaderboard.store import Store
 from tasks.errors import UserError
 from tasks.progress import Report
 from tasks.task import Task, catalogue_names, load_task
@@ -27,19 +27,34 @@ OTHER_RECORDINGS = "not comparable: its test items are of other recordings than 
 
 
 # What was made last for each database that is in use: a page is drawn many times for each change.
-_boards: WeakKeyDictionary[Store, Latest[Version, list[Board]]] = WeakKeyDictionary()
+_boards: WeakKeyDictionary[Store, Latest[tuple[object, ...], list[Board]]] = WeakKeyDictionary()
 _ranges: WeakKeyDictionary[Store, dict[tuple[object, ...], "_Ranges"]] = WeakKeyDictionary()
 # With 1,000 rows each holds 10 MB.
 _BOARDS_KEPT = 8
 
 
 def read_standings(store: Store) -> list[Board]:
-    """The boards over everything in ``store``, its failures included.
+    """The boards over everything in ``store``: results, failures, and the memory that profiles measured.
 
     The same objects are returned until the database changes.
     """
     latest = _boards.setdefault(store, Latest())
-    return latest.get(store.version(), lambda: boards(store.results(), catalogue(), store.failures()))
+    return latest.get((store.version(), profiles.version(store)), lambda: _drawn(store))
+
+
+def _drawn(store: Store) -> list[Board]:
+    profiled = profiles.vram_at_10_seconds(profiles.profiles(store))
+    found = boards(store.results(), catalogue(), store.failures())
+    return [replace(board, rows=tuple(_with_vram(row, profiled) for row in board.rows)) for board in found]
+
+
+def _with_vram(row: Row, profiled: Mapping[tuple[str, str], profiles.Vram]) -> Row:
+    """``row`` with the memory that a profile of its submission and weights found, if there is one."""
+    weights = next((cell.result.weights_sha256 for cell in row.cells if cell.result is not None), "")
+    vram = profiled.get((row.submission, weights))
+    if vram is None:
+        return row
+    return replace(row, vram_bytes=vram.bytes, vram_reason=vram.reason, device=vram.device)
 
 
 def standings(results: list[Result]) -> list[Board]:

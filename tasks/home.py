@@ -54,6 +54,11 @@ class Home:
         return self.root / "features"
 
     @property
+    def profiles(self) -> Path:
+        """What `beans profile` measured, one file a profile."""
+        return self.root / "profiles"
+
+    @property
     def records(self) -> Path:
         """Results as JSON, with their predictions; the board can be rebuilt from these alone."""
         return self.root / "records"

@@ -181,13 +181,17 @@ def serve(
 
 @app.command(epilog="Example: beans leaderboard rebuild")
 def rebuild() -> None:
-    """Rebuild the board's database from the record files alone, and compute what says how far ranks can be trusted."""
+    """Rebuild the board's database from the files of records and profiles, and work out how far ranks go."""
+    from leaderboard import profiles
     from leaderboard.standings import compute
     from leaderboard.store import Store
 
     home = Home.from_environment()
-    count = Store(home.database_url).rebuild(home.records)
-    print(f"The board holds {count} records.", flush=True)
+    store = Store(home.database_url)
+    count = store.rebuild(home.records)
+    profiled = profiles.rebuild(store, home.profiles)
+    more = f" and {profiled} profiles" if profiled else ""
+    print(f"The board holds {count} records{more}.", flush=True)
     with progress() as report:
         complaints = compute(home.records, report)
     for complaint in complaints:

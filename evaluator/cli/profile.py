@@ -56,7 +56,7 @@ def profile(
             done = measure(
                 entry,
                 places,
-                home.root / "profiles",
+                home.profiles,
                 device=kind,
                 precision=one,
                 batch=batch,
@@ -106,7 +106,7 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
     except UserError as error:
         warn(f"{error} The profile is kept: run the same command again to put it on the board.")
     try:
-        track(profile_path(home.root / "profiles", done), home.tracking_uri, home.artifacts, again=again)
+        track(profile_path(home.profiles, done), home.tracking_uri, home.artifacts, again=again)
     except TrackingError as error:
         warn(str(error))
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from evaluator.backbones import Backbone, Layer, loader, ready
 from evaluator.efficiency import attention, measure, memory, operations, point
+from evaluator.extraction import is_out_of_memory
 from tasks.errors import UserError
 
 
@@ -112,7 +113,7 @@ def main() -> None:
         said = {"error": str(error), "cause": "user"}
     except Exception as error:
         text = " ".join((str(error).strip() or type(error).__name__).split())
-        if point.is_out_of_memory(error):
+        if is_out_of_memory(error):
             said = {"error": text, "cause": "out of memory"}
         else:
             said = {"error": f"{type(error).__name__}: {text}", "cause": "failed"}

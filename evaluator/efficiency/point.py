@@ -104,13 +104,6 @@ def measure_point(
     )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host ran out; libraries raise plain errors that are known by their text alone."""
-    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(sign in str(error).lower() for sign in signs)
-
-
 def _repeat(run: Callable[[], float], most: int, seconds: float, least: int) -> list[float]:
     """The times of ``most`` passes, or of those that fit into ``seconds``, but of at least ``least``."""
     times: list[float] = []

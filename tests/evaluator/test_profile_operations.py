@@ -11,7 +11,7 @@ from evaluator.biomamba import BioMambaConfig
 from evaluator.biomamba.mixers import Mixer
 from evaluator.efficiency.attention import forced, implementation
 from evaluator.efficiency.operations import count, mixer_multiply_adds
-from evaluator.efficiency.point import is_out_of_memory
+from evaluator.extraction import is_out_of_memory
 
 CPU = torch.device("cpu")
 

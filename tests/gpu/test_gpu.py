@@ -15,8 +15,8 @@ from evaluator.backbones import Backbone, Layer, huggingface, ready
 from evaluator.clips import Clip
 from evaluator.efficiency import measure, study
 from evaluator.efficiency.fresh import ask
-from evaluator.efficiency.point import is_out_of_memory, measure_point
-from evaluator.extraction import Encoded, Extractor
+from evaluator.efficiency.point import measure_point
+from evaluator.extraction import Encoded, Extractor, is_out_of_memory
 from evaluator.heads import HEADS
 from evaluator.probes import fit
 from evaluator.protocol import Protocol

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from factory import make_record
 from profile_factory import GIB, H200, make_profile, measured, profiles_of_a_board, too_large
 from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from leaderboard import profiles
 from leaderboard.efficiency_charts import memory_curve, speed_curve
 from leaderboard.profiles import Profile, current, merge, spell, vram_at_10_seconds
+from leaderboard.standings import read_standings
 from leaderboard.store import Store
 from tasks.errors import UserError
 
@@ -104,6 +106,31 @@ def test_the_boards_column_is_vram_of_one_clip_in_float32() -> None:
     assert vram_at_10_seconds([later, make_profile(created=EARLY)]) == {of: (3 * GIB, "", "NVIDIA A100")}
     other = make_profile(points=(measured(10, 2 * GIB),), weights_sha256="b" * 64, id="9" * 16)
     assert set(vram_at_10_seconds([other, make_profile()])) == {of, ("aves", "b" * 64)}, "other weights, another row"
+
+
+def test_a_profile_fills_the_boards_column(store: Store) -> None:
+    """Results of a machine without a GPU have no memory; a profile made later has, and the board must show it."""
+    record = make_record("aves", "mini-calls")
+    weights = record.submission.weights_sha256
+    store.publish(record)
+    store.publish(make_record("hubert", "mini-calls"))
+
+    def column() -> dict[str, tuple[int | None, str]]:
+        (board,) = read_standings(store)
+        return {row.submission: (row.vram_bytes, row.device) for row in board.rows}
+
+    before = column()
+    assert before["aves"][0] is None
+    host = make_profile(kind="cpu", device="cpu (Example)", weights_sha256=weights, id="1" * 16)
+    profiles.publish(store, host)
+    profiles.publish(store, make_profile(weights_sha256="b" * 64, id="2" * 16))
+    assert column() == before, "host memory or other weights' memory was shown"
+    profiles.publish(store, make_profile(weights_sha256=weights))
+    assert column() == {**before, "aves": (GIB, H200)}
+    profiles.publish(store, make_profile(points=(too_large(10),), weights_sha256=weights, created=LATE))
+    (board,) = read_standings(store)
+    (row,) = (row for row in board.rows if row.submission == "aves")
+    assert row.vram_bytes is None and "> 140.0 GiB at 10 s" in row.vram_reason
 
 
 def test_what_did_not_fit_is_said_with_the_limit() -> None:
