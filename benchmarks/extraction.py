@@ -47,7 +47,7 @@ def _small() -> Backbone:
     return huggingface.load(weights="random", architecture="hubert", config=_SMALL)
 
 
-_MODELS: dict[str, Callable[[], Backbone]] = {**MODELS, "hubert-small": _small}
+ALL_MODELS: dict[str, Callable[[], Backbone]] = {**MODELS, "hubert-small": _small}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Setup:
     """What is extracted.
 
     Attributes:
-        model: a name of ``_MODELS``.
+        model: a name of ``ALL_MODELS``.
         clips: number of files, half of them WAV and half FLAC.
         shortest, longest: their lengths in seconds, evenly in between; as many as ``alike`` have one length.
         alike: files of each length.
@@ -119,7 +119,7 @@ def write_task(directory: Path, setup: Setup) -> Manifest:
 def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
     """Measure all ways in turns, then the parts of the extraction one after another."""
     manifest = write_task(directory, setup)
-    extractor = Extractor.of(ready(_MODELS[setup.model](), device), device)
+    extractor = Extractor.of(ready(ALL_MODELS[setup.model](), device), device)
     model = extractor.model
     rate = model.backbone.sample_rate
     shards = [
@@ -268,7 +268,7 @@ def _parse() -> argparse.Namespace:
         prog="python3 -m benchmarks.extraction", description=(__doc__ or "").split("\n")[0]
     )
     add = partial(parser.add_argument, metavar="N")
-    parser.add_argument("--model", choices=sorted(_MODELS), default="hubert-base", help="backbone (hubert-base)")
+    parser.add_argument("--model", choices=sorted(ALL_MODELS), default="hubert-base", help="backbone (hubert-base)")
     add("--clips", type=_count, default=40, help="files (40)")
     add("--shortest", type=float, default=1.0, help="seconds of the shortest (1)")
     add("--longest", type=float, default=10.0, help="seconds of the longest (10)")

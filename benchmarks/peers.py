@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.alone import train_alone
-from benchmarks.extraction import MODELS
+from benchmarks.extraction import ALL_MODELS
 from benchmarks.report import facts, table
 from evaluator.backbones import ready
 from evaluator.clips import Clip, Shard, waveforms
@@ -78,7 +78,7 @@ def compare(model: str, task: str, limit: int | None, measured: int, epochs: int
     rates = torch.logspace(low, high, _RATES, dtype=torch.double).tolist()
     with tempfile.TemporaryDirectory() as directory:
         manifest = _two_splits(task, Path(directory), limit)
-        extractor = Extractor.of(ready(MODELS[model](), _CPU), _CPU)
+        extractor = Extractor.of(ready(ALL_MODELS[model](), _CPU), _CPU)
         extracted, features = _timed(partial(FeatureStore(Path(directory)).extract, extractor, manifest, ["ta"]))
         searched, found = _timed(partial(_suite, features, rules, rates))
         layers, pairs = len(found), len(found) * _RATES
@@ -189,7 +189,7 @@ def _timed(run: Callable[[], Result]) -> tuple[float, Result]:
 def main() -> int:
     """Run from the command line; 1 if a peer finds a better validation score."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.peers", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", choices=sorted(MODELS), default="hubert-base", help="(hubert-base)")
+    parser.add_argument("--model", choices=sorted(ALL_MODELS), default="hubert-base", help="(hubert-base)")
     parser.add_argument("--task", default="mini-calls", help="a classification task of the catalogue (mini-calls)")
     parser.add_argument("--limit", type=int, metavar="N", help="at most so many items a split")
     parser.add_argument("--measured", type=int, default=26, metavar="N", help="pairs measured of each peer (26)")

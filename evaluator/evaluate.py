@@ -264,6 +264,8 @@ class Evaluation:
     def _hand_over(self, record: Record, path: Path, reused: bool) -> Outcome:
         """Send the record to MLflow and to the board; neither being down loses anything."""
         warnings = []
+        if not reused and "frames" in record.audio:
+            warnings.append("Its frames did not fit the disk (--frames-budget), so the backbone ran in every epoch.")
         run = read_tracking(path)
         try:
             run = track(path, self.home.tracking_uri, self.home.artifacts)

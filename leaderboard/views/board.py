@@ -351,17 +351,23 @@ def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
     if len(rows) < MOST[0]:
         return
     left, middle, right = st.columns([4, 1, 1.4], vertical_alignment="bottom")
-    asked = list(dict.fromkeys(name for name in st.query_params.get_all("with") if name in rows))[: MOST[1]]
     chosen = left.multiselect(
-        "Compare", list(rows), default=asked, max_selections=MOST[1], placeholder="two to five submissions"
+        "Compare",
+        list(rows),
+        key="with",
+        bind="query-params",
+        max_selections=MOST[1],
+        placeholder="two to five submissions",
     )
-    if chosen != asked:
-        st.query_params["with"] = chosen
-        st.rerun()
     few = len(chosen) < MOST[0]
-    if middle.button("Compare", icon=":material/compare_arrows:", width="stretch", disabled=few):
-        where = {"track": board.track, "group": board.group, "protocol": board.protocol}
-        st.switch_page(compare_page, query_params={**where, "with": chosen})
+    if not few:
+        where: dict[str, str | list[str]] = {"track": board.track, "group": board.group, "protocol": board.protocol}
+        middle.page_link(
+            compare_page,
+            label="Compare side by side",
+            icon=":material/compare_arrows:",
+            query_params={**where, "with": chosen},
+        )
     sent = [name for name in chosen if rows[name].runs]
     link, why = mlflow.link([run for name in sent for run in rows[name].runs])
     there = link if link and len(sent) >= MOST[0] else ""

@@ -47,13 +47,7 @@ def _choose(names: list[str]) -> list[str]:
     if gone:
         listed = ", ".join(f"“{name[:200]}”" for name in gone)
         st.warning(text.markdown(f"Not on this board, and left out: {listed}."))
-    shown = [name for name in asked if name in names][: MOST[1]]
-    # Without a key the widget is a new one when the address changes, so the address always wins.
-    chosen = st.multiselect("Submissions", names, default=shown, max_selections=MOST[1], help=_HELP)
-    if chosen != shown:
-        st.query_params["with"] = chosen
-        st.rerun()
-    return chosen
+    return st.multiselect("Submissions", names, key="with", bind="query-params", max_selections=MOST[1], help=_HELP)
 
 
 def _differences(board: Board, rows: list[Row], records: Path) -> None:

@@ -62,14 +62,15 @@ def test_curves_are_overlaid_and_costs_shown_where_measured(settled: str, page: 
 
 def test_chosen_on_the_board_and_kept_in_the_address(settled: str, page: Page) -> None:
     page.goto(settled)
-    button = page.get_by_role("button", name="Compare", exact=True)
-    expect(button).to_be_disabled(timeout=30_000)
+    link = page.get_by_role("link", name="Compare side by side")
+    expect(page.get_by_role("combobox", name="Compare")).to_be_visible(timeout=30_000)
+    expect(link, "one submission alone cannot be compared").to_have_count(0)
     for name in ("large", "small"):
         page.get_by_role("combobox", name="Compare").click()
         page.get_by_role("option", name=name, exact=True).click()
     page.keyboard.press("Escape")
-    expect(button).to_be_enabled()
-    button.click()
+    expect(link).to_be_enabled()
+    link.click()
     expect(page).to_have_url(re.compile(r"/compare\?.*with=large&with=small"), timeout=20_000)
     expect(page.locator("th").nth(1)).to_contain_text("large")
     page.get_by_role("combobox", name="Submissions").click()

@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(
     home = tmp_path / "small-disk"
     home.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(home)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=60k", "none", str(home)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("this machine may not mount a file system")
