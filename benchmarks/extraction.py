@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.models import MODELS
-from benchmarks.report import facts, table
+from benchmarks.report import count, facts, table
 from evaluator.backbones import Backbone, huggingface, ready
 from evaluator.clips import Shard, plan, waveforms
 from evaluator.extraction import Extractor
@@ -269,21 +269,14 @@ def _parse() -> argparse.Namespace:
     )
     add = partial(parser.add_argument, metavar="N")
     parser.add_argument("--model", choices=sorted(ALL_MODELS), default="hubert-base", help="backbone (hubert-base)")
-    add("--clips", type=_count, default=40, help="files (40)")
+    add("--clips", type=count, default=40, help="files (40)")
     add("--shortest", type=float, default=1.0, help="seconds of the shortest (1)")
     add("--longest", type=float, default=10.0, help="seconds of the longest (10)")
-    add("--alike", type=_count, default=2, help="files of each length (2)")
-    add("--repetitions", type=_count, default=3, help="how often all is measured (3)")
+    add("--alike", type=count, default=2, help="files of each length (2)")
+    add("--repetitions", type=count, default=3, help="how often all is measured (3)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     return parser.parse_args()
-
-
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return number
 
 
 if __name__ == "__main__":

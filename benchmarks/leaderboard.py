@@ -28,7 +28,7 @@ import torch
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from benchmarks.board_records import TRACKS, fill
-from benchmarks.report import facts, table
+from benchmarks.report import count, facts, table
 from leaderboard.serve import leaderboard_command
 from leaderboard.standings import read_standings
 from leaderboard.store import Store
@@ -254,19 +254,12 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 -m benchmarks.leaderboard", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--submissions", type=_count, default=1000, metavar="N", help="submissions (1000)")
-    parser.add_argument("--repetitions", type=_count, default=5, metavar="N", help="how often all is measured (5)")
+    parser.add_argument("--submissions", type=count, default=1000, metavar="N", help="submissions (1000)")
+    parser.add_argument("--repetitions", type=count, default=5, metavar="N", help="how often all is measured (5)")
     parser.add_argument("--database", metavar="URL", help="an empty PostgreSQL database instead of an SQLite file")
     parser.add_argument("--home", type=Path, metavar="PATH", help="keep the records here, or use those that are here")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     return parser.parse_args()
-
-
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What every benchmark says of the machine it ran on, and how it prints a table."""
 
+import argparse
 import datetime
 import os
 import platform
@@ -43,6 +44,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
+
+
+def count(value: str) -> int:
+    """A command line's argument that is at least 1."""
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return number
 
 
 def _cpu() -> str:

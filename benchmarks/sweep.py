@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.alone import train_alone
-from benchmarks.report import facts, table
+from benchmarks.report import count, facts, table
 from benchmarks.synthetic import SyntheticTask
 from evaluator.backbones import Backbone, huggingface, ready
 from evaluator.heads import HEADS, NEEDS_FRAMES
@@ -290,18 +290,18 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
     add = partial(parser.add_argument, metavar="N")
     parser.add_argument("--track", type=_tracks, default=["ta"], help="ta, twa, or ta,twa (ta)")
-    add("--train", type=_count, default=512, help="clips of the train split (512)")
-    add("--valid", type=_count, default=128, help="clips of the validation split (128)")
-    add("--classes", type=_count, default=32, help="classes (32)")
-    add("--layers", type=_count, default=13, help="layers (13)")
-    add("--width", type=_count, default=768, help="channels of a layer (768)")
-    add("--rates", type=_count, default=16, help="learning rates (16)")
-    add("--rates-at-once", type=_count, default=8, help="rates trained together (8, as the search asks for them)")
-    add("--epochs", type=_count, default=100, help="epochs (100)")
+    add("--train", type=count, default=512, help="clips of the train split (512)")
+    add("--valid", type=count, default=128, help="clips of the validation split (128)")
+    add("--classes", type=count, default=32, help="classes (32)")
+    add("--layers", type=count, default=13, help="layers (13)")
+    add("--width", type=count, default=768, help="channels of a layer (768)")
+    add("--rates", type=count, default=16, help="learning rates (16)")
+    add("--rates-at-once", type=count, default=8, help="rates trained together (8, as the search asks for them)")
+    add("--epochs", type=count, default=100, help="epochs (100)")
     add("--seconds", type=float, default=3.0, help="length of every clip in seconds (3)")
-    add("--alone", type=_count, default=6, help="probes trained one by one, of all (6)")
-    add("--forward-clips", type=_count, default=40, help="clips the backbone hears, of all (40)")
-    add("--repetitions", type=_count, default=3, help="how often all is measured (3)")
+    add("--alone", type=count, default=6, help="probes trained one by one, of all (6)")
+    add("--forward-clips", type=count, default=40, help="clips the backbone hears, of all (40)")
+    add("--repetitions", type=count, default=3, help="how often all is measured (3)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the numbers here")
     return parser.parse_args()
@@ -312,13 +312,6 @@ def _tracks(value: str) -> list[str]:
     if unknown := set(tracks) - set(HEADS):
         raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {', '.join(HEADS)}")
     return tracks
-
-
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import streamlit as st
 
 from leaderboard import text
 from leaderboard.store import Store
-from leaderboard.views import board, compare, efficiency, guide, submission, task
+from leaderboard.views import board, board_table, compare, efficiency, guide, submission, task
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -59,7 +59,7 @@ def main() -> None:
     store = open_store(home.database_url)
 
     def show_board() -> None:
-        mlflow = board.MLflow(home.tracking_uri, mlflow_server())
+        mlflow = board_table.MLflow(home.tracking_uri, mlflow_server())
         board.show(store, home.records, mlflow, submission_page, compare_page)
 
     def show_submission() -> None:

@@ -12,7 +12,8 @@ from leaderboard.significance import Comparison, Difference, Scored, TaskDiffere
 from leaderboard.standings import kept, read_standings
 from leaderboard.store import Store
 from leaderboard.views import costs
-from leaderboard.views.board import MOST, choose_board
+from leaderboard.views.board import MOST
+from leaderboard.views.controls import choose_board
 
 # Below this, a corrected p-value is called a difference.
 LEVEL = 0.05

@@ -10,7 +10,8 @@ from leaderboard import efficiency_charts, table, text
 from leaderboard.charts.style import SEVERAL
 from leaderboard.profiles import Kind, Point, Profile, current, profiles, spell
 from leaderboard.store import Store
-from leaderboard.views.board import address
+from leaderboard.views.board_table import address
+from leaderboard.views.controls import select
 
 # What makes profiles comparable.
 Place = tuple[Kind, str, str, int]
@@ -64,7 +65,7 @@ def section(store: Store, submission: str) -> None:
         return
     found.sort(key=lambda profile: (*_order(_place(profile)), -profile.created.timestamp()))
     options = {profile.id: profile for profile in found}
-    profile = options[_select("Measured on", "profile", list(options), {key: _spell(options[key]) for key in options})]
+    profile = options[select("Measured on", "profile", list(options), {key: _spell(options[key]) for key in options})]
     _charts({profile.submission: profile})
     _notes({profile.submission: profile})
 
@@ -86,13 +87,13 @@ def _choose_place(found: Sequence[Profile]) -> Place:
     with st.container(key="choices"):
         areas = st.columns([2, 1, 1], vertical_alignment="bottom")
     with areas[0]:
-        device = _select("Device", "device", list(names), names)
+        device = select("Device", "device", list(names), names)
     places = [place for place in places if f"{place[0]}:{place[1]}" == device]
     with areas[1]:
-        precision = _select("Precision", "precision", [place[2] for place in places], {})
+        precision = select("Precision", "precision", [place[2] for place in places], {})
     places = [place for place in places if place[2] == precision]
     with areas[2]:
-        batch = _select("Batch", "batch", [str(place[3]) for place in places], {})
+        batch = select("Batch", "batch", [str(place[3]) for place in places], {})
     return next(place for place in places if str(place[3]) == batch)
 
 
@@ -121,18 +122,6 @@ def _choose_submissions(found: dict[str, Profile]) -> dict[str, Profile]:
         st.query_params["with"] = chosen
         st.rerun()
     return {name: found[name] for name in chosen}
-
-
-def _select(label: str, key: str, options: list[str], names: dict[str, str]) -> str:
-    """A choice that follows the address and writes itself there; an address that names no option means the first."""
-    options = list(dict.fromkeys(options))
-    asked = st.query_params.get(key)
-    index = options.index(asked) if asked in options else 0
-    chosen = st.selectbox(label, options, index=index, format_func=lambda option: names.get(option, option))
-    if chosen != options[index]:
-        st.query_params[key] = chosen
-        st.rerun()
-    return chosen
 
 
 def _charts(shown: dict[str, Profile]) -> None:

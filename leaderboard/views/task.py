@@ -13,8 +13,8 @@ from leaderboard.ranking import Board, Cell, Row, sort_rows
 from leaderboard.standings import catalogue, read_standings
 from leaderboard.store import Store
 from leaderboard.views import examples
-from leaderboard.views.board import address as submission_address
-from leaderboard.views.board import choose_board
+from leaderboard.views.board_table import address as submission_address
+from leaderboard.views.controls import choose_board
 from tasks.task import Facts, Task, load_task
 
 # How the facts of a task file are called, and in which order they are told; the description and the citation are apart.
