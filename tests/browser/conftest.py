@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
 from ports import free_port
+from postgres_server import Server, binaries
 from sample import records, with_predictions
 
 from leaderboard.record import Tracking
@@ -90,6 +91,20 @@ def settled_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def settled(start: Callable[..., str], settled_home: Home) -> str:
     """Address of the board of `settled_home`."""
     return start(settled_home.database_url, settled_home.root)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A real PostgreSQL of the tests' own."""
+    place = binaries()
+    if place is None:
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    server = Server(place)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.fixture(scope="session")
