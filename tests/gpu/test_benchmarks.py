@@ -41,6 +41,44 @@ def test_sweep_measures_three_ways_and_finds_them_in_agreement(tmp_path: Path) -
         assert entry["steady_difference"] <= 1.5 / 40
 
 
+def test_peers_search_the_same_task_and_are_compared_on_the_same_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "peers.json"
+    options = ["--model", "hubert-small", "--limit", "10", "--measured", "3", "--epochs", "2", "--json", str(path)]
+    done = run("-m", "benchmarks.peers", *options)
+    content = json.loads(path.read_text())
+    suite, alone, rerun, sklearn = content["ways"]
+    assert [way["name"] for way in content["ways"]] == ["suite", "one by one", "rerun", "sklearn"]
+    assert (content["pairs"], suite["pairs"], alone["pairs"], rerun["valid"]) == (5 * 16, 5 * 16, 3, None)
+    # The same probes, trained alone: of ten answers rounding may flip one.
+    assert abs(alone["valid"] - alone["suite_valid"]) <= 0.11
+    assert all(way["seconds"] > 0 for way in content["ways"])
+    # Running the backbone for every pair and epoch takes at least as often a forward pass.
+    assert rerun["seconds"] > suite["seconds"]
+    assert (done.returncode == 1) == (
+        max(alone["valid"] - alone["suite_valid"], sklearn["valid"] - suite["valid"]) > 0.02
+    )
+
+
+def test_a_search_that_takes_more_memory_than_stated_fails(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import memory
+
+    path = tmp_path / "memory.json"
+    monkeypatch.setattr(sys, "argv", ["benchmarks.memory", "--task", "dogs", "--alone", "--epochs", "2"])
+    monkeypatch.setattr(memory, "SIZES", {"dogs": memory.Size(50, 20, 10, "accuracy")})
+    assert memory.main() == 0
+    alone = capsys.readouterr().out
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kw: subprocess.CompletedProcess(args, 0, alone, ""))
+    monkeypatch.setattr(sys, "argv", ["benchmarks.memory", "--task", "dogs", "--json", str(path)])
+    assert memory.main() == 0
+    (found,) = json.loads(path.read_text())["found"]
+    assert found["peak"] >= found["before"] > 2**26 and found["epoch_seconds"] > 0
+    monkeypatch.setattr(memory, "_LIMIT", -1)
+    assert memory.main() == 1
+    assert "GiB: dogs" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a CUDA device")
 def test_without_a_gpu_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = run("-m", "benchmarks.gpu", "--out", str(tmp_path / "out"))
