@@ -19,7 +19,7 @@ _STYLE = """
 .facts a {color: inherit}
 @media (max-width: 640px) {
   h1 {font-size: 1.9rem !important}
-  .st-key-choices [data-testid="stColumn"] {min-width: calc(50% - 1rem)}
+  :is(.st-key-choices, .st-key-cards) [data-testid="stColumn"] {min-width: calc(50% - 1rem)}
 }
 """
 

@@ -184,7 +184,7 @@ def markdown(text: str) -> str:
 
 
 def facts(entries: dict[str, object]) -> str:
-    """A list of facts as HTML, everything escaped; addresses of the web become links."""
+    """A list of facts as HTML, everything escaped; addresses of the web become links, `words` in backticks code."""
     rows = "".join(f"<span>{html.escape(key)}</span><span>{_fact(value)}</span>" for key, value in entries.items())
     return f'<div class="facts">{rows}</div>'
 
@@ -258,7 +258,8 @@ def web_address(text: str) -> str | None:
 def _fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_fact(item) for item in value)
-    return re.sub(r"\S+", lambda found: _word(found[0]), str(value))
+    escaped = re.sub(r"\S+", lambda found: _word(found[0]), str(value))
+    return re.sub("`([^`<>]+)`", r"<code>\1</code>", escaped)
 
 
 def _word(word: str) -> str:

@@ -1,6 +1,7 @@
 """What a result does class by class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -35,18 +36,14 @@ def confusions(matrix: NDArray[np.int64], labels: Sequence[str], *, dark: bool) 
     ]
     diagonal = [{"true": label, "predicted": label} for label in labels]
     names = alt.Scale(domain=list(labels), paddingInner=0.05)
+    marks: dict[str, Any] = {"labelLimit": 110, "labelOverlap": False, "labelFlush": False, "grid": False}
     x = alt.X(
         "predicted:N",
         title="predicted class",
         scale=names,
-        axis=alt.Axis(labelAngle=-45 if len(labels) > 5 else 0, labelLimit=110, labelOverlap=False, grid=False),
+        axis=alt.Axis(labelAngle=-45 if len(labels) > 5 else 0, **marks),
     )
-    y = alt.Y(
-        "true:N",
-        title="true class",
-        scale=names,
-        axis=alt.Axis(labelLimit=110, labelOverlap=False, grid=False),
-    )
+    y = alt.Y("true:N", title="true class", scale=names, axis=alt.Axis(**marks))
     base = alt.Chart(alt.InlineData(values=fields)).encode(
         x=x,
         y=y,
@@ -87,7 +84,7 @@ def class_bars(
             "class:N",
             title=None,
             scale=alt.Scale(domain=[name for name, _, _ in bars]),
-            axis=alt.Axis(labelLimit=150, labelOverlap=False, grid=False, ticks=False),
+            axis=alt.Axis(labelLimit=150, labelOverlap=False, labelFlush=False, grid=False, ticks=False),
         )
     )
     # Room for what is written beside a bar of length 1.

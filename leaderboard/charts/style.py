@@ -20,7 +20,9 @@ def submissions(names: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
     Args:
         names: all submissions of the page, so that each looks the same in all its charts.
     """
-    legend = alt.Legend(orient="top", direction="horizontal", columns=2, labelLimit=220)
+    # On a phone two names do not fit beside each other.
+    columns = alt.ExprRef("width < 320 ? 1 : 2")
+    legend = alt.Legend(orient="top", direction="horizontal", columns=columns, labelLimit=220)
     color = alt.Color(
         "submission:N",
         title=None,

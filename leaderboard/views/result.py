@@ -202,6 +202,7 @@ def _reproduce(record: Record) -> None:
 def _provenance(record: Record, link: str | None) -> None:
     st.subheader("Provenance", anchor=False)
     where, task = record.environment, record.task
+    threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
     dirty = {True: " with uncommitted changes", False: "", None: " (state unknown)"}[where.git_dirty]
     left, right = st.columns(2, gap="large")
     left.html(
@@ -211,7 +212,7 @@ def _provenance(record: Record, link: str | None) -> None:
                 "measured": _moment(record.created),
                 "protocol": record.protocol,
                 "code": f"{where.git_commit}{dirty}" if where.git_commit else "not in a git checkout",
-                "device": f"{where.device}, {where.precision}, {where.threads} threads",
+                "device": f"{where.device}, {where.precision}, {threads}",
                 "driver": where.driver or "none",
                 "platform": f"{where.platform}, Python {where.python}",
                 "packages": ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items())),

@@ -67,7 +67,8 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
     standing = [
         (board, row) for board in boards for row in board.rows if row.submission == name and row.rank is not None
     ]
-    cards = st.columns(4)
+    with st.container(key="cards"):
+        cards = st.columns(4)
     if standing:
         board, row = standing[0]
         of = sum(other.rank is not None for other in board.rows)

@@ -81,6 +81,13 @@ def test_address_in_a_sentence_is_a_link_without_the_sentence() -> None:
     assert 'href="https://y.org"' in shown and ">https://y.org</a>; &lt;b&gt;" in shown
 
 
+def test_commands_of_a_fact_are_code_and_nothing_gets_out_of_it() -> None:
+    assert "<code>beans tasks prepare x</code> downloads it" in text.facts(
+        {"source": "`beans tasks prepare x` downloads it"}
+    )
+    assert "<img" not in text.facts({"source": f"`<img src=x>` `{HOSTILE}`"})
+
+
 def test_only_web_addresses_become_links() -> None:
     assert text.web_address("javascript:alert(1)") is None
     assert text.web_address("https://user:secret@x.org:8080/a?b=c#d") == "https://x.org:8080/a?b=c#d"
