@@ -1,18 +1,42 @@
-"""Retake the pictures in docs/images from a running leaderboard.
+"""Retake the pictures in docs/images from the results of a home, such as those that `make demo` leaves.
 
-beans leaderboard serve &
-python docs/screenshots.py http://localhost:8501 wavlm-large hubert-base
+make demo
+for name in statistics random-hubert-small random-wavlm-small; do
+    beans profile submissions/$name.toml --device cpu --seconds 1,5,10,30
+done
+python docs/screenshots.py random-hubert-small
+
+Each page is taken in light and dark, and in light as wide as a phone: NAME.png, NAME-dark.png, NAME-phone.png.
 """
 
 import argparse
+import io
 import os
 import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import urlencode
 
-from playwright.sync_api import Browser, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
-CHART = "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
+from leaderboard.serve import leaderboard_command
+from leaderboard.standings import read_standings
+from leaderboard.store import Store
+from tasks.home import Home
+
+TABLE, CHART = "tbody tr", "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
+HEADING, INFO = "[data-testid=stHeading]", "[data-testid=stAlert]"
+RESULT, PROVENANCE = "h3:has-text('· T-')", "h3:has-text('Provenance')"
+# Where a picture begins and ends if it is not the whole page: that of a backbone is long, and makes two.
+PARTS: dict[str, tuple[str | None, str]] = {"backbone": (None, RESULT), "result": (RESULT, PROVENANCE)}
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -24,48 +48,136 @@ ARGUMENTS = [
 ]
 
 
-def shoot(browser: Browser, url: str, ready: str, target: Path, *, dark: bool = False, width: int = 1360) -> None:
-    """Save the whole page once ``ready`` (a CSS selector) is there and nothing is being drawn any more."""
+@dataclass(frozen=True)
+class Look:
+    """How a page is looked at: sizes in CSS pixels, and how many pixels of the picture each of them gets."""
+
+    ending: str
+    width: int
+    tallest: int
+    scale: float
+    dark: bool = False
+
+
+LOOKS = [
+    Look("", width=1360, tallest=3000, scale=1),
+    Look("-dark", width=1360, tallest=3000, scale=1, dark=True),
+    Look("-phone", width=390, tallest=1500, scale=2),
+]
+
+
+def pages(home: Home, submission: str | None) -> dict[str, tuple[str, str]]:
+    """By the picture's name, the page's address below the board's, and a CSS selector of what must be there."""
+    boards = read_standings(Store(home.database_url))
+    if not boards:
+        raise SystemExit(f"No results in {home.root}: run make demo first, or set BEANS_HOME.")
+    names = [row.submission for row in boards[0].rows if row.limit is None]
+    shown = submission or names[0]
+    row = next((row for row in boards[0].rows if row.submission == shown), None)
+    if row is None:
+        raise SystemExit(f"{shown} is not on the first board: choose one of {', '.join(names)}.")
+    compared = urlencode([("with", name) for name in names[:5]])
+    return {
+        "board": (f"?{compared}", TABLE),
+        "backbone": (f"submission?{urlencode({'name': shown})}", CHART),
+        "result": (f"submission?{urlencode({'name': shown})}", RESULT),
+        "compare": (f"compare?{compared}", CHART),
+        "task": (f"task?{urlencode({'name': boards[0].columns[0].task})}", CHART),
+        "efficiency": ("efficiency", CHART),
+        "submit": ("submit", HEADING),
+        "about": ("about", HEADING),
+    }
+
+
+@contextmanager
+def board(home: Home) -> Iterator[str]:
+    """Address of a board of ``home``, with links as when MLflow runs beside it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = {"BEANS_HOME": str(home.root), "BEANS_DATABASE_URL": home.database_url, "BEANS_MLFLOW_PORT": "5000"}
+    command = leaderboard_command("127.0.0.1", port)
+    server = subprocess.Popen(command, env={**os.environ, **places}, stdout=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/_stcore/health", server)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit("The board did not start: its messages are above.")
+
+
+def shoot(browser: Browser, url: str, ready: str, look: Look, part: tuple[str | None, str] | None) -> bytes:
+    """The page or a part of it as a PNG, once ``ready`` is there and nothing is being drawn any more."""
     page = browser.new_page(
-        viewport={"width": width, "height": 900}, device_scale_factor=1.5, color_scheme="dark" if dark else "light"
+        viewport={"width": look.width, "height": 900},
+        device_scale_factor=look.scale,
+        color_scheme="dark" if look.dark else "light",
     )
     page.goto(url)
     page.wait_for_selector(ready, timeout=60_000)
-    page.wait_for_selector('[data-test-script-state="notRunning"]')
-    page.wait_for_timeout(1500)
-    # The page scrolls inside a container, so the window is made as tall as its content.
-    height = page.evaluate(
-        "document.querySelector('[data-testid=stMainBlockContainer]').getBoundingClientRect().height"
-    )
-    page.set_viewport_size({"width": width, "height": int(height) + 10})
-    page.wait_for_timeout(800)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=target)
+    page.wait_for_selector('[data-test-script-state="notRunning"]', timeout=60_000)
+    page.wait_for_timeout(2000)
+    # The page scrolls inside a container, so the window is made as tall as its content. Charts are drawn again then.
+    height = int(_box(page, "[data-testid=stMainBlockContainer]")["height"]) + 10
+    page.set_viewport_size({"width": look.width, "height": height})
+    page.wait_for_timeout(2000)
+    first, last = part or (None, None)
+    top = 0 if first is None else int(_box(page, first)["y"]) - 10
+    bottom = height if last is None else int(_box(page, last)["y"])
+    tall = min(bottom - top, look.tallest)
+    taken = page.screenshot(clip={"x": 0, "y": top, "width": look.width, "height": tall})
     page.close()
+    return taken
+
+
+def _box(page: Page, selector: str) -> FloatRect:
+    """Where something stands, in CSS pixels."""
+    box = page.locator(selector).bounding_box()
+    assert box is not None, f"{selector} is not on the page"
+    return box
+
+
+def save(png: bytes, target: Path) -> None:
+    """Keep 256 colours: the same to the eye, and a third of the size."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def main() -> None:
-    """Take the board, the page of the first submission, and the comparison if there are several."""
+    """Take every page of the home's board, and the page of an empty one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("address", help="of the leaderboard, such as http://localhost:8501")
-    parser.add_argument("submission", nargs="+", help="the first one's page is shown; all are compared")
-    parser.add_argument("--query", default="", help="of the board and the comparison, such as track=twa&group=own")
+    parser.add_argument("submission", nargs="?", help="whose page is taken (default: the first of the board)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
-    parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--width", type=int, default=1360, help="in CSS pixels")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="take only these pages, such as board task")
     arguments = parser.parse_args()
-    address = arguments.address.rstrip("/")
+    home = Home.from_environment()
+    wanted = pages(home, arguments.submission)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    with sync_playwright() as playwright:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as nothing, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        look = {"dark": arguments.dark, "width": arguments.width}
-        shoot(browser, f"{address}/?{arguments.query}", "table", arguments.out / "board.png", **look)
-        page = f"{address}/submission?name={quote(arguments.submission[0], safe='')}"
-        shoot(browser, page, CHART, arguments.out / "submission.png", **look)
-        if len(arguments.submission) > 1:
-            chosen = "&".join(f"with={quote(name, safe='')}" for name in arguments.submission)
-            page = f"{address}/compare?{arguments.query}&{chosen}"
-            shoot(browser, page, CHART, arguments.out / "compare.png", **look)
+        for of, chosen in ((home, wanted), (Home.at(Path(nothing)), {"empty": ("", INFO)})):
+            names = [name for name in chosen if not arguments.only or name in arguments.only]
+            if not names:
+                continue
+            with board(of) as address:
+                for name in names:
+                    path, ready = chosen[name]
+                    for look in LOOKS:
+                        taken = shoot(browser, f"{address}/{path}", ready, look, PARTS.get(name))
+                        save(taken, arguments.out / f"{name}{look.ending}.png")
         browser.close()
 
 
