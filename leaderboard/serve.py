@@ -19,11 +19,13 @@ POLL = 0.2
 
 THEME = {
     "theme.light.primaryColor": "#0f766e",
+    "theme.light.linkColor": "#0f766e",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f3f6f5",
     "theme.light.textColor": "#16211f",
     "theme.light.borderColor": "#dfe6e4",
-    "theme.dark.primaryColor": "#4fd1c1",
+    "theme.dark.primaryColor": "#1d9384",
+    "theme.dark.linkColor": "#4fd1c1",
     "theme.dark.backgroundColor": "#101615",
     "theme.dark.secondaryBackgroundColor": "#1a2422",
     "theme.dark.textColor": "#e8efed",
