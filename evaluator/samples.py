@@ -12,8 +12,8 @@ from torch import Tensor
 from evaluator.clips import Shard
 from evaluator.shards import paths, read
 
-# Values of frames worked on at once: on a CPU a few megabytes, which the caches hold in part while they are read several
-# times; a GPU wants to be filled.
+# Values of frames worked on at once: on a CPU a few megabytes, which the caches hold in part while they are read again
+# and again; a GPU wants to be filled.
 _PIECE_VALUES = {"cpu": 1_000_000, "cuda": 64_000_000}
 # Beyond this share of a piece a longer clip begins a new one, so that little is padded.
 _PADDING = 0.25
