@@ -69,7 +69,8 @@ def main() -> None:
         compare.show(store, home.records, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
 
     def show_task() -> None:
-        task.show(store, home.data, submission_page)
+        mlflow = board_table.MLflow(home.tracking_uri, mlflow_server())
+        task.show(store, home.data, mlflow, submission_page)
 
     def show_efficiency() -> None:
         efficiency.show(store, submission_page)

@@ -13,6 +13,7 @@ from leaderboard.ranking import Board, Cell, Row, sort_rows
 from leaderboard.standings import catalogue, read_standings
 from leaderboard.store import Store
 from leaderboard.views import examples
+from leaderboard.views.board_table import MLflow
 from leaderboard.views.board_table import address as submission_address
 from leaderboard.views.controls import choose_board
 from tasks.task import Facts, Task, load_task
@@ -35,12 +36,13 @@ MOST_CURVES = 50
 _COMMERCIAL = {True: "allowed", False: "not allowed", "unknown": "unknown"}
 
 
-def show(store: Store, data: Path, submission_page: Any) -> None:
+def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None:
     """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose whose results are shown.
 
     Args:
         store: where the results are.
         data: the home's data directory; prepared tasks are shown with their classes and examples.
+        mlflow: where runs are shown.
         submission_page: where a click on a submission leads.
     """
     known = {task.name: task for task in catalogue()}
@@ -63,7 +65,7 @@ def show(store: Store, data: Path, submission_page: Any) -> None:
         st.info(text.markdown(f"There are no results yet: beans submit SUBMISSION.toml --tasks {name} makes one."))
         return
     board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
-    _results(board, name, store, submission_page)
+    _results(board, name, store, mlflow, submission_page)
 
 
 def _pick(asked: str | None, names: list[str]) -> None:
@@ -138,13 +140,14 @@ def _cell(board: Board, row: Row, task: str) -> Cell:
     return Cell(None) if index is None else row.cells[index]
 
 
-def _results(board: Board, name: str, store: Store, submission_page: Any) -> None:
+def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_page: Any) -> None:
     headers = [
         table.Header("Submission", kind="name"),
         table.Header("Test", kind="score", sub="± half of the 95 % interval"),
         table.Header("Validation", kind="number"),
         table.Header("Best layer", kind="number", sub="chosen on validation"),
         table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
+        table.Header("MLflow"),
     ]
     rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
     curves = read_curves(store, [cell.result.record_id for _, cell in rows if cell.result is not None])
@@ -155,11 +158,12 @@ def _results(board: Board, name: str, store: Store, submission_page: Any) -> Non
         head = table.cell(row.submission, key=row.submission, href=submission_address(row.submission), sub=notes)
         curve = curves.get(result.record_id) if result is not None else None
         if result is None or curve is None:
-            blank = [table.cell("–", title=cell.reason, style="empty")] * 3
+            blank = [table.cell("–", title=cell.reason, style="empty")] * 4
             drawn.append(table.row([head, table.empty_cell(cell.reason), *blank], key=row.submission))
             continue
         if row.limit is None and curve.depth is not None:
             full[row.submission] = curve
+        link, why = mlflow.link([result.run] if result.run else [])
         cells = [
             head,
             {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
@@ -168,6 +172,7 @@ def _results(board: Board, name: str, store: Store, submission_page: Any) -> Non
             table.cell("–", title="it has a single layer", style="empty")
             if curve.depth is None
             else table.cell(f"{curve.depth:.2f}"),
+            table.cell("run", href=link) if link else table.cell("–", title=why, style="empty"),
         ]
         drawn.append(table.row(cells, key=row.submission, style="limited" if notes else ""))
     opened = table.show("task", headers, drawn, label="Results")

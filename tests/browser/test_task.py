@@ -69,7 +69,11 @@ def test_task_shows_its_facts_and_all_results(board: str, page: Page) -> None:
     expect(rows.nth(1)).to_contain_text(f"{of['hubert'].test:.3f}")
     expect(rows.nth(1)).to_contain_text(f"{of['hubert'].valid:.3f}")
     expect(rows.nth(1)).to_contain_text("7 of 0 to 12")
-    expect(rows.nth(1).locator("td").last).to_have_text("0.58")
+    expect(rows.nth(1).locator("td").nth(4)).to_have_text("0.58")
+    # A result leads to its run, or says why it does not.
+    run = rows.nth(0).get_by_role("link", name="run", exact=True)
+    expect(run).to_have_attribute("href", "https://mlflow.example.org/#/experiments/3/runs/abc123")
+    expect(rows.nth(1).locator("td").last).to_have_attribute("title", re.compile("MLflow"))
     expect(rows.nth(4)).to_contain_text("limited to 20")
     # Three of 7/12 and one of 0; the limited result is not counted.
     expect(page.get_by_text("Median depth of 4 submissions: 0.58.")).to_be_visible()
