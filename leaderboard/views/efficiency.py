@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from leaderboard import efficiency_charts, table, text
+from leaderboard import table, text
+from leaderboard.charts import efficiency as charts
 from leaderboard.charts.style import SEVERAL
 from leaderboard.profiles import Kind, Point, Profile, current, profiles, spell
 from leaderboard.store import Store
@@ -125,16 +126,16 @@ def _choose_submissions(found: dict[str, Profile]) -> dict[str, Profile]:
 
 
 def _charts(shown: dict[str, Profile]) -> None:
-    if not any(efficiency_charts.drawable(profile.points) for profile in shown.values()):
+    if not any(charts.drawable(profile.points) for profile in shown.values()):
         return
     kind = next(iter(shown.values())).kind
     memory, speed = st.columns(2, gap="medium")
     with memory, st.container(border=True):
         st.markdown(f"**{'VRAM' if kind == 'cuda' else 'Host memory'} over clip length**")
-        st.altair_chart(efficiency_charts.memory_curve(shown), width="stretch")
+        st.altair_chart(charts.memory_curve(shown), width="stretch")
     with speed, st.container(border=True):
         st.markdown("**Throughput over clip length**")
-        st.altair_chart(efficiency_charts.speed_curve(shown), width="stretch")
+        st.altair_chart(charts.speed_curve(shown), width="stretch")
 
 
 def _table(shown: dict[str, Profile], store: Store) -> str | None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from leaderboard import task_charts, text
+from leaderboard import text
+from leaderboard.charts import tasks as charts
 from leaderboard.examples import HEARD, SLOWED, Clip, Example, Overview, make_clip, overview, why_not_played
 from tasks.errors import UserError
 from tasks.manifest import manifest_files, read_manifest
@@ -67,7 +68,7 @@ def _balance(task: Task, found: Overview) -> None:
     items = "clips" if task.kind == "classification" else "windows"
     if len(found.labels) <= MOST_BARS:
         with st.container(border=True):
-            st.altair_chart(task_charts.class_balance(found.labels, found.counts, items), width="stretch")
+            st.altair_chart(charts.class_balance(found.labels, found.counts, items), width="stretch")
     else:
         st.html(text.facts(_extremes(found, items)))
     if task.kind == "detection":
@@ -124,7 +125,7 @@ def _example(task: Task, label: str, example: Example) -> None:
     except UserError as error:
         st.warning(text.markdown(f"This example cannot be played: {error}."))
         return
-    st.altair_chart(task_charts.spectrogram(clip, f"Mel spectrogram of an example of {label}"), width="stretch")
+    st.altair_chart(charts.spectrogram(clip, f"Mel spectrogram of an example of {label}"), width="stretch")
     st.audio(clip.audio, format="audio/flac")
     others = [other for other in example.labels if other != label]
     notes = [

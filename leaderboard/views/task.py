@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from leaderboard import table, task_charts, text
+from leaderboard import table, text
+from leaderboard.charts import tasks as charts
 from leaderboard.layers import Curve, read_curves
 from leaderboard.ranking import Board, Cell, Row, sort_rows
 from leaderboard.standings import catalogue, read_standings
@@ -191,7 +192,7 @@ def _depths(curves: dict[str, Curve], metric: str) -> None:
     st.subheader("Score by layer depth", anchor="depth")
     best = dict(list(curves.items())[:MOST_CURVES])
     with st.container(border=True):
-        st.altair_chart(task_charts.layer_depths(best, list(curves.values()), metric), width="stretch")
+        st.altair_chart(charts.layer_depths(best, list(curves.values()), metric), width="stretch")
     middle = statistics.median(curve.depth for curve in curves.values() if curve.depth is not None)
     count = "1 submission" if len(curves) == 1 else f"{len(curves)} submissions"
     lines = "Each thin line is a submission" if len(best) == len(curves) else f"Thin lines are the {len(best)} best"

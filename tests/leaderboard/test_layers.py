@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from factory import make_record
 
+from leaderboard.charts.tasks import DEPTHS, layer_depths
 from leaderboard.layers import Curve, median_curve, read_curves
 from leaderboard.record import Record
 from leaderboard.store import Store
-from leaderboard.task_charts import DEPTHS, layer_depths
 
 
 def curve(*tests: float, best: int = 0) -> Curve:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
 from leaderboard import profiles
-from leaderboard.efficiency_charts import memory_curve, speed_curve
+from leaderboard.charts.efficiency import memory_curve, speed_curve
 from leaderboard.profiles import Profile, current, merge, spell, vram_at_10_seconds
 from leaderboard.standings import read_standings
 from leaderboard.store import Store
