@@ -42,7 +42,7 @@ lint: install  ## ruff and mypy
 
 # One thread a worker: two workers with two threads each would wait for one another on two cores.
 test: lint  ## lint, types and every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 -m 'not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not gpu'
 
 gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
 	python3 -m benchmarks.gpu
