@@ -134,14 +134,17 @@ def test_matrix_is_that_of_scikit_learn(address: str, home: Home, page: Page) ->
     record, test = measured(home, "barks")
     labels = record.task.labels
     expected = sum(confusion_matrix(test.targets, scores.argmax(1), labels=range(3)) for scores in test.scores)
-    fields = told(page, page.locator(CHART).last, 14, 14)
-    seen = set()
-    for field in fields:
-        true, predicted = labels.index(field["true class"]), labels.index(field["predicted class"])
-        count = int(field["times, all seeds"])
-        assert count == expected[true, predicted]
-        assert float(field["share of the true class"]) == pytest.approx(count / expected[true].sum(), abs=6e-4)
-        seen.add((true, predicted))
+    seen: set[tuple[int, int]] = set()
+    # Charts that are drawn late move those below them away from the mouse: then once more.
+    for _ in range(4):
+        for field in told(page, page.locator(CHART).last, 14, 14):
+            true, predicted = labels.index(field["true class"]), labels.index(field["predicted class"])
+            count = int(field["times, all seeds"])
+            assert count == expected[true, predicted]
+            assert float(field["share of the true class"]) == pytest.approx(count / expected[true].sum(), abs=6e-4)
+            seen.add((true, predicted))
+        if len(seen) >= 5:
+            break
     assert len(seen) >= 5, "the fields of the matrix should tell their numbers to the mouse"
     pairs = [(true, guess) for true in range(3) for guess in range(3) if true != guess]
     worst = max(pairs, key=lambda pair: (expected[pair], expected[pair] / expected[pair[0]].sum()))
