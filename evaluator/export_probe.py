@@ -279,7 +279,7 @@ def _retrain(
     )
     assert found.parameters is not None
     logits = predict(head, found.parameters, test, rules.seeds)[0, :, 0].float().cpu()
-    return {name: tensor[0].cpu() for name, tensor in found.parameters.items()}, logits
+    return {name: tensor[:, 0].cpu() for name, tensor in found.parameters.items()}, logits
 
 
 def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:

@@ -1,7 +1,7 @@
 """Heads (tracks): what is trained on frozen features. Every head here is many heads, stacked and applied at once.
 
-Parameters carry two leading dimensions: K probes (learning rates), and G groups that read different inputs (a layer, a
-seed). One head of a stack computes exactly what it would compute alone. Gradients are written out: automatic
+Parameters carry two leading dimensions: G groups that read different inputs (a layer, a seed), and K probes (learning
+rates) that read the same. One head of a stack computes exactly what it would compute alone. Gradients are written out: automatic
 differentiation would write every frame's once more, and clear and add what can be written at once.
 """
 
@@ -16,7 +16,10 @@ from evaluator.samples import Batch
 
 Parameters = dict[str, Tensor]
 Slope = Callable[[Tensor], Tensor]
-"""Logits (K, G, batch, classes) to the derivative of the loss with respect to them, of the same shape."""
+"""Logits (G, K, classes, batch) to the derivative of the loss with respect to them, of the same shape."""
+
+# What a sum of weights that is 1 in single precision cannot show, by far.
+_NOTHING = 1e-30
 
 
 class Head(Protocol):
@@ -29,11 +32,11 @@ class Head(Protocol):
         """Apply the stack.
 
         Args:
-            parameters: each (K, G, *shape).
+            parameters: each (G, K, *shape).
             batch: what the G groups read.
 
         Returns:
-            (K, G, batch, classes).
+            (G, K, classes, batch).
         """
 
     def differentiate(self, parameters: Parameters, gradients: Parameters, batch: Batch, slope: Slope) -> None:
@@ -48,23 +51,17 @@ class TimeAverage:
         return {"weight": ((classes, width), width), "bias": ((classes,), width)}
 
     def logits(self, parameters: Parameters, batch: Batch) -> Tensor:
-        """One product a probe, since all of them read the same inputs."""
-        return self._logits(parameters, _only_piece(batch))
+        """One product a group for all its probes, since they read the same inputs."""
+        inputs = _only_piece(batch)
+        weight, bias = parameters["weight"], parameters["bias"]
+        logits = torch.baddbmm(bias.flatten(1)[..., None], weight.flatten(1, 2), inputs.transpose(1, 2))
+        return logits.view(*bias.shape, -1)
 
     def differentiate(self, parameters: Parameters, gradients: Parameters, batch: Batch, slope: Slope) -> None:
-        """One product a probe."""
-        inputs = _only_piece(batch)
-        derivative = slope(self._logits(parameters, inputs))
-        for probe, of_logits in enumerate(derivative):
-            torch.bmm(of_logits.transpose(1, 2), inputs, out=gradients["weight"][probe])
-        torch.sum(derivative, 2, out=gradients["bias"])
-
-    def _logits(self, parameters: Parameters, inputs: Tensor) -> Tensor:
-        weight, bias = parameters["weight"], parameters["bias"]
-        logits = inputs.new_empty(*weight.shape[:2], inputs.shape[1], weight.shape[2])
-        for probe in range(len(weight)):
-            torch.baddbmm(bias[probe][:, None], inputs, weight[probe].transpose(1, 2), out=logits[probe])
-        return logits
+        """One product a group."""
+        derivative = slope(self.logits(parameters, batch))
+        torch.bmm(derivative.flatten(1, 2), _only_piece(batch), out=gradients["weight"].flatten(1, 2))
+        torch.sum(derivative, -1, out=gradients["bias"])
 
 
 class TimeWeighted:
@@ -87,42 +84,50 @@ class TimeWeighted:
         return _linear(parameters, self._pool(parameters["attention"], batch)[0])
 
     def differentiate(self, parameters: Parameters, gradients: Parameters, batch: Batch, slope: Slope) -> None:
-        """Frames are read twice forward and twice backward, piece by piece while they are in the processor's cache."""
+        """Frames are read twice forward and twice backward."""
         pooled, weights = self._pool(parameters["attention"], batch)
         derivative = slope(_linear(parameters, pooled))
-        gradients["weight"].copy_(torch.matmul(derivative.transpose(2, 3), pooled))
-        torch.sum(derivative, 2, out=gradients["bias"])
-        # (K, G, batch, width) of the pooled vectors; then as the frames' products want it.
-        of_pooled = torch.matmul(derivative, parameters["weight"])
-        of_pooled, pooled = of_pooled.permute(1, 2, 0, 3).contiguous(), pooled.permute(1, 2, 0, 3)
+        gradients["weight"].copy_(torch.matmul(derivative, pooled.transpose(1, 2)))
+        torch.sum(derivative, -1, out=gradients["bias"])
+        # (G, batch, K, width), as the frames' products want it.
+        of_pooled = torch.matmul(derivative.transpose(2, 3), parameters["weight"]).transpose(1, 2).contiguous()
         mean = (of_pooled * pooled).sum(-1, keepdim=True)
-        total = torch.zeros_like(of_pooled[:, 0])
+        total = torch.zeros_like(gradients["attention"])
         for (span, inputs, _), weight in zip(batch.pieces(), weights, strict=True):
             frames = inputs.flatten(0, 1)
             of_weights = torch.bmm(of_pooled[:, span].flatten(0, 1), frames.transpose(1, 2))
             of_scores = of_weights.sub_(mean[:, span].flatten(0, 1)).mul_(weight)
             total += torch.bmm(of_scores, frames).view(*inputs.shape[:2], *total.shape[1:]).sum(1)
-        gradients["attention"].copy_(total.transpose(0, 1))
+        gradients["attention"].copy_(total)
 
     def _pool(self, attention: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """(K, G, batch, width) weighted sums, and for every piece the weights (G * part, K, frames)."""
-        probes, groups, width = attention.shape
-        vectors = attention.transpose(0, 1)[:, None]
+        """(G, batch, K, width) weighted sums, and for every piece the weights (G * part, K, frames)."""
+        groups, probes, width = attention.shape
         pooled = attention.new_empty(groups, batch.items.shape[1], probes, width)
         weights = []
         for span, inputs, valid in batch.pieces():
             part, count = inputs.shape[1:3]
             frames = inputs.flatten(0, 1)
             # With a single group, as clips of ordinary length have it, nothing here copies.
-            scores = torch.bmm(vectors.expand(-1, part, -1, -1).reshape(-1, probes, width), frames.transpose(1, 2))
+            vectors = attention[:, None].expand(-1, part, -1, -1).reshape(-1, probes, width)
+            scores = torch.bmm(vectors, frames.transpose(1, 2))
             if valid is not None:
                 scores.view(groups, part, probes, count).masked_fill_(~valid[:, None], -math.inf)
-            weights.append(scores.softmax(-1))
+            weights.append(without_denormals(scores.softmax(-1)))
             if groups == 1:
                 torch.bmm(weights[-1], frames, out=pooled[0, span])
             else:
                 pooled[:, span] = torch.bmm(weights[-1], frames).view(groups, part, probes, width)
-        return pooled.permute(2, 0, 1, 3), weights
+        return pooled, weights
+
+
+def without_denormals(weights: Tensor) -> Tensor:
+    """Values from 0 to 1 with those next to nothing rounded to 0, in place.
+
+    Probes that are sure of themselves leave numbers too small for a processor's fast path, with which products take
+    up to twenty times as long.
+    """
+    return torch.nn.functional.threshold_(weights, _NOTHING, 0.0)
 
 
 def _only_piece(batch: Batch) -> Tensor:
@@ -132,8 +137,8 @@ def _only_piece(batch: Batch) -> Tensor:
 
 
 def _linear(parameters: Parameters, inputs: Tensor) -> Tensor:
-    """A linear layer a probe and group, on inputs (K, G, batch, width) of its own."""
-    return torch.matmul(inputs, parameters["weight"].transpose(2, 3)).add_(parameters["bias"][:, :, None])
+    """(G, K, classes, batch) of a linear layer a probe and group, on inputs (G, batch, K, width) of its own."""
+    return torch.matmul(parameters["weight"], inputs.permute(0, 2, 3, 1)).add_(parameters["bias"][..., None])
 
 
 HEADS: dict[str, Callable[[], Head]] = {"ta": TimeAverage, "twa": TimeWeighted}

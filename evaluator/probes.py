@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
-from torch.optim.adam import adam
 
-from evaluator.heads import Head, Parameters, initial
+from evaluator.heads import Head, Parameters, initial, without_denormals
 from evaluator.metrics import score
 from evaluator.protocol import Protocol
 from evaluator.samples import Samples
@@ -30,7 +28,7 @@ class Fit:
 
     Attributes:
         valid: (epochs, L, S, K) validation metric of each epoch; NaN once a probe has stopped.
-        parameters: per parameter (K, L * S, ...), each probe as it was after the epoch asked for; None if none was.
+        parameters: per parameter (L * S, K, ...), each probe as it was after the epoch asked for; None if none was.
     """
 
     valid: Tensor
@@ -102,7 +100,7 @@ def fit(
         if kept is not None and keep is not None:
             done = (keep.repeat_interleave(len(seeds)) == epoch).nonzero()[:, 0].to(best.device)
             for name, tensor in stack.parameters.items():
-                kept[name][:, done] = tensor[:, done]
+                kept[name][done] = tensor[done]
         on_epoch()
         if keep is None:
             going = (stale < protocol.patience).flatten(0, 1).any(0).nonzero()[:, 0].tolist()
@@ -114,28 +112,25 @@ def fit(
 
 @torch.inference_mode()
 def predict(head: Head, parameters: Parameters, samples: Samples, seeds: int) -> Tensor:
-    """(L, S, K, items, classes) logits of the probes that ``parameters`` (K, L * S, ...) hold."""
+    """(L, S, K, items, classes) logits of the probes that ``parameters`` (L * S, K, ...) hold."""
     # All probes of a layer read the same items here, so seeds join the learning rates as further probes of one group.
-    joined = {
-        name: tensor.view(len(tensor), -1, seeds, *tensor.shape[2:]).transpose(1, 2).flatten(0, 1)
-        for name, tensor in parameters.items()
-    }
-    probes, layers = joined["bias"].shape[:2]
-    logits = joined["bias"].new_empty(layers, probes, len(samples.targets), joined["bias"].shape[2])
+    joined = {name: tensor.unflatten(0, (-1, seeds)).flatten(1, 2) for name, tensor in parameters.items()}
+    layers, probes, classes = joined["bias"].shape
+    logits = joined["bias"].new_empty(layers, probes, len(samples.targets), classes)
     for index in torch.split(torch.arange(len(samples.targets), device=logits.device), _EVALUATION_BATCH):
         for batch in samples.batches(index[None]):
             found = head.logits(_of(joined, batch.groups), batch)
-            logits[batch.groups, :, batch.items[0]] = found.transpose(0, 1)
-    return logits.view(layers, -1, seeds, *logits.shape[2:]).transpose(1, 2)
+            logits[batch.groups, :, batch.items[0]] = found.transpose(2, 3)
+    return logits.unflatten(1, (seeds, -1))
 
 
 def _of(parameters: Parameters, groups: slice) -> Parameters:
     """What belongs to some groups."""
-    return {name: tensor[:, groups] for name, tensor in parameters.items()}
+    return {name: tensor[groups] for name, tensor in parameters.items()}
 
 
 def _start(head: Head, train: Samples, classes: int, seeds: Sequence[int], probes: int) -> Parameters:
-    """Initial parameters (K, L * S, ...)."""
+    """Initial parameters (L * S, K, ...)."""
     singles = [
         initial(head, width=train.width, classes=classes, layer=layer, seed=seed)
         for layer in train.layers
@@ -143,15 +138,15 @@ def _start(head: Head, train: Samples, classes: int, seeds: Sequence[int], probe
     ]
     return {
         name: torch.stack([single[name] for single in singles])
-        .to(train.targets.device)
-        .expand(probes, *[-1] * (singles[0][name].ndim + 1))
+        .to(train.targets.device)[:, None]
+        .expand(-1, probes, *[-1] * singles[0][name].ndim)
         .contiguous()
         for name in singles[0]
     }
 
 
 class _Stack:
-    """Parameters (K, G, ...) of all probes with their gradients and torch's fused Adam, one learning rate a probe.
+    """Parameters (G, K, ...) of all probes with their gradients and torch's fused Adam, one learning rate a probe.
 
     Attributes:
         parameters, gradients: of the probes that still learn.
@@ -165,26 +160,27 @@ class _Stack:
         self._moments = [{name: torch.zeros_like(tensor) for name, tensor in parameters.items()} for _ in range(2)]
         self._rates = list(rates)
         self._weight_decay = weight_decay
-        device = next(iter(parameters.values())).device
-        self._steps = [[torch.zeros((), dtype=torch.float32, device=device) for _ in parameters] for _ in rates]
+        self._step = torch.zeros((), device=next(iter(parameters.values())).device)
         self._divide()
 
     def _divide(self) -> None:
         """Per probe: lists of its parameters, gradients and moments, which share the stacks' memory."""
         stacks = (self.parameters, self.gradients, *self._moments)
         self._singles = [
-            [[tensor[place] for tensor in stack.values()] for stack in stacks] for place in range(len(self.probes))
+            [[group for tensor in stack.values() for group in tensor[:, place]] for stack in stacks]
+            for place in range(len(self.probes))
         ]
 
     @torch.no_grad()
     def step(self) -> None:
         """One update of every probe."""
-        for (parameters, gradients, first, second), steps, rate in zip(
-            self._singles, self._steps, self._rates, strict=True
-        ):
-            adam(
-                *(parameters, gradients, first, second, [], steps),
-                fused=True,
+        self._step += 1
+        for tensors, rate in zip(self._singles, self._rates, strict=True):
+            # What torch.optim.Adam(fused=True) calls, without what it prepares anew for every call.
+            torch._fused_adam_(
+                *tensors,
+                [],
+                [self._step] * len(tensors[0]),
                 amsgrad=False,
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],
@@ -200,18 +196,20 @@ class _Stack:
             return
         places = [self.probes.index(probe) for probe in probes]
         for stack in (self.parameters, self.gradients, *self._moments):
-            stack.update({name: tensor[places] for name, tensor in stack.items()})
+            stack.update({name: tensor[:, places] for name, tensor in stack.items()})
         self._rates = [self._rates[place] for place in places]
-        self._steps = [self._steps[place] for place in places]
         self.probes = list(probes)
         self._divide()
 
 
 def _slope(metric: "Metric", targets: Tensor, logits: Tensor) -> Tensor:
-    """The derivative of each probe's loss, a mean over the batch, with respect to its logits (K, G, batch, classes).
+    """The derivative of each probe's loss, a mean over the batch, with respect to its logits (G, K, classes, batch).
 
     Targets are (G, batch) class indices, for cross-entropy, or (G, batch, classes), for binary cross-entropy.
     """
+    classes, batch = logits.shape[2:]
     if metric == "accuracy":
-        return (logits.softmax(-1) - one_hot(targets, logits.shape[-1])) / logits.shape[-2]
-    return (logits.sigmoid() - targets) / (logits.shape[-1] * logits.shape[-2])
+        derivative = without_denormals(logits.softmax(2))
+        right = targets[:, None, None].expand(-1, logits.shape[1], 1, -1)
+        return derivative.scatter_add_(2, right, logits.new_full((), -1.0).expand_as(right)).div_(batch)
+    return without_denormals(logits.sigmoid()).sub_(targets.transpose(1, 2)[:, None]).div_(classes * batch)

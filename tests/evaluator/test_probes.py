@@ -145,7 +145,7 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
                 assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
                 group = layer * len(seeds) + place
                 torch.testing.assert_close(
-                    found.parameters["weight"][number, group], probe.linear.weight.detach(), atol=1e-5, rtol=0
+                    found.parameters["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
                 )
                 with torch.no_grad():
                     alone = probe([frames[layer, i, : counts[i]] for i in range(ITEMS)])
@@ -166,7 +166,7 @@ def test_in_single_precision_batch_and_alone_agree_too() -> None:
     assert found.parameters is not None
     _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
     torch.testing.assert_close(
-        found.parameters["weight"][0, 1].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
+        found.parameters["weight"][1, 0].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
     )
 
 
@@ -234,7 +234,7 @@ def test_padding_frames_get_no_weight() -> None:
     parameters = {
         name: torch.stack(
             [initial(head, width=WIDTH, classes=CLASSES, layer=layer, seed=0)[name] for layer in range(LAYERS)]
-        )[None]
+        )[:, None]
         for name in ("attention", "attention_bias", "weight", "bias")
     }
     clean = predict(head, parameters, train, 1)  # type: ignore[arg-type]

@@ -1,50 +1,53 @@
 """The safety nets, each tripped for real: SIGKILL, two processes at once, a full disk, MLflow or the database down."""
 
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import SMALL, Run, write_clips_task, write_submission
+from quick_processes import QuickProcess
 
+import evaluator.clips
+from evaluator.cli import main
 from leaderboard.record import read_record, record_paths
 from leaderboard.store import Store
 from tasks.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")
 NEVER = ("evaluator.features:store", 10**6, "before")
+SHARD_SECONDS = 4.0
 TIMES = {"created", "seconds", "environment"}
 
-# Runs the command line and kills itself, as SIGKILL does, at the n-th call of one function.
-KILLED = """
-import importlib, os, signal, sys
-where, calls, moment, *arguments = sys.argv[1:]
-module, _, path = where.partition(":")
-*owners, name = path.split(".")
-module = importlib.import_module(module)
-for owner in owners:
-    module = getattr(module, owner)
-if "_SHARD_SECONDS" in os.environ:
-    import evaluator.clips
-    evaluator.clips._SHARD_SECONDS = float(os.environ["_SHARD_SECONDS"])
-original, left = getattr(module, name), int(calls)
-def dying(*positional, **named):
-    global left
-    left -= 1
-    if left == 0 and moment == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*positional, **named)
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(module, name, dying)
-sys.argv = ["beans", *arguments]
-from evaluator.cli import main
-main()
-"""
+
+def beans_until(where: str, calls: int, moment: str, *arguments: str) -> None:
+    """Run the command line and kill this process, as SIGKILL does, at the n-th call of one function."""
+    module_name, _, path = where.partition(":")
+    *owners, name = path.split(".")
+    owner: Any = importlib.import_module(module_name)
+    for each in owners:
+        owner = getattr(owner, each)
+    evaluator.clips._SHARD_SECONDS = SHARD_SECONDS
+    original, left = getattr(owner, name), calls
+
+    def dying(*positional: object, **named: object) -> object:
+        nonlocal left
+        left -= 1
+        if left == 0 and moment == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*positional, **named)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, dying)
+    sys.argv = ["beans", *arguments]
+    main()
 
 
 def numbers(records: Path) -> dict[str, object]:
@@ -54,10 +57,6 @@ def numbers(records: Path) -> dict[str, object]:
         content = read_record(path).model_dump(mode="json", exclude=TIMES)
         found[path.name] = content
     return found
-
-
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "BEANS_HOME": str(home), "_SHARD_SECONDS": "4", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +69,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, d
         root / "tiny.toml",
         f'loader = "huggingface"\nweights = "random"\narchitecture = "hubert"\n[submission.config]\n{settings}',
     )
-    done = run_until(*NEVER, submission, task, root / "home")
-    assert done.returncode == 0, done.stderr
+    code, _, errors = start(*NEVER, submission, task, root / "home").end()
+    assert code == 0, errors
     return submission, task, numbers(root / "home" / "records")
 
 
-def run_until(
-    where: str, calls: int, moment: str, submission: Path, task: Path, home: Path
-) -> subprocess.CompletedProcess[str]:
+def start(where: str, calls: int, moment: str, submission: Path, task: Path, home: Path) -> QuickProcess:
     arguments = ["submit", str(submission), "--tasks", str(task), *OPTIONS]
-    command = [sys.executable, "-c", KILLED, where, str(calls), moment, *arguments]
-    return subprocess.run(command, env=environment(home), capture_output=True, text=True, timeout=200, check=False)
+    home.mkdir(exist_ok=True)
+    return QuickProcess(
+        home.parent, beans_until, where, calls, moment, *arguments, environment={"BEANS_HOME": str(home)}
+    )
 
 
 # Each kill strikes a run that continues after the one before, as a preemptible machine would.
@@ -108,10 +107,10 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_numbers(
     submission, task, expected = undisturbed
     home = tmp_path / "home"
     for where, calls, moment in kills:
-        killed = run_until(where, calls, moment, submission, task, home)
-        assert killed.returncode == -signal.SIGKILL, (where, killed.stderr)
-    again = run_until(*NEVER, submission, task, home)
-    assert again.returncode == 0, again.stderr
+        code, _, errors = start(where, calls, moment, submission, task, home).end()
+        assert code == -signal.SIGKILL, (where, errors)
+    code, _, errors = start(*NEVER, submission, task, home).end()
+    assert code == 0, errors
     assert numbers(home / "records") == expected
     results = Store(Home.at(home).database_url).results()
     assert {(result.task, result.track) for result in results} == {("tones", "ta"), ("tones", "twa")}
@@ -123,16 +122,11 @@ def test_two_processes_on_one_home_end_with_one_result_each_right(
 ) -> None:
     submission, task, expected = undisturbed
     home = tmp_path / "home"
-    arguments = ["submit", str(submission), "--tasks", str(task), *OPTIONS]
-    command = [sys.executable, "-c", KILLED, *map(str, NEVER), *arguments]
-    both = [
-        subprocess.Popen(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    outputs = [process.communicate(timeout=200) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    both = [start(*NEVER, submission, task, home) for _ in range(2)]
+    ended = [process.end() for process in both]
+    assert [code for code, _, _ in ended] == [0, 0], ended
     assert numbers(home / "records") == expected
-    reused = [json.loads(line)["reused"] for out, _ in outputs for line in out.splitlines()]
+    reused = [json.loads(line)["reused"] for _, out, _ in ended for line in out.splitlines()]
     assert sorted(reused) == [False, False, True, True]
 
 
@@ -150,7 +144,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(
         pytest.skip("this machine may not mount a file system")
     try:
         monkeypatch.setenv("BEANS_HOME", str(home))
-        monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 4.0)
+        monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", SHARD_SECONDS)
         code, _, err = beans("submit", submission, "--tasks", task, *OPTIONS)
         assert code == 2
         assert "The disk is full" in err and "Traceback" not in err
