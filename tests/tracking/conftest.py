@@ -10,8 +10,8 @@ from ports import free_port
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"), free_port())
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), free_port(), empty_database)
     server.start()
     yield server
     server.stop()

@@ -1,6 +1,7 @@
 """A real MLflow server, and a client that reads back what was sent."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,10 +18,11 @@ START_SECONDS = 60
 
 @dataclass
 class Server:
-    """``mlflow server`` in a process group of its own."""
+    """``mlflow server`` in a process group of its own, on a copy of ``database`` where it is given."""
 
     root: Path
     port: int
+    database: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -29,6 +31,8 @@ class Server:
 
     def start(self) -> None:
         log = (self.root / "server.log").open("wb")
+        if self.database is not None:
+            shutil.copy(self.database, self.root / "server.db")
         options = {
             "--backend-store-uri": f"sqlite:///{self.root / 'server.db'}",
             "--artifacts-destination": str(self.root / "artifacts"),

@@ -1,76 +1,82 @@
 """Servers that are down, processes that are killed, and two at once: nothing is lost and nothing is there twice."""
 
 import http.server
+import itertools
+import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow_server import Server, Store
 from ports import free_port
+from quick_processes import QuickProcess
 from record_factory import make_record
 
-from evaluator.mlflow_connection import TrackingError
+import evaluator.tracking
+from evaluator.mlflow_connection import FIRST_REQUEST, TrackingError
 from evaluator.tracking import push, track
 from leaderboard.record import Tracking, read_record, read_tracking, tracking_path
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds
 
-TRACK = """
-import sys, time
-from pathlib import Path
-from evaluator.tracking import track
-import mlflow, matplotlib.figure
-{before}
-sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
-uri, artifacts, *record_files = sys.argv[1:]
-for record_file in record_files:
-    track(Path(record_file), uri, Path(artifacts))
-"""
-# Whoever looks for the experiment is slow to act on the answer: both processes find none and create it.
-SLOW_TO_CREATE = """
-look = mlflow.MlflowClient.get_experiment_by_name
-mlflow.MlflowClient.get_experiment_by_name = lambda *arguments: (look(*arguments), time.sleep(1))[0]
-"""
 # MLflow makes its tables in some 1700 statements. A file left after this one can never be opened by MLflow again.
-KILLED_IN_MIGRATIONS = """
-import itertools, os, sqlalchemy
-statements = itertools.count()
-sqlalchemy.event.listen(
-    sqlalchemy.Engine, "before_cursor_execute", lambda *_: next(statements) == 400 and os.kill(os.getpid(), 9)
-)
-"""
+MIGRATIONS_KILLED_AT = 400
 
 
-def start(store: Store, *record_files: Path, before: str = "") -> subprocess.Popen[str]:
-    """A process that has imported everything and waits for ``go`` before it tracks."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRACK.format(before=before), store.uri, store.artifacts, *record_files],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n", process.communicate()[1]
-    return process
+def slow_to_create() -> None:
+    """Whoever looks for the experiment is slow to act on the answer: both processes find none and create it."""
+    look = MlflowClient.get_experiment_by_name
+
+    def slowly(*arguments: Any) -> Any:
+        found = look(*arguments)
+        time.sleep(1)
+        return found
+
+    MlflowClient.get_experiment_by_name = slowly  # type: ignore[method-assign]
 
 
-def go(*processes: subprocess.Popen[str]) -> list[tuple[int, str, str]]:
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    ended = []
-    for process in processes:
-        output, errors = process.communicate(timeout=60)
-        ended.append((process.returncode, output, errors))
-    return ended
+def killed_in_migrations() -> None:
+    statements = itertools.count()
+
+    def count(*_: object) -> None:
+        if next(statements) == MIGRATIONS_KILLED_AT:
+            die()
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", count)
+
+
+def killed_in_log_artifacts() -> None:
+    MlflowClient.log_artifacts = die  # type: ignore[assignment]
+
+
+def killed_in_set_terminated() -> None:
+    MlflowClient.set_terminated = die  # type: ignore[assignment]
+
+
+def killed_before_the_note() -> None:
+    evaluator.tracking.write_atomically = die  # type: ignore[attr-defined]
+
+
+def die(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def track_all(before: Callable[[], None] | None, store: Store, *record_files: Path) -> None:
+    if before is not None:
+        before()
+    for record_file in record_files:
+        track(record_file, store.uri, store.artifacts)
+
+
+def start(directory: Path, store: Store, *record_files: Path, before: Callable[[], None] | None = None) -> QuickProcess:
+    return QuickProcess(directory, track_all, before, store, *record_files, environment={})
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -86,42 +92,44 @@ def tracked_runs(client: MlflowClient, protocol: str) -> list[str]:
     return [run.data.tags["record_id"] for run in runs]
 
 
-def test_nothing_listens_then_a_server_does(records: Path, protocol: str, tmp_path: Path) -> None:
-    server = Server(tmp_path, free_port())
+def test_nothing_listens_then_a_server_does(server: Server, records: Path, protocol: str, tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
     for number in range(3):
         make_record(records, protocol=protocol, seed=number)
     before = contents(records)
     started = time.monotonic()
-    sent = list(push(records, server.uri, tmp_path / "artifacts"))
+    sent = list(push(records, nobody, tmp_path / "artifacts"))
     assert time.monotonic() - started < LONGEST_WAIT
     assert len(sent) == 1, "a server that is down is asked once, not once a record"
     error = sent[0][1]
     assert isinstance(error, TrackingError)
     assert error.down
-    assert server.uri in str(error)
+    assert nobody in str(error)
     assert "Connection refused" in str(error)
     assert "`beans records push` sends it later" in str(error)
     assert "\n" not in str(error)
     assert contents(records) == before, "the record changed, or half a note was written"
 
-    try:
-        server.start()
-        sent = list(push(records, server.uri, tmp_path / "artifacts"))
-        assert [type(outcome) for _, outcome in sent] == [Tracking] * 3
-        identities = {read_record(record_file).id for record_file, _ in sent}
-        assert sorted(tracked_runs(MlflowClient(tracking_uri=server.uri), protocol)) == sorted(identities)
-    finally:
-        server.stop()
+    sent = list(push(records, server.uri, tmp_path / "artifacts"))
+    assert [type(outcome) for _, outcome in sent] == [Tracking] * 3
+    identities = {read_record(record_file).id for record_file, _ in sent}
+    assert sorted(tracked_runs(MlflowClient(tracking_uri=server.uri), protocol)) == sorted(identities)
 
 
-def test_a_server_that_hangs_is_given_up_soon(server: Server, records: Path, protocol: str, tmp_path: Path) -> None:
+def test_a_server_that_hangs_is_given_up_soon(
+    server: Server, records: Path, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record_file = make_record(records, protocol=protocol)
+    seconds = float(FIRST_REQUEST["MLFLOW_HTTP_REQUEST_TIMEOUT"])
+    assert 2 * seconds < LONGEST_WAIT, "the user waits for a server that never answers"
+    monkeypatch.setitem(FIRST_REQUEST, "MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     server.signal(signal.SIGSTOP)
     try:
         started = time.monotonic()
         with pytest.raises(TrackingError, match="timed out") as raised:
             track(record_file, server.uri, tmp_path / "artifacts")
-        assert time.monotonic() - started < LONGEST_WAIT, "the user waits for a server that never answers"
+        waited = time.monotonic() - started
+        assert waited < LONGEST_WAIT - 2 * (seconds - 1), "the user waits for a server that never answers"
         assert raised.value.down
         assert read_tracking(record_file) is None
     finally:
@@ -193,20 +201,18 @@ def test_an_experiment_deleted_in_mlflow_is_named(sqlite_store: Store, records: 
 def test_killed_while_the_database_is_made(records: Path, protocol: str, tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", tmp_path / "artifacts")
     record_file = make_record(records, protocol=protocol)
-    ((status, _, _),) = go(start(store, record_file, before=KILLED_IN_MIGRATIONS))
+    status, _, _ = start(tmp_path, store, record_file, before=killed_in_migrations).end()
     assert status == -signal.SIGKILL
     track(record_file, store.uri, store.artifacts)
     assert tracked_runs(store.client, protocol) == [read_record(record_file).id]
 
 
-@pytest.mark.parametrize("moment", ["log_artifacts", "set_terminated", "note"])
+@pytest.mark.parametrize("moment", [killed_in_log_artifacts, killed_in_set_terminated, killed_before_the_note])
 def test_killed_at_any_moment_ends_in_one_finished_run(
-    server_store: Store, records: Path, protocol: str, moment: str
+    server_store: Store, records: Path, protocol: str, tmp_path: Path, moment: Callable[[], None]
 ) -> None:
     record_file = make_record(records, protocol=protocol)
-    where = "evaluator.tracking.write_atomically" if moment == "note" else f"mlflow.MlflowClient.{moment}"
-    before = f"import evaluator.tracking, os\n{where} = lambda *arguments, **options: os.kill(os.getpid(), 9)"
-    ((status, _, _),) = go(start(server_store, record_file, before=before))
+    status, _, _ = start(tmp_path, server_store, record_file, before=moment).end()
     assert status == -signal.SIGKILL
     assert read_tracking(record_file) is None
     tracking = track(record_file, server_store.uri, server_store.artifacts)
@@ -221,14 +227,16 @@ def test_two_processes_share_an_experiment_and_a_record(server_store: Store, tmp
     # The first records lie in two homes, so that no lock of ours keeps the processes apart: the server has to.
     own = [make_record(tmp_path / f"home{number}", protocol=protocol, seed=number) for number in range(2)]
     shared = make_record(tmp_path / "home0", protocol=protocol, seed=2)
-    ended = go(*(start(server_store, file, shared, before=SLOW_TO_CREATE) for file in own))
-    assert ended == [(0, "", "")] * 2
+    both = [start(tmp_path, server_store, file, shared, before=slow_to_create) for file in own]
+    assert [process.end() for process in both] == [(0, "", "")] * 2
     assert sorted(tracked_runs(server_store.client, protocol)) == sorted(read_record(f).id for f in (*own, shared))
 
 
 def test_two_processes_make_one_new_database(tmp_path: Path, protocol: str) -> None:
     store = Store(f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}", tmp_path / "artifacts")
     files = [make_record(tmp_path / f"home{number}", protocol=protocol, seed=number) for number in range(2)]
-    ended = go(*(start(store, file) for file in files))
-    assert ended == [(0, "", "")] * 2, "MLflow's migrations ran into each other, or wrote to the terminal"
+    both = [start(tmp_path, store, file) for file in files]
+    assert [process.end() for process in both] == [(0, "", "")] * 2, (
+        "MLflow's migrations ran into each other, or wrote to the terminal"
+    )
     assert sorted(tracked_runs(store.client, protocol)) == sorted(read_record(f).id for f in files)
