@@ -37,36 +37,36 @@ class Quiet(torch.nn.Module):
 
 
 class Known(Quiet):
-    """96 MiB that are freed, then two pieces of 80 MiB at once: a peak of 160 MiB."""
+    """48 MiB that are freed, then two pieces of 40 MiB at once: a peak of 80 MiB."""
 
     def work(self, seconds: float) -> None:
-        early = ones(96)
+        early = ones(48)
         del early
-        pair = [ones(80), ones(80)]
+        pair = [ones(40), ones(40)]
         del pair
 
 
 class FreedBefore(Quiet):
-    """400 MiB while it is made, and 300 MiB in its first pass, the warm-up: nothing of it is in a later pass."""
+    """100 MiB while it is made, and 75 MiB in its first pass, the warm-up: nothing of it is in a later pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = True
-        passing = ones(400)
+        passing = ones(100)
         del passing
 
     def work(self, seconds: float) -> None:
         if self.first:
-            passing = ones(300)
+            passing = ones(75)
             del passing
         self.first = False
 
 
 class Pieces(Quiet):
-    """128 MiB in pieces so small that the C library keeps them for itself when they are freed."""
+    """48 MiB in pieces so small that the C library keeps them for itself when they are freed."""
 
     def work(self, seconds: float) -> None:
-        pieces = [ones(1 / 32) for _ in range(128 * 32)]
+        pieces = [ones(1 / 32) for _ in range(48 * 32)]
         del pieces
 
 

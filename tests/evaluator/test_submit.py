@@ -59,10 +59,11 @@ def test_a_checkpoint_becomes_a_row_with_every_promised_field(
     assert {(b["track"], b["rows"][0]["rank"]) for b in json.loads(out)} == {("ta", 1), ("twa", 1)}
 
 
-def test_the_reported_score_is_what_the_stored_predictions_give(
+def test_the_reported_score_is_what_the_stored_predictions_give_also_when_submitted_again(
     beans: Run, statistics: Path, clips_task: Path, own_home: Path
 ) -> None:
-    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
+    command = ("submit", statistics, "--tasks", clips_task, *QUICK, "--device", "cpu", "--json")
+    _, out, _ = beans(*command)
     (row,) = results(out)
     record = read_record(Path(str(row["record"])))
     stored = read_predictions(own_home / "records", record)
@@ -70,6 +71,14 @@ def test_the_reported_score_is_what_the_stored_predictions_give(
     assert row["test"] == pytest.approx(np.mean(per_seed))
     assert row["test_std"] == pytest.approx(np.std(per_seed, ddof=1))
     assert record.test_seeds == pytest.approx(per_seed)
+    # On a machine without a GPU the memory column is empty, with the reason.
+    assert record.efficiency.vram_bytes is None
+    assert "no GPU" in record.efficiency.reason
+    # Submitting again changes nothing and repeats the numbers.
+    (again,) = results(beans(*command)[1])
+    assert (row["reused"], again["reused"]) == (False, True)
+    assert {**row, "reused": None} == {**again, "reused": None}
+    assert len(Store(Home.from_environment().database_url).results()) == 1
 
 
 def test_the_floor_solves_tones_as_scikit_learn_does(beans: Run, statistics: Path, clips_task: Path) -> None:
@@ -106,17 +115,6 @@ def test_the_test_split_never_chooses(beans: Run, statistics: Path, clips_task: 
     for key in ("best_layer", "lr", "epoch", "valid"):
         assert after[key] == before[key]
     assert after["test"] < before["test"]  # type: ignore[operator]
-
-
-def test_submitting_again_changes_nothing_and_repeats_the_numbers(
-    beans: Run, statistics: Path, clips_task: Path, own_home: Path
-) -> None:
-    _, first, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
-    _, second, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--json")
-    (one,), (other,) = results(first), results(second)
-    assert (one["reused"], other["reused"]) == (False, True)
-    assert {**one, "reused": None} == {**other, "reused": None}
-    assert len(Store(Home.from_environment().database_url).results()) == 1
 
 
 def test_a_corrected_fact_reaches_the_board_without_a_new_result(beans: Run, tmp_path: Path, clips_task: Path) -> None:
@@ -225,16 +223,6 @@ def test_two_tasks_of_one_name_are_refused(beans: Run, statistics: Path, tmp_pat
     assert code == 2 and "Two tasks are called 'tones'" in err
 
 
-def test_on_a_machine_without_a_gpu_the_memory_column_is_empty_with_the_reason(
-    beans: Run, statistics: Path, clips_task: Path
-) -> None:
-    _, out, _ = beans("submit", statistics, "--tasks", clips_task, *QUICK, "--device", "cpu", "--json")
-    (row,) = results(out)
-    record = read_record(Path(str(row["record"])))
-    assert record.efficiency.vram_bytes is None
-    assert "no GPU" in record.efficiency.reason
-
-
 def test_layers_of_unequal_width_and_hop_go_through_both_tracks(beans: Run, tmp_path: Path, clips_task: Path) -> None:
     from test_backbones import OWN
 
@@ -258,28 +246,35 @@ class Faulty(torch.nn.Module):
 """
 
 
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("return undefined_name", "NameError"),
-        ("return torch.zeros(3)", "encode failed|returned"),
-        ("return None", "TypeError"),
-        ("raise KeyError('two\\nlines')", "KeyError.*mine.py, line"),
-        ("raise SystemExit(3)", "SystemExit"),
-        ("return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)", "width 4"),
-        ("return [torch.full((len(waveforms), 5, 4), torch.nan)], torch.full_like(lengths, 5)", "not finite"),
-        ("return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)", "9 are valid"),
-        ("return [torch.zeros(len(waveforms), 5, 4)], torch.zeros_like(lengths)", "no frame"),
-    ],
-)
-def test_a_faulty_own_model_is_one_sentence(beans: Run, tmp_path: Path, clips_task: Path, body: str, said: str) -> None:
-    (tmp_path / "mine.py").write_text(FAULTY.format(body))
-    submission = write_submission(tmp_path / "mine.toml", 'loader = "python"\ntarget = "mine:Faulty"')
+# What encode does, and what the sentence about it must say.
+FAULTS = {
+    "return undefined_name": "NameError",
+    "return torch.zeros(3)": "encode failed|returned",
+    "return None": "TypeError",
+    "raise KeyError('two\\nlines')": r"KeyError.*mine3\.py, line",
+    "raise SystemExit(3)": "SystemExit",
+    "return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)": "width 4",
+    "return [torch.full((len(waveforms), 5, 4), torch.nan)], torch.full_like(lengths, 5)": "not finite",
+    "return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)": "9 are valid",
+    "return [torch.zeros(len(waveforms), 5, 4)], torch.zeros_like(lengths)": "no frame",
+}
+
+
+def test_each_faulty_own_model_is_one_sentence_and_the_next_submission_runs(
+    beans: Run, tmp_path: Path, clips_task: Path
+) -> None:
+    submissions = []
+    for number, body in enumerate(FAULTS):
+        (tmp_path / f"mine{number}.py").write_text(FAULTY.format(body))
+        keys = f'loader = "python"\ntarget = "mine{number}:Faulty"'
+        submissions.append(write_submission(tmp_path / f"mine{number}.toml", keys))
     floor = write_submission(tmp_path / "floor.toml", 'loader = "statistics"\nsample_rate = 16000')
-    code, out, err = beans("submit", submission, floor, "--tasks", clips_task, *QUICK, "--json")
+    code, out, err = beans("submit", *submissions, floor, "--tasks", clips_task, *QUICK, "--json")
     assert code == 2 and "Traceback" not in err
-    (sentence,) = (line for line in err.splitlines() if line.startswith("Error"))
-    assert re.search(said, sentence) and "mine" in sentence, err
+    sentences = [line for line in err.splitlines() if line.startswith("Error")]
+    assert len(sentences) == len(FAULTS), err
+    for number, (sentence, said) in enumerate(zip(sentences, FAULTS.values(), strict=True)):
+        assert re.search(said, sentence) and f"mine{number}" in sentence, sentence
     assert [row["submission"] for row in results(out)] == ["floor"], "the other submissions still run"
 
 
