@@ -77,9 +77,9 @@ class _Synthetic:
     def samples(self, split: str, layers: Any, track: str, device: torch.device) -> Pooled:
         """Noise: what it says changes no memory."""
         count = len(self.manifest.items[split])
-        features = torch.empty(len(layers), count, _WIDTH)
-        for layer in features:
-            layer.normal_()
+        features = torch.empty(count, len(layers), _WIDTH)
+        for item in features:
+            item.normal_()
         return Pooled(features.to(device), self._targets(count).to(device), layers)
 
     def _targets(self, count: int) -> Tensor:

@@ -59,7 +59,7 @@ class SyntheticTask:
         features, targets = self.features[split], self.targets[split]
         layers = range(len(features))
         if features.ndim == 3:
-            return Pooled(features, targets, layers)
+            return Pooled(features.transpose(0, 1).contiguous(), targets, layers)
         count = features.shape[2]
         places = [(features.flatten(1, 2), item * count, count) for item in range(len(targets))]
         return Frames(places, layers, targets, layers, features.shape[-1])

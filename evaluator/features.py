@@ -259,12 +259,12 @@ class Features:
             return samples.kept(self.directory) if samples.size <= self.budget else samples
         if NEEDS_FRAMES[track]:
             return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
-        pooled = torch.empty(len(rows), len(targets), block.width)
+        pooled = torch.empty(len(targets), len(rows), block.width)
         for shard in self.plans[split]:
             index = [clip.index for clip in shard.clips]
             stored = read(pooled_path(self.directory, shard))[f"pooled.{number}"]
             # By numpy, which moves the few rows of a shard a dozen times faster than torch's threads do.
-            pooled.numpy()[:, index] = stored.numpy()[rows]
+            pooled.numpy()[index] = stored.numpy()[rows].swapaxes(0, 1)
         return Pooled(pooled.to(device), targets, layers)
 
     def targets(self, split: "Split") -> Tensor:

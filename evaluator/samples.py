@@ -93,7 +93,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Samples of a head that reads one vector an item. ``features`` is (L, items, width)."""
+    """Samples of a head that reads one vector an item. ``features`` is (items, L, width), so that an item is one read."""
 
     features: Tensor
     targets: Tensor
@@ -106,8 +106,9 @@ class Pooled:
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
         """All groups at once."""
-        layers = len(self.features)
-        yield Whole(slice(None), index.repeat(layers, 1), self.features[:, index].flatten(0, 1))
+        inputs = self.features.index_select(0, index.flatten()).unflatten(0, index.shape)
+        items = index.expand(len(self.layers), -1, -1)
+        yield Whole(slice(None), items.flatten(0, 1), inputs.permute(2, 0, 1, 3).flatten(0, 1))
 
 
 class Frames:

@@ -66,7 +66,7 @@ def make(track: str, metric: str, seed: int) -> tuple[object, Tensor, Tensor]:
         return FrameSamples(frames, counts, targets), frames, counts
     mask = (torch.arange(FRAMES) < counts[:, None])[None, ..., None]
     pooled = (frames * mask).sum(2) / counts[None, :, None]
-    return Pooled(pooled, targets, range(LAYERS)), pooled[:, :, None], torch.ones(ITEMS, dtype=torch.long)
+    return Pooled(pooled.transpose(0, 1), targets, range(LAYERS)), pooled[:, :, None], torch.ones(ITEMS, dtype=torch.long)
 
 
 class PlainProbe(torch.nn.Module):

@@ -33,7 +33,7 @@ class FewFeatures:
         generator = torch.Generator().manual_seed(len(self.manifest.items[split]))
         targets = torch.randint(2, (len(self.manifest.items[split]),), generator=generator)
         drawn = torch.randn(5, len(targets), 6, generator=generator) + targets[None, :, None] * 0.5
-        return Pooled(drawn[list(layers), :, :width], targets, layers)
+        return Pooled(drawn[list(layers), :, :width].transpose(0, 1), targets, layers)
 
 
 def searched(features: FewFeatures) -> tuple[list[tuple[list[float], list[int]]], list[tuple[int, int]]]:

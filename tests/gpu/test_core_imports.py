@@ -95,7 +95,7 @@ for encoder in encoders:
     encoded = extractor.encode([clip], [torch.randn(8000)], frames=True)
     assert encoded.pooled[0].shape == (2, 1, 16), type(encoder)
 for metric, targets in (("accuracy", torch.tensor([0, 1])), ("map", torch.eye(2))):
-    samples = Pooled(torch.randn(1, 2, 4), targets, (0,))
+    samples = Pooled(torch.randn(2, 1, 4), targets, (0,))
     fit(HEADS["ta"](), samples, samples, classes=2, metric=metric, rates=[1e-3], seeds=(0,),
         protocol=Protocol(epochs=1))
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}

@@ -114,7 +114,7 @@ def test_probes_trained_on_the_gpu_equal_those_trained_on_the_cpu(track: str, me
         if track == "twa":
             places = [(features, item * frames, counts[item]) for item in range(items)]
             return Frames(places, range(layers), targets.to(device), range(layers), width)
-        return Pooled(features[:, ::frames].float().to(device), targets.to(device), range(layers))
+        return Pooled(features[:, ::frames].transpose(0, 1).float().to(device), targets.to(device), range(layers))
 
     def train(device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
         found = fit(

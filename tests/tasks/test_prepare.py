@@ -1,29 +1,48 @@
 """Preparation is whole or not at all: killed, doubled, out of space or outdated, no half-made task is ever read."""
 
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 
 import pytest
+from quick_processes import QuickProcess
 
+from tasks import synthetic
 from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare import is_prepared, prepare, why_not_prepared
 from tasks.prepare.source import Generated, Progress
 from tasks.prepare.state import MARK
 from tasks.prepare.synthetic import SOURCES
-from tasks.task import Task, load_task
+from tasks.task import Split, Task, load_task
 
-PREPARE = """
-import sys
-from pathlib import Path
-from tasks.prepare import prepare
-print(prepare(sys.argv[1], Path(sys.argv[2]), lambda what, done, total, unit: print(done, flush=True)))
-"""
+# Each soundscape of the built-in task is a minute long and takes as much work as any other: five show what 22 do.
+FEW: dict[Split, int] = {"train": 3, "valid": 1, "test": 1}
+KILLED_AT = 3
 
 
-def start(name: str, data: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, "-c", PREPARE, name, str(data)], stdout=subprocess.PIPE, text=True)
+def prepare_few(data: Path, killed: bool) -> None:
+    """Prepare a smaller mini-soundscape and print whether there was something to do."""
+    synthetic.SCAPES = FEW
+
+    def report(what: str, done: float, total: float, unit: str) -> None:
+        if killed and done == KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    print(prepare("mini-soundscape", data, report))
+
+
+def start(data: Path, *, killed: bool = False) -> QuickProcess:
+    return QuickProcess(data.parent, prepare_few, data, killed, environment={})
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the smaller mini-soundscape is when nothing disturbs its preparation."""
+    data = tmp_path_factory.mktemp("few") / "data"
+    code, _, errors = start(data).end()
+    assert code == 0, errors
+    return contents(data / "mini-soundscape")
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -54,29 +73,31 @@ def test_built_in_tasks_are_complete(prepared: Path) -> None:
     assert prepare("mini-calls", prepared) is False, "prepared again although it was there"
 
 
-def test_a_killed_preparation_leaves_nothing_and_the_next_makes_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
-    process = start("mini-soundscape", tmp_path)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == "5":
-            break
-    process.kill()
-    assert process.wait() == -9, "it ended before it was killed"
-    assert (tmp_path / ".mini-soundscape.partial" / "audio" / "scape_04.flac").is_file(), "not killed midway"
-    assert not is_prepared(load_task("mini-soundscape", data=tmp_path)), "a half-made task counts as prepared"
+def test_a_killed_preparation_leaves_nothing_and_the_next_makes_the_same_bytes(
+    few: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    code, _, errors = start(data, killed=True).end()
+    assert code == -signal.SIGKILL, errors
+    assert (data / ".mini-soundscape.partial" / "audio" / f"scape_{KILLED_AT - 1:02}.flac").is_file(), (
+        "not killed midway"
+    )
+    assert not is_prepared(load_task("mini-soundscape", data=data)), "a half-made task counts as prepared"
 
+    monkeypatch.setattr(synthetic, "SCAPES", FEW)
     steps: list[tuple[float, float]] = []
-    assert prepare("mini-soundscape", tmp_path, lambda what, done, total, unit: steps.append((done, total))) is True
-    assert contents(tmp_path / "mini-soundscape") == contents(prepared / "mini-soundscape")
-    assert entries(tmp_path) == {"mini-soundscape", ".mini-soundscape.lock"}, "the killed run's files are still there"
-    assert steps == [(done, 22) for done in range(23)]
+    assert prepare("mini-soundscape", data, lambda what, done, total, unit: steps.append((done, total))) is True
+    assert contents(data / "mini-soundscape") == few
+    assert entries(data) == {"mini-soundscape", ".mini-soundscape.lock"}, "the killed run's files are still there"
+    assert steps == [(done, 5) for done in range(6)]
 
 
-def test_two_processes_at_once_prepare_it_once(tmp_path: Path, prepared: Path) -> None:
-    processes = [start("mini-soundscape", tmp_path) for _ in range(2)]
-    answers = sorted(process.communicate(timeout=200)[0].split()[-1] for process in processes)
-    assert answers == ["False", "True"], "both, or neither, did the work"
-    assert contents(tmp_path / "mini-soundscape") == contents(prepared / "mini-soundscape")
+def test_two_processes_at_once_prepare_it_once(tmp_path: Path, few: dict[str, bytes]) -> None:
+    data = tmp_path / "data"
+    both = [start(data) for _ in range(2)]
+    ended = [process.end() for process in both]
+    assert sorted(output for _, output, _ in ended) == ["False\n", "True\n"], ended
+    assert contents(data / "mini-soundscape") == few
 
 
 def test_an_unprepared_task_says_what_to_run(tmp_path: Path) -> None:
