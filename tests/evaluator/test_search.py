@@ -44,13 +44,18 @@ class Kill(BaseException):
     """As sudden as SIGKILL: nothing catches it."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
+    """A search that nothing disturbs."""
+    return search(train, Protocol(), storage=address(tmp_path_factory.mktemp("whole")), study_name="s")
+
+
 @pytest.mark.parametrize("method", ["ask", "tell"])
 @pytest.mark.parametrize("when", range(1, 17, 3))
 def test_killed_at_any_ask_or_tell_the_search_continues_with_the_same_rates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, when: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: list[Trial], method: str, when: int
 ) -> None:
     """A resumed study that asks other rates would end with another number."""
-    whole = search(train, Protocol(), storage=f"sqlite:///{tmp_path / 'whole.db'}", study_name="s")
     original, calls = getattr(optuna.Study, method), 0
 
     def dying(self: optuna.Study, *arguments: object, **options: object) -> object:
