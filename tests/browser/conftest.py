@@ -11,14 +11,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
+from factory import make_record
 from ports import free_port
 from postgres_server import Server, binaries
-from sample import records, with_predictions
+from profile_factory import make_profile, measured, profiles_of_a_board
+from sample import HOSTILE, costly, disclosed, records, with_predictions
 
+from leaderboard.profiles import publish
 from leaderboard.record import Tracking
 from leaderboard.serve import leaderboard_command
 from leaderboard.standings import compute
@@ -76,6 +79,21 @@ def board(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def varied(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a board with `disclosed`, `costly`, and `profiles_of_a_board` with a hostile one and AVES's result."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('varied') / 'beans.db'}"
+    store = Store(url)
+    for record in (*disclosed(), make_record("aves")):
+        store.publish(record)
+    for record, run in costly():
+        store.publish(record, run)
+    hostile = make_profile(HOSTILE, (measured(10, 2**28),), id="5" * 16, device=HOSTILE, attention=HOSTILE)
+    for profile in (*profiles_of_a_board(), hostile):
+        publish(store, profile)
+    return start(url)
+
+
+@pytest.fixture(scope="session")
 def settled_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home with `with_predictions`, their resamples computed."""
     home = Home.at(tmp_path_factory.mktemp("settled"))
@@ -118,18 +136,40 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def tab(browser: Browser) -> Iterator[Page]:
+    """One tab for all tests: a tab that has run Streamlit's scripts runs them again in a third of the time."""
+    context = browser.new_context(accept_downloads=True)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page; the test fails if the app asks any other host, opens a dialog or shows a traceback."""
-    context = browser.new_context(viewport={"width": 1360, "height": 1000}, accept_downloads=True)
-    page = context.new_page()
+def page(tab: Page) -> Iterator[Page]:
+    """The tab as if it were new; the test fails if the app asks any other host, opens a dialog or shows a traceback."""
+    tab.set_viewport_size({"width": 1360, "height": 1000})
+    tab.emulate_media(color_scheme="light")
     strangers: list[str] = []
     dialogs: list[str] = []
-    page.on("request", lambda request: _note(request.url, strangers))
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    yield page
-    assert page.locator('[data-testid="stException"]').count() == 0
-    context.close()
+
+    def asked(request: Request) -> None:
+        _note(request.url, strangers)
+
+    def opened(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    tab.on("request", asked)
+    tab.on("dialog", opened)
+    yield tab
+    tracebacks = tab.locator('[data-testid="stException"]').count()
+    if tab.url.startswith("http"):
+        tab.evaluate("localStorage.clear(); sessionStorage.clear()")
+    tab.goto("about:blank")
+    tab.context.clear_cookies()
+    tab.remove_listener("request", asked)
+    tab.remove_listener("dialog", opened)
+    assert tracebacks == 0
     assert strangers == [], "the board asked other hosts"
     assert dialogs == [], "markup of a record was run"
 

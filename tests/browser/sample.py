@@ -1,13 +1,25 @@
 """What the browser tests find on the board."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from consistent import write_consistent
 from factory import make_record
 
-from leaderboard.record import Record
+from leaderboard.record import Record, Tracking
 
+H200, A100 = "NVIDIA H200", "NVIDIA A100-SXM4-80GB"
+# By name: mean score, MiB, seconds for 10 s of audio, device.
+COSTS = {
+    "big": (0.90, 2000, 0.020, H200),
+    "slow": (0.80, 900, 0.040, H200),
+    "quick": (0.70, 1100, 0.005, H200),
+    "other": (0.60, 400, 0.001, A100),
+    "floor": (0.20, None, None, "cpu"),
+}
+# The two themes, as the browser tells the colour behind all.
+BACKGROUNDS: dict[Literal["light", "dark"], str] = {"light": "rgb(255, 255, 255)", "dark": "rgb(16, 22, 21)"}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
@@ -52,6 +64,20 @@ def disclosed() -> list[Record]:
             arguments = {**record.submission.arguments, "trust_remote_code": name == "heard-it"}
             info = record.submission.model_copy(update={"arguments": arguments})
             found.append(record.model_copy(update={"submission": info}))
+    return found
+
+
+def costly() -> list[tuple[Record, Tracking | None]]:
+    """A submission for each of `COSTS` on two own tasks; the runs of two are known."""
+    found = []
+    for name, (score, mebibytes, seconds, device) in COSTS.items():
+        reason = "" if mebibytes else "no CUDA device"
+        bytes_ = mebibytes and mebibytes * 2**20
+        efficiency = {"device": device, "vram_bytes": bytes_, "seconds": seconds, "reason": reason}
+        for task in ("one", "two"):
+            record = make_record(name, task, group="own", test=score, efficiency=efficiency, parameters=0)
+            run = Tracking(uri="https://mlflow.example.org", experiment_id="7", run_id=f"{name}{task}")
+            found.append((record, run if name in ("big", "slow") else None))
     return found
 
 

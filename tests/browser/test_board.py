@@ -2,14 +2,14 @@
 
 import csv
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from sample import HOSTILE, disclosed, records
+from sample import HOSTILE, records
+from written import TASKS, by_mean, rank_ranges, scores
 
-from leaderboard.store import Store
+from tasks.home import Home
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,15 @@ def opened(page: Page, address: str) -> Page:
     return page
 
 
-def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> None:
+def downloaded(page: Page, place: Path) -> list[dict[str, str]]:
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="CSV", exact=True).click()
+    waiting.value.save_as(place / "board.csv")
+    with (place / "board.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, page: Page, tmp_path: Path) -> None:
     opened(page, board)
     assert names(page) == BY_MEAN
     ranked = page.locator("tbody tr td:nth-child(1)")
@@ -44,32 +52,41 @@ def test_board_ranks_and_marks_what_is_not_ranked(board: str, page: Page) -> Non
     expect(rows.nth(3)).to_contain_text("not run")
     expect(rows.nth(4)).to_contain_text("limited to 20")
 
-
-def test_empty_memory_says_why(board: str, page: Page) -> None:
-    """A dash alone would look like an error of the board."""
-    opened(page, board)
-    expect(page.locator("tbody tr").first.locator("td").nth(-2)).to_have_attribute(
-        "title", re.compile("no CUDA device")
-    )
+    # A dash alone would look like an error of the board.
+    expect(rows.first.locator("td").nth(-2)).to_have_attribute("title", re.compile("no CUDA device"))
     expect(page.get_by_text("VRAM is empty where it could not be measured: no CUDA device")).to_be_visible()
-
-
-def test_ranks_without_predictions_say_why(board: str, page: Page) -> None:
-    opened(page, board)
-    expect(page.locator("tbody tr td").first).to_have_attribute("title", re.compile("no predictions beside the record"))
+    expect(rows.first.locator("td").first).to_have_attribute("title", re.compile("no predictions beside the record"))
     expect(page.get_by_text("Ranks without a range: no predictions beside the record")).to_be_visible()
 
+    lines = downloaded(page, tmp_path)
+    assert [line["submission"] for line in lines] == BY_MEAN
+    expected = {record.id: record for record in records()}
+    checked = 0
+    for line in lines:
+        for task in ("mini-calls", "mini-soundscape"):
+            if line[task]:
+                record = expected[line[f"{task}.record_id"]]
+                found = (float(line[task]), float(line[f"{task}.ci_low"]), float(line[f"{task}.ci_high"]))
+                assert found == (record.test, record.ci_low, record.ci_high), "the file's numbers are not in full"
+                checked += 1
+    assert checked == 8
+    assert float(lines[0]["mean"]) == pytest.approx(0.75, abs=1e-15)
 
-def test_ranks_have_ranges_and_groups(settled: str, page: Page, tmp_path: Path) -> None:
-    """What the page shows is what the file holds, and the legend says what a group means."""
+    page.get_by_role("combobox", name="Track").click()
+    page.get_by_role("option", name="T-WA", exact=True).click()
+    expect(page, "the address does not keep the track").to_have_url(re.compile("track=twa"))
+    expect_names(page, ["hubert", "aves", "floor"])
+
+
+def test_ranks_have_ranges_and_groups(settled: str, settled_home: Home, page: Page, tmp_path: Path) -> None:
+    """Page and file hold what the records say, and the legend says what a group means."""
     opened(page, settled)
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="CSV", exact=True).click()
-    waiting.value.save_as(tmp_path / "board.csv")
-    with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 3
+    rows = downloaded(page, tmp_path)
+    written, ranges = scores(settled_home), rank_ranges(settled_home)
+    assert [row["submission"] for row in rows] == by_mean(settled_home)
     for index, row in enumerate(rows):
+        assert {task: float(row[task]) for task in TASKS} == written[row["submission"]]
+        assert (int(row["rank_low"]), int(row["rank_high"])) == ranges[row["submission"]]
         cells = page.locator("tbody tr").nth(index).locator("td")
         group = "ABC"[int(row["tie_group"]) - 1]
         expect(cells.nth(0)).to_have_text(f"{row['rank']}({row['rank_low']}-{row['rank_high']})group {group}")
@@ -80,11 +97,13 @@ def test_ranks_have_ranges_and_groups(settled: str, page: Page, tmp_path: Path) 
     expect(
         page.get_by_text("few test recordings make these intervals too narrow: clicks (8), songs (8)")
     ).to_be_visible()
+    expect(page.get_by_role("link", name="songs", exact=True)).to_have_attribute("href", "task?name=songs")
     page.get_by_role("button", name="Borda").click()
     expect(page).to_have_url(re.compile("sort=borda"))
 
 
-def test_header_sorts_and_a_second_click_turns_round(board: str, page: Page) -> None:
+def test_header_and_control_sort_and_the_address_keeps_it(board: str, page: Page) -> None:
+    """A sorted view can be sent to a colleague."""
     opened(page, board)
     page.get_by_role("button", name="mini-calls").click()
     expect_names(page, ["aves", "hubert", HOSTILE, "floor", "aves"])
@@ -93,11 +112,6 @@ def test_header_sorts_and_a_second_click_turns_round(board: str, page: Page) -> 
     page.get_by_role("button", name="mini-calls").click()
     expect_names(page, ["floor", HOSTILE, "hubert", "aves", "aves"])
     expect(page.locator("th[aria-sort=ascending]")).to_contain_text("mini-calls")
-
-
-def test_control_sorts_and_the_address_keeps_it(board: str, page: Page) -> None:
-    """A sorted view can be sent to a colleague."""
-    opened(page, board)
     page.get_by_role("combobox", name="Sort by").click()
     page.get_by_role("option", name="Name", exact=True).click()
     expect(page).to_have_url(re.compile("sort=submission"))
@@ -106,61 +120,16 @@ def test_control_sorts_and_the_address_keeps_it(board: str, page: Page) -> None:
     expect_names(page, [HOSTILE, "aves", "floor", "hubert", "aves"])
 
 
-def test_deep_link_chooses_track_and_order(board: str, page: Page) -> None:
+def test_address_chooses_track_and_order_and_one_that_names_nothing_shows_the_default(board: str, page: Page) -> None:
     opened(page, f"{board}/?track=twa&sort=task:mini-calls")
     expect_names(page, ["aves", "hubert", "floor"])
     expect(page.get_by_text("T-WA: learned weights over frames")).to_be_visible()
     expect(page.locator("tbody tr").first).to_contain_text("0.850")
-
-
-def test_choosing_a_track_changes_board_and_address(board: str, page: Page) -> None:
-    opened(page, board)
-    page.get_by_role("combobox", name="Track").click()
-    page.get_by_role("option", name="T-WA", exact=True).click()
-    expect(page).to_have_url(re.compile("track=twa"))
-    expect_names(page, ["hubert", "aves", "floor"])
-
-
-def test_address_that_names_nothing_shows_the_default(board: str, page: Page) -> None:
     opened(page, f"{board}/?track=none&group=x&protocol=<b>&sort=task:gone")
     assert names(page) == BY_MEAN
 
 
-def test_csv_holds_every_number_in_full(board: str, page: Page, tmp_path: Path) -> None:
-    opened(page, board)
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="CSV", exact=True).click()
-    waiting.value.save_as(tmp_path / "board.csv")
-    with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["submission"] for row in rows] == BY_MEAN
-    expected = {record.id: record for record in records()}
-    checked = 0
-    for row in rows:
-        for task in ("mini-calls", "mini-soundscape"):
-            if row[task]:
-                record = expected[row[f"{task}.record_id"]]
-                found = (float(row[task]), float(row[f"{task}.ci_low"]), float(row[f"{task}.ci_high"]))
-                assert found == (record.test, record.ci_low, record.ci_high)
-                checked += 1
-    assert checked == 8
-    assert float(rows[0]["mean"]) == pytest.approx(0.75, abs=1e-15)
-
-
-def test_name_opens_the_submission(board: str, page: Page) -> None:
-    opened(page, board)
-    page.get_by_role("link", name="hubert").click()
-    expect(page).to_have_url(re.compile(r"/submission\?name=hubert$"))
-    expect(page.get_by_role("heading", name="hubert", exact=True)).to_be_visible(timeout=20_000)
-
-
-def test_any_place_in_a_row_opens_the_submission(board: str, page: Page) -> None:
-    opened(page, board)
-    page.locator("tbody tr").nth(2).locator("td").nth(3).click()
-    expect(page).to_have_url(re.compile(r"/submission\?name=floor$"))
-
-
-def test_submission_page_tells_everything(board: str, page: Page) -> None:
+def test_submission_page_tells_everything_and_a_row_chooses_its_curves(board: str, page: Page) -> None:
     opened(page, f"{board}/submission?name=aves")
     expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible()
     expect(page.get_by_text("2 of 3")).to_be_visible()
@@ -170,23 +139,14 @@ def test_submission_page_tells_everything(board: str, page: Page) -> None:
         expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
     expect(page.get_by_text("beans submit aves.toml --tasks mini-calls --track ta")).to_be_visible()
     expect(page.get_by_text("torch 2.11.0, transformers 5.17.0")).to_be_visible()
-
-
-def test_row_of_a_submission_chooses_its_curves(board: str, page: Page) -> None:
-    opened(page, f"{board}/submission?name=aves")
-    row = page.locator("tbody tr").filter(has_text="mini-soundscape").filter(has_text="T-WA")
-    row.click()
+    link = page.locator("tbody tr").first.get_by_role("link", name="run")
+    expect(link).to_have_attribute("href", "https://mlflow.example.org/#/experiments/3/runs/abc123")
+    assert "secret" not in page.content(), "the password of MLflow's address is on the page"
+    page.locator("tbody tr").filter(has_text="mini-soundscape").filter(has_text="T-WA").click()
     expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=20_000)
     expect(page).to_have_url(re.compile("record=[0-9a-f]{16}"))
     page.reload()
     expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=30_000)
-
-
-def test_run_links_to_mlflow_without_the_password(board: str, page: Page) -> None:
-    opened(page, f"{board}/submission?name=aves")
-    link = page.locator("tbody tr").first.get_by_role("link", name="run")
-    expect(link).to_have_attribute("href", "https://mlflow.example.org/#/experiments/3/runs/abc123")
-    assert "secret" not in page.content()
 
 
 def test_unknown_submission_offers_the_known_ones(board: str, page: Page) -> None:
@@ -224,15 +184,9 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
     assert page.locator('a[href^="javascript"]').count() == 0
 
 
-def test_overlap_and_remote_code_are_marked_and_explained(
-    start: Callable[..., str], page: Page, tmp_path: Path
-) -> None:
+def test_overlap_and_remote_code_are_marked_and_explained(varied: str, page: Page) -> None:
     """A reader who sees 0.900 first must also see that the model had heard the sounds before."""
-    url = f"sqlite:///{tmp_path / 'beans.db'}"
-    for record in disclosed():
-        Store(url).publish(record)
-    address = start(url)
-    opened(page, address)
+    opened(page, f"{varied}/?group=auxiliary")
     assert names(page) == ["heard-it", "clean", "silent"]
     assert page.locator("tbody tr td:nth-child(1) .value").all_text_contents() == ["1", "2", "3"]
     marks = page.locator("tbody .mark")
@@ -249,37 +203,12 @@ def test_overlap_and_remote_code_are_marked_and_explained(
     expect(page.get_by_text("‡ The submission runs code that came with the checkpoint")).to_be_visible()
 
     page.get_by_role("link", name="heard-it").click()
+    expect(page).to_have_url(re.compile(r"/submission\?name=heard-it$"), timeout=20_000)
     expect(page.get_by_text("FSD50K (general audio, 108.3 h);")).to_be_visible(timeout=20_000)
     told = page.get_by_text("pretrained on FSD50K, which like esc50 is drawn from Freesound; pretrained on <script>")
     expect(told).to_be_visible()
     expect(page.get_by_text("runs code that came with the checkpoint (trust_remote_code = true)")).to_be_visible()
     expect(page.locator("tbody .mark")).to_have_text(["†"])
 
-    opened(page, f"{address}/submission?name=silent")
+    opened(page, f"{varied}/submission?name=silent")
     expect(page.get_by_text("not stated, so nothing is known of an overlap with a task")).to_be_visible()
-
-
-def test_first_link_opened_after_a_start_may_be_a_submission(
-    start: Callable[..., str], page: Page, tmp_path: Path
-) -> None:
-    """Streamlit serves a `pages` directory by itself until the app has run once, and a shared link was empty."""
-    url = f"sqlite:///{tmp_path / 'beans.db'}"
-    Store(url).publish(records()[0])
-    page.goto(f"{start(url)}/submission?name=aves")
-    expect(page.get_by_role("heading", name="aves", exact=True)).to_be_visible(timeout=30_000)
-
-
-def test_empty_board_says_what_to_do(start: Callable[..., str], page: Page, tmp_path: Path) -> None:
-    address = start(f"sqlite:///{tmp_path / 'new' / 'beans.db'}")
-    page.goto(address)
-    expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
-    expect(page.get_by_text("beans submit submissions/statistics.toml")).to_be_visible()
-    page.goto(f"{address}/submission")
-    expect(page.get_by_text("The board is empty")).to_be_visible(timeout=30_000)
-
-
-def test_broken_database_is_one_sentence(start: Callable[..., str], page: Page, tmp_path: Path) -> None:
-    """The reader sees what to mend, not a traceback."""
-    (tmp_path / "beans.db").write_text("no database" * 1000)
-    page.goto(start(f"sqlite:///{tmp_path / 'beans.db'}"))
-    expect(page.get_by_text("file is not a database")).to_be_visible(timeout=30_000)

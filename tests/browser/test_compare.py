@@ -2,18 +2,15 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from factory import make_record
 from playwright.sync_api import Page, expect
-from sample import HOSTILE
+from sample import A100, COSTS, H200, HOSTILE
 
 from leaderboard import text
-from leaderboard.record import Tracking, read_record
+from leaderboard.record import read_record
 from leaderboard.resamples import scored
 from leaderboard.significance import Scored, compare
-from leaderboard.store import Store
 from tasks.home import Home
 
 pytestmark = pytest.mark.browser
@@ -29,7 +26,9 @@ def on_disk(home: Home, submission: str) -> dict[str, Scored]:
     return found
 
 
-def test_differences_are_those_of_the_records(settled: str, settled_home: Home, page: Page) -> None:
+def test_differences_are_those_of_the_records_beside_curves_and_costs(
+    settled: str, settled_home: Home, page: Page
+) -> None:
     """The sign above all: a plus means that the column's submission is better than the first one."""
     page.goto(f"{settled}/compare?with=small&with=large&with=medium")
     rows = page.locator("tbody tr")
@@ -48,9 +47,6 @@ def test_differences_are_those_of_the_records(settled: str, settled_home: Home, 
         expect(rows.nth(2).locator("td").nth(column)).to_contain_text(text.signed(comparison.mean.difference))
     expect(page.get_by_text("corrected over the tasks of a column (Holm)")).to_be_visible()
 
-
-def test_curves_are_overlaid_and_costs_shown_where_measured(settled: str, page: Page) -> None:
-    page.goto(f"{settled}/compare?with=small&with=large&with=medium")
     # Memory, speed, parameters, and the curves of two tasks.
     expect(page.locator(CHART)).to_have_count(5, timeout=30_000)
     for chart in page.locator(CHART).all():
@@ -58,6 +54,13 @@ def test_curves_are_overlaid_and_costs_shown_where_measured(settled: str, page: 
         expect(chart.locator("canvas, svg").first).to_be_visible(timeout=20_000)
     expect(page.get_by_text("Left out (not measured on a GPU): medium.")).to_have_count(2)
     expect(page.get_by_text("Mean score of the 2 tasks that all of them have.")).to_be_visible()
+
+    # Wide tables scroll in their frames; the page itself never scrolls sideways.
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(page.locator(CHART).last).to_be_visible()
+    page.wait_for_timeout(500)
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("element => element.scrollWidth - element.clientWidth") <= 0, "too wide for a phone"
 
 
 def test_chosen_on_the_board_and_kept_in_the_address(settled: str, page: Page) -> None:
@@ -95,32 +98,10 @@ def test_addresses_that_anybody_can_type(board: str, page: Page) -> None:
     expect(page.get_by_text("Choose two to five submissions")).to_be_visible(timeout=30_000)
 
 
-H200, A100 = "NVIDIA H200", "NVIDIA A100-SXM4-80GB"
-# By name: mean score, MiB, seconds for 10 s of audio, device.
-COSTS = {
-    "big": (0.90, 2000, 0.020, H200),
-    "slow": (0.80, 900, 0.040, H200),
-    "quick": (0.70, 1100, 0.005, H200),
-    "other": (0.60, 400, 0.001, A100),
-    "floor": (0.20, None, None, "cpu"),
-}
-
-
-def test_fronts_are_of_one_device_and_told_in_words(start: Callable[..., str], tmp_path: Path, page: Page) -> None:
+def test_fronts_are_of_one_device_and_told_in_words(varied: str, page: Page) -> None:
     """Memory and speed have different fronts; the figures of another device never compete."""
-    url = f"sqlite:///{tmp_path / 'beans.db'}"
-    store = Store(url)
-    for name, (score, mebibytes, seconds, device) in COSTS.items():
-        reason = "" if mebibytes else "no CUDA device"
-        bytes_ = mebibytes and mebibytes * 2**20
-        efficiency = {"device": device, "vram_bytes": bytes_, "seconds": seconds, "reason": reason}
-        for task in ("one", "two"):
-            record = make_record(name, task, group="own", test=score, efficiency=efficiency, parameters=0)
-            run = Tracking(uri="https://mlflow.example.org", experiment_id="7", run_id=f"{name}{task}")
-            store.publish(record, run if name in ("big", "slow") else None)
     chosen = "&".join(f"with={name}" for name in COSTS)
-    address = start(url)
-    page.goto(f"{address}/compare?{chosen}")
+    page.goto(f"{varied}/compare?group=own&{chosen}")
 
     def expected(cost: Callable[[str], float], device: str) -> str:
         of_device = [name for name in COSTS if COSTS[name][3] == device]
@@ -158,13 +139,3 @@ def test_fronts_are_of_one_device_and_told_in_words(start: Callable[..., str], t
     expect(link).to_have_attribute("href", re.compile(r"^https://mlflow\.example\.org/#/compare-runs\?runs="))
     address_of = link.get_attribute("href") or ""
     assert all(run in address_of for run in ("bigone", "bigtwo", "slowone", "slowtwo"))
-
-
-def test_fits_a_phone(settled: str, page: Page) -> None:
-    """Wide tables scroll in their frames; the page itself never scrolls sideways."""
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{settled}/compare?with=small&with=large&with=medium")
-    expect(page.locator(CHART)).to_have_count(5, timeout=30_000)
-    page.wait_for_timeout(500)
-    main = page.locator('[data-testid="stMain"]')
-    assert main.evaluate("element => element.scrollWidth - element.clientWidth") <= 0

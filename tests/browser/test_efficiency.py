@@ -1,35 +1,17 @@
 """The page Efficiency, as a reader uses it."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from factory import make_record
 from playwright.sync_api import Page, expect
-from profile_factory import H200, make_profile, measured, profiles_of_a_board
+from profile_factory import H200
 from sample import HOSTILE
-
-from leaderboard.profiles import publish
-from leaderboard.store import Store
 
 pytestmark = pytest.mark.browser
 
 CHART = '[data-testid="stVegaLiteChart"]'
 CPU = quote("cpu:cpu (Example)")
-
-
-@pytest.fixture(scope="module")
-def profiled(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Address of a board with `profiles_of_a_board`, a hostile profile, and one result of AVES."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('profiled') / 'beans.db'}"
-    store = Store(url)
-    for profile in profiles_of_a_board():
-        publish(store, profile)
-    publish(store, make_profile(HOSTILE, (measured(10, 2**28),), id="5" * 16, device=HOSTILE, attention=HOSTILE))
-    store.publish(make_record("aves"))
-    return start(url)
 
 
 def open_page(page: Page, address: str) -> None:
@@ -41,8 +23,8 @@ def cells(page: Page, row: int) -> list[str]:
     return [text.strip() for text in page.locator("tbody tr").nth(row).locator("td").all_inner_texts()]
 
 
-def test_gpu_comes_first_and_a_clip_that_does_not_fit_has_its_limit(profiled: str, page: Page) -> None:
-    open_page(page, f"{profiled}/efficiency?device={quote(f'cuda:{H200}')}")
+def test_gpu_comes_first_and_a_clip_that_does_not_fit_has_its_limit(varied: str, page: Page) -> None:
+    open_page(page, f"{varied}/efficiency?device={quote(f'cuda:{H200}')}")
     expect(page.locator("tbody tr")).to_have_count(18)
     expect(page.locator("th").nth(2)).to_contain_text("Peak VRAM")
     first = cells(page, 0)
@@ -56,21 +38,21 @@ def test_gpu_comes_first_and_a_clip_that_does_not_fit_has_its_limit(profiled: st
     expect(page.get_by_text("✕ did not fit; longer clips were not tried.")).to_be_visible()
     expect(page.locator(CHART)).to_have_count(2)
 
+    # A row opens the submission where it is on the board.
+    assert page.locator("tbody a").count() == 9, "random-biomamba was never submitted"
+    page.locator("tbody a").first.click()
+    expect(page).to_have_url(re.compile(r"/submission\?.*name=aves"), timeout=20_000)
 
-def test_devices_and_precisions_are_never_mixed(profiled: str, page: Page) -> None:
+
+def test_devices_and_precisions_are_never_mixed_and_what_is_chosen_is_in_the_address(varied: str, page: Page) -> None:
     """Host memory beside VRAM, or bf16 beside fp32, would compare what cannot be compared."""
-    open_page(page, f"{profiled}/efficiency?device={CPU}")
+    open_page(page, f"{varied}/efficiency?device={CPU}")
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(page.locator("th").nth(2)).to_contain_text("Peak host memory")
     expect(page.get_by_text("This is the host's memory and no VRAM")).to_be_visible()
     expect(page.locator("tbody")).not_to_contain_text("aves")
-    open_page(page, f"{profiled}/efficiency?device={quote(f'cuda:{H200}')}&precision=bf16")
-    expect(page.locator("tbody tr")).to_have_count(5)
-    expect(page.locator("tbody")).not_to_contain_text("random-biomamba")
 
-
-def test_what_is_chosen_is_in_the_address(profiled: str, page: Page) -> None:
-    open_page(page, f"{profiled}/efficiency?device={quote(f'cuda:{H200}')}&with=random-biomamba&with=nobody")
+    open_page(page, f"{varied}/efficiency?device={quote(f'cuda:{H200}')}&with=random-biomamba&with=nobody")
     expect(page.locator("tbody tr")).to_have_count(9)
     expect(page.get_by_text("left out: “nobody”")).to_be_visible()
     page.get_by_role("combobox", name="Precision").click()
@@ -78,29 +60,14 @@ def test_what_is_chosen_is_in_the_address(profiled: str, page: Page) -> None:
     expect(page).to_have_url(re.compile("precision=bf16"), timeout=20_000)
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(5, timeout=30_000)
+    expect(page.locator("tbody")).not_to_contain_text("random-biomamba")
 
 
-def test_a_row_opens_the_submission_where_it_is_on_the_board(profiled: str, page: Page) -> None:
-    open_page(page, f"{profiled}/efficiency?device={quote(f'cuda:{H200}')}")
-    assert page.locator("tbody a").count() == 9, "random-biomamba was never submitted"
-    page.locator("tbody a").first.click()
-    expect(page).to_have_url(re.compile(r"/submission\?.*name=aves"), timeout=20_000)
-
-
-def test_names_of_profiles_are_shown_as_they_are(profiled: str, page: Page) -> None:
+def test_names_of_profiles_are_shown_as_they_are_and_fit_a_phone(varied: str, page: Page) -> None:
     """The page fixture fails the test if markup was run."""
-    open_page(page, f"{profiled}/efficiency?device={quote(f'cuda:{HOSTILE}')}")
-    expect(page.locator("tbody td").first).to_have_text(HOSTILE)
-
-
-def test_an_empty_page_names_the_command(start: Callable[..., str], page: Page, tmp_path: Any) -> None:
-    page.goto(f"{start(f'sqlite:///{tmp_path}/beans.db')}/efficiency")
-    expect(page.get_by_text("beans profile submissions/random-hubert-small.toml")).to_be_visible(timeout=60_000)
-
-
-def test_it_fits_on_a_phone(profiled: str, page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 900})
-    open_page(page, f"{profiled}/efficiency")
+    open_page(page, f"{varied}/efficiency?device={quote(f'cuda:{HOSTILE}')}")
+    expect(page.locator("tbody td").first).to_have_text(HOSTILE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for chart in page.locator(CHART).all():
         box = chart.bounding_box()

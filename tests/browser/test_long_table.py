@@ -40,23 +40,42 @@ def shown(page: Page) -> list[str]:
     return page.locator("tbody tr td:nth-child(2) a").all_text_contents()
 
 
-def test_every_row_is_there_in_order_and_sorting_turns_all_of_them(long_board: str, page: Page) -> None:
+def sorted_by(page: Page, order: str, name: str) -> None:
+    expect(page.locator(f"th[aria-sort={order}]")).to_contain_text(name, timeout=60_000)
+
+
+def test_every_row_is_there_in_order_for_eyes_ears_and_keyboard(long_board: str, page: Page) -> None:
     opened(page, long_board)
     assert shown(page) == [*NAMES, LONG_NAME]
     assert page.locator("tbody tr td:nth-child(1) .value").all_text_contents() == [
         *(str(rank) for rank in range(1, ROWS + 1)),
         "–",
     ]
-    page.get_by_role("button", name="Submission").click()
-    by_name = page.locator("tbody tr td:nth-child(2) a")
-    expect(by_name).to_have_text([LONG_NAME, *sorted(NAMES)], timeout=60_000)
+    skipped = page.locator("tbody tr").evaluate_all(
+        "rows => rows.filter(row => !row.cells[0].checkVisibility({ contentVisibilityAuto: true })).length"
+    )
+    assert skipped > ROWS / 2, "all rows are laid out: a board of 1,000 takes ten seconds to draw"
+
+    # Rows that are not on the screen are read out, and reached by keyboard.
+    table = page.get_by_role("table", name="Leaderboard")
+    expect(table).to_have_attribute("aria-rowcount", str(ROWS + 2))
+    expect(table.get_by_role("row")).to_have_count(ROWS + 2)
+    expect(table.get_by_role("columnheader")).to_have_count(page.locator("thead th").count())
+    assert table.get_by_role("row").nth(ROWS).get_by_role("cell").count() == page.locator("thead th").count()
+    page.get_by_role("link", name=NAMES[-2]).focus()
+    page.keyboard.press("Tab")
+    focused = page.get_by_role("link", name=NAMES[-1])
+    expect(focused).to_be_focused()
+    expect(focused).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[-1]}$"))
 
 
-def test_columns_stand_below_their_headers_in_every_row(long_board: str, page: Page) -> None:
+def test_columns_stand_below_their_headers_and_a_row_far_down_opens(long_board: str, page: Page) -> None:
     """Each row is laid out by itself: one of other widths would put scores below another task."""
-    for width in (1360, 390):
+    opened(page, long_board)
+    for width in (390, 1360):
         page.set_viewport_size({"width": width, "height": 900})
-        opened(page, long_board)
         for number in (0, 1, ROWS // 2, ROWS):
             row = page.locator("tbody tr").nth(number)
             row.scroll_into_view_if_needed()
@@ -72,54 +91,12 @@ def test_columns_stand_below_their_headers_in_every_row(long_board: str, page: P
                 "row => [...row.cells].filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(c => c.textContent)"
             )
             assert spilt == [], f"text of row {number} runs over its cell at a width of {width}"
-
-
-def test_rows_that_are_not_on_the_screen_are_read_out_and_reached_by_keyboard(long_board: str, page: Page) -> None:
-    opened(page, long_board)
-    table = page.get_by_role("table", name="Leaderboard")
-    expect(table).to_have_attribute("aria-rowcount", str(ROWS + 2))
-    expect(table.get_by_role("row")).to_have_count(ROWS + 2)
-    expect(table.get_by_role("columnheader")).to_have_count(page.locator("thead th").count())
-    assert table.get_by_role("row").nth(ROWS).get_by_role("cell").count() == page.locator("thead th").count()
-    page.get_by_role("link", name=NAMES[-2]).focus()
-    page.keyboard.press("Tab")
-    focused = page.get_by_role("link", name=NAMES[-1])
-    expect(focused).to_be_focused()
-    expect(focused).to_be_in_viewport()
-    page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[-1]}$"))
-
-
-def test_a_click_on_a_row_far_down_opens_its_submission(long_board: str, page: Page) -> None:
-    opened(page, long_board)
     page.locator("tbody tr").nth(ROWS - 1).locator("td").nth(3).click()
     expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[ROWS - 1]}$"))
 
 
-def test_only_what_is_on_the_screen_is_laid_out(long_board: str, page: Page) -> None:
-    """Else a board of 1,000 rows takes ten seconds to draw."""
-    opened(page, long_board)
-    skipped = page.locator("tbody tr").evaluate_all(
-        "rows => rows.filter(row => !row.cells[0].checkVisibility({ contentVisibilityAuto: true })).length"
-    )
-    assert skipped > ROWS / 2
-
-
-def test_the_keyboard_stays_on_the_header_that_sorts(long_board: str, page: Page) -> None:
-    """Else whoever sorts without a mouse begins at the top of the page again after each key."""
-    opened(page, long_board)
-    page.locator("thead button", has_text="mini-calls").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("th[aria-sort=descending]")).to_contain_text("mini-calls", timeout=60_000)
-    expect(page.locator("thead button", has_text="mini-calls")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("th[aria-sort=ascending]")).to_contain_text("mini-calls", timeout=60_000)
-    expect(page.locator("tbody tr")).to_have_count(ROWS + 1)
-    assert shown(page)[0] == LONG_NAME
-
-
-def test_the_table_is_not_drawn_again_when_something_else_changes(long_board: str, page: Page) -> None:
-    """It would lose its place and take its time."""
+def test_the_table_keeps_its_place_and_the_keyboard_its_header(long_board: str, page: Page) -> None:
+    """Drawn again it would take its time; without the focus the keyboard begins at the top of the page again."""
     opened(page, long_board)
     page.locator("tbody tr").first.evaluate("row => { row.title = 'the same row' }")
     page.get_by_role("combobox", name="Compare").click()
@@ -127,6 +104,20 @@ def test_the_table_is_not_drawn_again_when_something_else_changes(long_board: st
     page.get_by_role("option", name=NAMES[0]).click()
     expect(page).to_have_url(re.compile(f"with={NAMES[0]}"), timeout=20_000)
     page.wait_for_timeout(1000)
-    expect(page.locator("tbody tr").first).to_have_attribute("title", "the same row")
-    page.locator("tbody tr").nth(2).locator("td").nth(3).click()
-    expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[2]}$"))
+    expect(page.locator("tbody tr").first, "the table is drawn again").to_have_attribute("title", "the same row")
+
+    page.locator("thead button", has_text="mini-calls").focus()
+    page.keyboard.press("Enter")
+    sorted_by(page, "descending", "mini-calls")
+    expect(page.locator("thead button", has_text="mini-calls")).to_be_focused()
+    page.keyboard.press("Enter")
+    sorted_by(page, "ascending", "mini-calls")
+    expect(page.locator("tbody tr")).to_have_count(ROWS + 1)
+    assert shown(page)[0] == LONG_NAME
+    page.get_by_role("button", name="Submission").click()
+    by_name = page.locator("tbody tr td:nth-child(2) a")
+    expect(by_name).to_have_text([LONG_NAME, *sorted(NAMES)], timeout=60_000)
+
+    # A table that stayed still answers to the mouse.
+    page.locator("tbody tr").nth(3).locator("td").nth(3).click()
+    expect(page).to_have_url(re.compile(rf"/submission\?name={sorted(NAMES)[2]}$"))

@@ -4,7 +4,6 @@ import io
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +11,10 @@ import soundfile
 from factory import make_record
 from playwright.sync_api import Locator, Page, expect
 from prepared import prepare_tasks, small_copy
-from sample import HOSTILE, records
+from sample import BACKGROUNDS, HOSTILE, records
 
 from leaderboard.store import Store
 from tasks.home import Home
-from tasks.task import load_task
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +35,11 @@ def prepared_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def prepared(start: Callable[..., str], prepared_home: Home) -> str:
     """Address of the board of `prepared_home`."""
     return start(prepared_home.database_url, prepared_home.root)
+
+
+# Where the part that reaches farthest to the right ends.
+FARTHEST = """Math.max(...[...document.querySelectorAll('audio, [data-testid="stVegaLiteChart"], h1, h2, h3, .facts')]
+    .map(element => element.getBoundingClientRect().right))"""
 
 
 def drawn(page: Page) -> Locator:
@@ -82,27 +85,23 @@ def test_task_shows_its_facts_and_all_results(board: str, page: Page) -> None:
     expect(page).to_have_url(re.compile(r"/submission\?name=hubert$"), timeout=20_000)
 
 
-def test_task_that_nobody_ran_has_facts_and_the_command(board: str, page: Page) -> None:
-    page.goto(f"{board}/task?name=hainan-gibbons")
+def test_unknown_task_offers_the_known_ones_and_one_that_nobody_ran_has_facts_and_the_command(
+    board: str, page: Page
+) -> None:
+    page.goto(f"{board}/task?name={HOSTILE}")
+    expect(page.get_by_text(f"There is no task called “{HOSTILE}”")).to_be_visible(timeout=30_000)
+    page.get_by_role("combobox", name="Choose one").click()
+    page.keyboard.type("hainan")
+    page.get_by_role("option", name="hainan-gibbons", exact=True).click()
+    expect(page.get_by_role("heading", name="hainan-gibbons", exact=True)).to_be_visible(timeout=20_000)
     expect(page.get_by_text("Nomascus hainanus")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("27,840 train, 13,920 valid, 18,560 test")).to_be_visible()
     expect(page.get_by_role("link", name="https://zenodo.org/records/3991714", exact=True)).to_be_visible()
     expect(page.get_by_text("beans submit SUBMISSION.toml --tasks hainan-gibbons")).to_be_visible()
 
 
-def test_unknown_task_offers_the_known_ones(board: str, page: Page) -> None:
-    page.goto(f"{board}/task?name={HOSTILE}")
-    expect(page.get_by_text(f"There is no task called “{HOSTILE}”")).to_be_visible(timeout=30_000)
-    page.get_by_role("combobox", name="Choose one").click()
-    page.get_by_role("option", name="bats", exact=True).click()
-    expect(page.get_by_role("heading", name="bats", exact=True)).to_be_visible(timeout=20_000)
-
-
 def test_own_task_shows_what_its_results_tell(settled: str, page: Page) -> None:
     """Its file and its sounds are with whoever ran it."""
-    page.goto(settled)
-    link = page.get_by_role("link", name="songs", exact=True)
-    expect(link).to_have_attribute("href", "task?name=songs", timeout=30_000)
     page.goto(f"{settled}/task?name=songs")
     expect(page.get_by_text("A submitter's own task")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("detection, mAP", exact=True)).to_be_visible()
@@ -110,12 +109,6 @@ def test_own_task_shows_what_its_results_tell(settled: str, page: Page) -> None:
     expect(page.get_by_text("30 train, 10 valid, 24 test", exact=True)).to_be_visible()
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(page.locator("audio")).to_have_count(0)
-
-
-def test_depth_of_layers_is_drawn_over_all_submissions(prepared: str, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=mini-soundscape")
-    expect(page.get_by_text("Median depth of 3 submissions: 0.50.")).to_be_visible(timeout=30_000)
-    expect(page.get_by_text("the thick line is the median of all 3")).to_be_visible()
 
 
 # --- data that are not here ---
@@ -139,30 +132,18 @@ def test_licence_is_named_where_it_forbids_to_play(prepared: str, page: Page) ->
 
 
 def test_data_that_cannot_be_read_are_a_sentence_without_directories(
-    start: Callable[..., str], tmp_path: Path, page: Page
+    prepared: str, prepared_home: Home, page: Page
 ) -> None:
-    home = Home.at(tmp_path / "broken")
-    small_copy("bats", home.data, {"111": 1, "210": 1})
-    (home.data / "bats" / "clips.csv").write_text("id,path,label,split\n1,a.flac,wren,train\n", encoding="utf-8")
-    page.goto(f"{start(home.database_url, home.root)}/task?name=bats")
+    place = small_copy("watkins", prepared_home.data, {"Atlantic_Spotted_Dolphin": 1})
+    (place / "clips.csv").write_text("id,path,label,split\n1,a.flac,wren,train\n", encoding="utf-8")
+    page.goto(f"{prepared}/task?name=watkins")
     expect(page.get_by_text("The data cannot be read: clips.csv has no clip in the valid split")).to_be_visible(
         timeout=30_000
     )
-    assert str(tmp_path) not in page.content()
+    assert str(prepared_home.root) not in page.content()
 
 
 # --- classes ---
-
-
-def test_windows_without_a_label_are_counted(prepared: str, prepared_home: Home, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=mini-soundscape")
-    expect(page.get_by_role("heading", name="Class balance")).to_be_visible(timeout=30_000)
-    told = []
-    for split in ("train", "valid", "test"):
-        lines = (prepared_home.data / "mini-soundscape" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-        windows = [window for line in lines for window in plain_windows(json.loads(line))]
-        told.append(f"{windows.count(False):,} of {len(windows):,} {split}")
-    expect(page.get_by_text(f"Windows without any label: {', '.join(told)}.")).to_be_visible(timeout=30_000)
 
 
 def plain_windows(entry: dict) -> list[bool]:
@@ -177,34 +158,42 @@ def plain_windows(entry: dict) -> list[bool]:
     return found
 
 
-def test_many_classes_are_told_by_their_extremes(prepared: str, page: Page) -> None:
+def test_many_classes_are_told_by_their_extremes_and_changed_data_counted_anew(
+    prepared: str, prepared_home: Home, page: Page
+) -> None:
+    """The counts are kept between pages and not beyond a new preparation."""
     page.goto(f"{prepared}/task?name=cbi")
     expect(page.get_by_text("fewest 2, median 2, most 2", exact=True)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("264", exact=True)).to_be_visible()
     expect(drawn(page)).to_have_count(0)
-
-
-def test_changed_data_are_counted_anew(start: Callable[..., str], tmp_path: Path, page: Page) -> None:
-    """The counts are kept between pages and not beyond a new preparation."""
-    home = Home.at(tmp_path / "changing")
-    manifest = small_copy("cbi", home.data, dict.fromkeys(load_task("cbi", data=home.data).labels or (), 3))
-    manifest /= "clips.csv"
-    address = start(home.database_url, home.root)
-    page.goto(f"{address}/task?name=cbi")
-    expect(page.get_by_text("fewest 3, median 3, most 3", exact=True)).to_be_visible(timeout=30_000)
-    manifest.write_text(manifest.read_text(encoding="utf-8") + "new,audio/new.flac,aldfly,train,new,0\n")
-    page.goto(f"{address}/task?name=cbi")
-    expect(page.get_by_text("fewest 3, median 3, most 4", exact=True)).to_be_visible(timeout=30_000)
+    manifest = prepared_home.data / "cbi" / "clips.csv"
+    before = manifest.read_text(encoding="utf-8")
+    manifest.write_text(before + "new,audio/new.flac,aldfly,train,new,0\n", encoding="utf-8")
+    page.goto(f"{prepared}/task?name=cbi")
+    expect(page.get_by_text("fewest 2, median 2, most 3", exact=True)).to_be_visible(timeout=30_000)
+    manifest.write_text(before, encoding="utf-8")
 
 
 # --- sounds ---
 
 
-def test_examples_of_a_prepared_task_play(prepared: str, prepared_home: Home, page: Page) -> None:
+def test_prepared_task_counts_its_windows_draws_its_depths_and_plays_its_examples(
+    prepared: str, prepared_home: Home, page: Page
+) -> None:
     page.goto(f"{prepared}/task?name=mini-soundscape")
     expect(page.locator("audio")).to_have_count(6, timeout=60_000)
     # The classes, six sounds, the depths.
     expect(drawn(page)).to_have_count(8, timeout=30_000)
+    expect(page.get_by_text("Median depth of 3 submissions: 0.50.")).to_be_visible()
+    expect(page.get_by_text("the thick line is the median of all 3")).to_be_visible()
+    expect(page.get_by_role("heading", name="Class balance")).to_be_visible()
+    told = []
+    for split in ("train", "valid", "test"):
+        lines = (prepared_home.data / "mini-soundscape" / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        windows = [window for line in lines for window in plain_windows(json.loads(line))]
+        told.append(f"{windows.count(False):,} of {len(windows):,} {split}")
+    expect(page.get_by_text(f"Windows without any label: {', '.join(told)}.")).to_be_visible()
+
     for number in range(6):
         samples, rate = heard(page, number)
         assert (len(samples), rate) == (64_000, 32_000), "the player has no window of 2 s"
@@ -215,18 +204,24 @@ def test_examples_of_a_prepared_task_play(prepared: str, prepared_home: Home, pa
     assert player.evaluate("player => player.duration") == pytest.approx(2.0, abs=0.05)
     assert str(prepared_home.root) not in page.content(), "the page says where the data lie on the server"
 
+    page.set_viewport_size({"width": 390, "height": 844})
+    # Charts are drawn anew for another width.
+    page.wait_for_timeout(500)
+    for scheme, background in BACKGROUNDS.items():
+        page.emulate_media(color_scheme=scheme)
+        expect(page.get_by_test_id("stApp")).to_have_css("background-color", background)
+        expect(drawn(page)).to_have_count(8)
+        assert page.evaluate(FARTHEST) <= 390, f"something is cut off at the right ({scheme})"
 
-def test_class_can_be_chosen_and_sent(prepared: str, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=humbugdb")
-    # Of the three classes one file is damaged.
+
+def test_class_can_be_chosen_and_sent_and_says_what_is_done_to_its_sounds(
+    prepared: str, prepared_home: Home, page: Page
+) -> None:
+    # A class that there is not shows the common ones; of the three one file is damaged.
+    page.goto(f"{prepared}/task?name=humbugdb&class={HOSTILE}")
     expect(page.locator("audio")).to_have_count(2, timeout=60_000)
     expect(drawn(page)).to_have_count(3, timeout=30_000)
-    choice = page.get_by_role("combobox", name="Class")
-    # A list closes when the page below it moves: first comes the scrolling, which the next frame notices.
-    choice.scroll_into_view_if_needed()
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    choice.click()
-    page.get_by_role("option", name="an arabiensis", exact=True).click()
+    choose_class(page, "an arabiensis")
     expect(page).to_have_url(re.compile(r"name=humbugdb&class=an(\+|%20)arabiensis$"), timeout=20_000)
     expect(page.get_by_text("an arabiensis-train-1.flac is missing")).to_be_visible(timeout=20_000)
     page.reload()
@@ -236,34 +231,24 @@ def test_class_can_be_chosen_and_sent(prepared: str, page: Page) -> None:
     assert np.abs(np.fft.rfft(samples)).argmax() / 3 == pytest.approx(440, abs=1)
     expect(page.get_by_text("Licence: CC BY 4.0; source and citation are above.")).to_be_visible()
 
-
-def test_class_that_there_is_not_shows_the_common_ones(prepared: str, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=humbugdb&class={HOSTILE}")
-    expect(page.locator("audio")).to_have_count(2, timeout=60_000)
-
-
-def test_ultrasound_is_slowed_and_says_so(prepared: str, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=humbugdb&class=others")
-    expect(page.get_by_text("played 10 times slower")).to_be_visible(timeout=60_000)
+    choose_class(page, "others")
+    expect(page.get_by_text("played 10 times slower"), "ultrasound is silent").to_be_visible(timeout=60_000)
     expect(page.get_by_text("the first 1 s of 2 s")).to_be_visible()
     samples, rate = heard(page, 0)
     assert (len(samples), rate) == (250_000, 25_000)
+    page.wait_for_function("document.querySelector('audio').duration > 9", timeout=20_000)
     assert page.locator("audio").first.evaluate("player => player.duration") == pytest.approx(10.0, abs=0.05)
 
-
-def test_damaged_sound_is_a_sentence_without_its_directory(prepared: str, prepared_home: Home, page: Page) -> None:
-    page.goto(f"{prepared}/task?name=humbugdb&class=ma uniformis")
+    choose_class(page, "ma uniformis")
     told = "This example cannot be played: ma uniformis-train-0.flac is not audio that libsndfile can read."
     expect(page.get_by_text(told)).to_be_visible(timeout=60_000)
-    assert str(prepared_home.root) not in page.content()
+    assert str(prepared_home.root) not in page.content(), "the page says where the data lie on the server"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_fits_a_telephone(prepared: str, page: Page, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{prepared}/task?name=mini-soundscape")
-    expect(page.locator("audio")).to_have_count(6, timeout=60_000)
-    right = "element => element.getBoundingClientRect().right"
-    for part in page.locator('audio, [data-testid="stVegaLiteChart"], h1, h2, h3, .facts').all():
-        assert part.evaluate(right) <= 390, "something is cut off at the right"
+def choose_class(page: Page, name: str) -> None:
+    choice = page.get_by_role("combobox", name="Class")
+    # A list closes when the page below it moves: first comes the scrolling, which the next frame notices.
+    choice.scroll_into_view_if_needed()
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    choice.click()
+    page.get_by_role("option", name=name, exact=True).click()

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -131,9 +132,15 @@ class Machine:
         assert kind == "CMD"
         return self.run(service, *words).returncode == 0
 
+    def listens(self, service: str) -> bool:
+        """Whether anything answers at the service's port."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.ports[service])) == 0
+
     def wait(self, service: str) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not self.is_healthy(service):
+        # The health check is a program of its own, which takes time from the service that is starting.
+        while not (self.listens(service) and self.is_healthy(service)):
             if self.running[service].poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{service} did not start:\n{(self.root / f'{service}.log').read_text()}")
             time.sleep(0.3)
