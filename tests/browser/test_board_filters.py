@@ -223,12 +223,12 @@ def test_latex_of_what_is_shown_can_be_copied(models: str, page: Page) -> None:
     assert "Mean over 4 of 10 tasks" in source
 
 
-def test_rows_link_to_their_runs(models: str, page: Page) -> None:
-    page.goto(models)
+def test_rows_lead_to_their_runs_and_those_chosen_are_compared_in_mlflow(models: str, page: Page) -> None:
+    page.goto(f"{models}/?with=hubert&with=gone")
     expect_names(page, BY_MEAN)
     cells = {name: page.locator("tbody tr").nth(index).locator("td").last for index, name in enumerate(BY_MEAN)}
-    link = cells["hubert"].get_by_role("link", name="10 runs")
-    address, _, asked = (link.get_attribute("href") or "").partition("/#/compare-runs?")
+    row_link = cells["hubert"].get_by_role("link", name="10 runs")
+    address, _, asked = (row_link.get_attribute("href") or "").partition("/#/compare-runs?")
     assert address == "https://mlflow.example.org"
     asked_for = {key: json.loads(value) for key, (value,) in parse_qs(asked).items()}
     own = {run.run_id for record, run in described() if run and record.submission.name == "hubert"}
@@ -241,10 +241,7 @@ def test_rows_link_to_their_runs(models: str, page: Page) -> None:
     expect(cells["silent"]).to_have_attribute("title", re.compile("beans records push"))
     assert "secret" not in page.content()
 
-
-def test_chosen_submissions_stay_in_the_address_and_are_compared_in_mlflow(models: str, page: Page) -> None:
-    page.goto(f"{models}/?with=hubert&with=gone")
-    expect_names(page, BY_MEAN)
+    # The choice stays in the address.
     link = page.get_by_test_id("stLinkButton").locator("a")
     page.get_by_role("combobox", name="Compare").click()
     page.get_by_role("option", name="wavlm", exact=True).click()
