@@ -1,8 +1,8 @@
 """Heads (tracks): what is trained on frozen features. Every head here is many heads, stacked and applied at once.
 
 Parameters carry two leading dimensions: G groups that read different inputs (a layer, a seed), and K probes (learning
-rates) that read the same. One head of a stack computes exactly what it would compute alone. Gradients are written out: automatic
-differentiation would write every frame's once more, and clear and add what can be written at once.
+rates) that read the same. One head of a stack computes exactly what it would compute alone. Gradients are written out:
+automatic differentiation would write every frame's once more, and clear and add what can be written at once.
 """
 
 import math
@@ -18,8 +18,8 @@ Parameters = dict[str, Tensor]
 Slope = Callable[[Tensor], Tensor]
 """Logits (G, K, classes, batch) to the derivative of the loss with respect to them, of the same shape."""
 
-# What a sum of weights that is 1 in single precision cannot show, by far.
-_NOTHING = 1e-30
+# Far less than single precision shows in a sum of 1, and its square is still no denormal number.
+_NOTHING = 1e-15
 
 
 class Head(Protocol):
@@ -127,7 +127,7 @@ def without_denormals(weights: Tensor) -> Tensor:
     Probes that are sure of themselves leave numbers too small for a processor's fast path, with which products take
     up to twenty times as long.
     """
-    return torch.nn.functional.threshold_(weights, _NOTHING, 0.0)
+    return torch.threshold_(weights, _NOTHING, 0.0)
 
 
 def _only_piece(batch: Batch) -> Tensor:

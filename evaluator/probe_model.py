@@ -157,12 +157,12 @@ class ProbeModel:
         items = torch.arange(len(encoded.counts[self.block]))[None]
         if encoded.frames is None:
             vectors = encoded.pooled[self.block][self.place][None]
-            return self.head.logits(self.parameters, Whole(slice(None), items, vectors))[0, 0]
+            return self.head.logits(self.parameters, Whole(slice(None), items, vectors))[0, 0].T
         counts = encoded.counts[self.block]
         frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
         inputs = pad_sequence(list(frames), batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
-        return self.head.logits(self.parameters, Whole(slice(None), items, inputs[None], valid))[0, 0]
+        return self.head.logits(self.parameters, Whole(slice(None), items, inputs[None], valid))[0, 0].T
 
     def _answer(self, piece: _Piece, logits: Tensor) -> dict[str, object]:
         answer: dict[str, object] = {"item": piece.row, "scores": logits.tolist()}

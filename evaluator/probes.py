@@ -114,14 +114,16 @@ def fit(
 def predict(head: Head, parameters: Parameters, samples: Samples, seeds: int) -> Tensor:
     """(L, S, K, items, classes) logits of the probes that ``parameters`` (L * S, K, ...) hold."""
     # All probes of a layer read the same items here, so seeds join the learning rates as further probes of one group.
-    joined = {name: tensor.unflatten(0, (-1, seeds)).flatten(1, 2) for name, tensor in parameters.items()}
+    joined = {
+        name: tensor.reshape(-1, seeds * tensor.shape[1], *tensor.shape[2:]) for name, tensor in parameters.items()
+    }
     layers, probes, classes = joined["bias"].shape
     logits = joined["bias"].new_empty(layers, probes, len(samples.targets), classes)
     for index in torch.split(torch.arange(len(samples.targets), device=logits.device), _EVALUATION_BATCH):
         for batch in samples.batches(index[None]):
             found = head.logits(_of(joined, batch.groups), batch)
             logits[batch.groups, :, batch.items[0]] = found.transpose(2, 3)
-    return logits.unflatten(1, (seeds, -1))
+    return logits.view(layers, seeds, -1, *logits.shape[2:])
 
 
 def _of(parameters: Parameters, groups: slice) -> Parameters:
@@ -175,12 +177,11 @@ class _Stack:
     def step(self) -> None:
         """One update of every probe."""
         self._step += 1
-        for tensors, rate in zip(self._singles, self._rates, strict=True):
+        for (parameters, gradients, first, second), rate in zip(self._singles, self._rates, strict=True):
             # What torch.optim.Adam(fused=True) calls, without what it prepares anew for every call.
             torch._fused_adam_(
-                *tensors,
-                [],
-                [self._step] * len(tensors[0]),
+                *(parameters, gradients, first, second, []),
+                [self._step] * len(parameters),
                 amsgrad=False,
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],

@@ -12,9 +12,9 @@ from torch import Tensor
 from evaluator.clips import Shard
 from evaluator.shards import paths, read
 
-# Values of frames worked on at once: on a CPU a few megabytes, which the caches hold in part while they are read again
-# and again; a GPU wants to be filled.
-_PIECE_VALUES = {"cpu": 1_000_000, "cuda": 64_000_000}
+# Values of frames worked on at once: on a CPU one layer of a batch of some seconds, which the last cache holds while it
+# is read again and again, and beside which a call's own time is little; a GPU wants to be filled.
+_PIECE_VALUES = {"cpu": 4_000_000, "cuda": 64_000_000}
 # Beyond this share of a piece a longer clip begins a new one, so that little is padded.
 _PADDING = 0.25
 # Values in single precision that are kept from the forward to the backward pass (256 MB); longer clips are read twice.
@@ -93,7 +93,10 @@ class Whole:
 
 @dataclass(frozen=True)
 class Pooled:
-    """Samples of a head that reads one vector an item. ``features`` is (items, L, width), so that an item is one read."""
+    """Samples of a head that reads one vector an item.
+
+    ``features`` is (items, L, width): an item lies in one stretch, since items are what a batch picks.
+    """
 
     features: Tensor
     targets: Tensor
@@ -106,7 +109,7 @@ class Pooled:
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
         """All groups at once."""
-        inputs = self.features.index_select(0, index.flatten()).unflatten(0, index.shape)
+        inputs = self.features.index_select(0, index.flatten()).view(*index.shape, *self.features.shape[1:])
         items = index.expand(len(self.layers), -1, -1)
         yield Whole(slice(None), items.flatten(0, 1), inputs.permute(2, 0, 1, 3).flatten(0, 1))
 
@@ -138,6 +141,7 @@ class Frames:
         self.rows = list(rows)
         self.buffer = torch.zeros(0, device=targets.device)
         self._halves = torch.zeros(0, dtype=torch.float16)
+        self._stretches: dict[int, Tensor] = {}
 
     @classmethod
     def read(
@@ -183,6 +187,13 @@ class Frames:
         if len(self._halves) < values:
             self._halves = torch.zeros(values, dtype=torch.float16)
         return self._halves[:values]
+
+    def stretch(self, item: int) -> Tensor:
+        """(rows, frames, width) of an item where it lies."""
+        if item not in self._stretches:
+            frames, begin, count = self.places[item]
+            self._stretches[item] = frames.narrow(1, begin, count)
+        return self._stretches[item]
 
     def room(self, values: int) -> Tensor:
         """(values,) single precision, the same memory every time."""
@@ -250,24 +261,24 @@ class _FrameBatch:
         samples = self.samples
         longest = self._count(stop - 1)
         inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
-        halves = samples.halves(inputs.numel()).view(inputs.shape)
+        # A device reads from the host once; in the host's own memory every clip comes straight to its place.
+        room = inputs if inputs.device.type == "cpu" else samples.halves(inputs.numel()).view(inputs.shape)
         # Neighbouring rows are the usual case, and a slice of them needs no copy.
         rows = samples.rows[self.start : self.stop]
         neighbours = rows == list(range(rows[0], rows[-1] + 1))
         counts = []
-        for place, item in enumerate(self.order[start:stop]):
-            frames, begin, count = samples.places[item]
+        for item, place in zip(self.order[start:stop], room.unbind(1), strict=True):
+            stretch = samples.stretch(item)
+            count = stretch.shape[1]
             counts.append(count)
             # Not by indices in brackets, which take as long as the copy.
-            stretch = frames.narrow(1, begin, count)
             stretch = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
-            clip = halves.select(1, place)
-            clip.narrow(1, 0, count).copy_(stretch)
             if count < longest:
                 # What an earlier piece left there would get no weight, but may be infinite times nothing.
-                clip.narrow(1, count, longest - count).zero_()
-        # At once and not clip by clip: so each clip comes into the cache of the core that will multiply it.
-        inputs.copy_(halves)
+                place.narrow(1, count, longest - count).zero_()
+            place.narrow(1, 0, count).copy_(stretch)
+        if room is not inputs:
+            inputs.copy_(room)
         if counts[0] == longest:
             return slice(start, stop), inputs, None
         valid = torch.arange(longest) < torch.tensor(counts)[:, None]

@@ -63,8 +63,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., st
         raise AssertionError("the board did not start within a minute")
 
     yield begin
+    # All are told before any is waited for.
     for child in children:
         child.terminate()
+    for child in children:
         child.wait(20)
 
 

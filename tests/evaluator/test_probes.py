@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluator.heads import HEADS, TimeAverage, initial
 from evaluator.metrics import score
@@ -66,7 +68,8 @@ def make(track: str, metric: str, seed: int) -> tuple[object, Tensor, Tensor]:
         return FrameSamples(frames, counts, targets), frames, counts
     mask = (torch.arange(FRAMES) < counts[:, None])[None, ..., None]
     pooled = (frames * mask).sum(2) / counts[None, :, None]
-    return Pooled(pooled.transpose(0, 1), targets, range(LAYERS)), pooled[:, :, None], torch.ones(ITEMS, dtype=torch.long)
+    alone = torch.ones(ITEMS, dtype=torch.long)
+    return Pooled(pooled.transpose(0, 1), targets, range(LAYERS)), pooled[:, :, None], alone
 
 
 class PlainProbe(torch.nn.Module):
@@ -224,6 +227,38 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
     logits = predict(HEADS["twa"](), again.parameters, held, 1)  # type: ignore[arg-type]
     scores = score("map", logits, held.targets)[:, 0, 0]  # type: ignore[attr-defined]
     torch.testing.assert_close(scores, values[:, 0, 1], atol=1e-9, rtol=0)
+
+
+class Multiplied(TorchDispatchMode):
+    """Remembers the smallest number above 0 that any product was given."""
+
+    smallest = math.inf
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket in (torch.ops.aten.bmm, torch.ops.aten.baddbmm):
+            for tensor in args:
+                self.smallest = min([self.smallest, *tensor[tensor != 0].abs().flatten().tolist()])
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("track", ["ta", "twa"])
+def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str) -> None:
+    """With which processors take up to twenty times as long: searches of high rates would crawl."""
+    torch.set_default_dtype(torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    targets: Tensor = torch.arange(64) % CLASSES
+    frames = 100 * torch.nn.functional.one_hot(targets, WIDTH)[None, :, None].float()
+    frames = (frames + 10 * torch.randn(1, 64, FRAMES, WIDTH, generator=generator)).contiguous()
+    samples = Pooled(frames.mean(2).transpose(0, 1).contiguous(), targets, [0])
+    if track == "twa":
+        samples = FrameSamples(frames, torch.full((64,), FRAMES), targets)  # type: ignore[assignment]
+    rules = Protocol(epochs=5)
+    with Multiplied() as seen:
+        fit(
+            HEADS[track](), samples, samples, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+            rates=[1e-1], seeds=(0,), protocol=rules,
+        )  # fmt: skip
+    assert seen.smallest >= torch.finfo(torch.float32).tiny
 
 
 def test_padding_frames_get_no_weight() -> None:
