@@ -58,8 +58,12 @@ def confusions(matrix: NDArray[np.int64], labels: Sequence[str], *, dark: bool) 
     areas = base.mark_rect(color=VALID).encode(
         opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.08, 1]), legend=None)
     )
-    frames = alt.Chart(alt.InlineData(values=diagonal)).mark_rect(fillOpacity=0, stroke=MARK).encode(x=x, y=y)
-    # The frames lie below, where they take no tooltip from a field.
+    frames = (
+        alt.Chart(alt.InlineData(values=diagonal))
+        .mark_rect(fillOpacity=0, stroke=MARK)
+        # Below the fields and without a tooltip of their own, so that a border, too, tells of its field.
+        .encode(x=x, y=y, tooltip=alt.value(None))
+    )
     layers = [frames, areas]
     if len(labels) <= _NUMBERED:
         plain = _ON_DARK if dark else _ON_LIGHT

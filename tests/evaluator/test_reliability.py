@@ -88,7 +88,7 @@ ON_THE_WAY_TO_THE_TRIALS = [
     ("evaluator.shards:_write", 4, "after"),
     ("pathlib:Path.replace", 5, "before"),
     ("optuna:Study.ask", 4, "after"),
-    ("optuna:Study.tell", 3, "after"),
+    ("optuna:Study.tell", 7, "after"),
 ]
 ON_THE_WAY_TO_THE_BOARD = [
     ("optuna:Study.tell", 9, "before"),
