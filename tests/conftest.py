@@ -20,6 +20,8 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "beans-home"
     monkeypatch.setenv("BEANS_HOME", str(home))
+    # Streamlit's AppTest leaves the page's script there, which a process of multiprocessing's would run.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     for name in ("BEANS_DATABASE_URL", "MLFLOW_TRACKING_URI", "OPTUNA_STORAGE"):
         monkeypatch.delenv(name, raising=False)
     return home

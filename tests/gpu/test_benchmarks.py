@@ -107,6 +107,21 @@ def test_a_search_that_takes_more_memory_than_stated_fails(
     assert "GiB: dogs" in capsys.readouterr().err
 
 
+def test_a_first_probe_that_waits_longer_than_the_goal_fails(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "warm.json"
+    options = ["--windows", "1", "--repetitions", "1", "--json", str(path)]
+    assert benchmark("benchmarks.warm", *options)[0] in (0, 1)
+    (found,) = json.loads(path.read_text())["found"]
+    # Three recordings of two minutes, in windows of 2 s that begin a second apart.
+    assert found["items"] == 3 * 119 and found["known"] > 0 and found["read"] > 0
+    monkeypatch.setattr("benchmarks.warm._GOAL", 0.0)
+    code, printed, errors = benchmark("benchmarks.warm", *options)
+    assert code == 1 and "357 windows, 13 layers of 768" in printed
+    assert errors == "The first probe waits for longer than the goal.\n"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a CUDA device")
 def test_without_a_gpu_one_sentence_and_exit_code_2(tmp_path: Path) -> None:
     done = run("-m", "benchmarks.gpu", "--out", str(tmp_path / "out"))
