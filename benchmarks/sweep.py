@@ -38,8 +38,8 @@ _HOP, _RECEPTIVE_FIELD = 320, 400
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
 # Rounding may flip the answer to an item that lies on a boundary; a real disagreement is far larger.
 _TOLERANCE = 0.02
-# Above this rate probes are chaotic: a difference in the last digit doubles every few steps. In double
-# precision the curves of the same probe, trained together and alone, part there too, only some 20 epochs later.
+# Above this rate probes are chaotic: a difference in the last digit doubles every few steps. In double precision the
+# curves of the same probe, trained together and alone, part there too, only later.
 _STEADY_RATE = 1e-2
 
 Result = TypeVar("Result")

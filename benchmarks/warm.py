@@ -58,7 +58,13 @@ class Encoder(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Found:
-    """Seconds of one process: to know that everything is there, and to read what probes read."""
+    """What one process took.
+
+    Attributes:
+        items: windows of all splits.
+        known: seconds until it knew that all features are there.
+        read: seconds to bring those of train and validation into memory.
+    """
 
     items: int
     known: float
@@ -69,15 +75,16 @@ def prepare(folder: Path, windows: int) -> None:
     """Write a detection task of at least three recordings of noise."""
     generator = np.random.default_rng(0)
     recordings = max(3, round(windows / (_RECORDING - _WINDOW + _SHIFT)))
-    names: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
+    recorded: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for number in range(recordings):
         path = folder / f"{number}.wav"
         noise = 0.1 * generator.standard_normal(_RECORDING * _RATE, dtype=np.float32)
         soundfile.write(path, noise.clip(-1, 1), _RATE)
         split = _SPLITS[number % len(_SPLITS)]
         annotation = {"st": 3.0, "ed": 30.0, "label": "call"}
-        names[split].append(json.dumps({"path": path.name, "length": float(_RECORDING), "annotations": [annotation]}))
-    for split, lines in names.items():
+        entry = {"path": path.name, "length": float(_RECORDING), "annotations": [annotation]}
+        recorded[split].append(json.dumps(entry))
+    for split, lines in recorded.items():
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "noise.toml").write_text(
         f'name = "noise"\nkind = "detection"\nwindow_width = {_WINDOW}.0\nwindow_shift = {_SHIFT}.0\n'
@@ -128,7 +135,8 @@ def main() -> int:
     print(f"\n{found[0].items:,} windows, {_LAYERS} layers of {_WIDTH}; median {median:.2f} s, goal {_GOAL:g} s.")
     if arguments.json:
         machine = facts(_CPU, shlex.join(["python3", "-m", "benchmarks.warm", *sys.argv[1:]]))
-        arguments.json.write_text(json.dumps({"machine": machine, "found": [asdict(one) for one in found]}, indent=2))
+        content = {"machine": machine, "found": [asdict(one) for one in found]}
+        arguments.json.write_text(json.dumps(content, indent=2) + "\n")
     if median > _GOAL:
         print("The first probe waits for longer than the goal.", file=sys.stderr)
     return 1 if median > _GOAL else 0

@@ -92,13 +92,12 @@ class TimeWeighted:
         # (G, batch, K, width), as the frames' products want it.
         of_pooled = torch.matmul(derivative.transpose(2, 3), parameters["weight"]).transpose(1, 2).contiguous()
         mean = (of_pooled * pooled).sum(-1, keepdim=True)
-        total = torch.zeros_like(gradients["attention"])
+        total = gradients["attention"].zero_()
         for (span, inputs, _), weight in zip(batch.pieces(), weights, strict=True):
             frames = inputs.flatten(0, 1)
             of_weights = torch.bmm(of_pooled[:, span].flatten(0, 1), frames.transpose(1, 2))
             of_scores = of_weights.sub_(mean[:, span].flatten(0, 1)).mul_(weight)
             total += torch.bmm(of_scores, frames).view(*inputs.shape[:2], *total.shape[1:]).sum(1)
-        gradients["attention"].copy_(total)
 
     def _pool(self, attention: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """(G, batch, K, width) weighted sums, and for every piece the weights (G * part, K, frames)."""

@@ -180,7 +180,11 @@ class _Stack:
         for (parameters, gradients, first, second), rate in zip(self._singles, self._rates, strict=True):
             # What torch.optim.Adam(fused=True) calls, without what it prepares anew for every call.
             torch._fused_adam_(
-                *(parameters, gradients, first, second, []),
+                parameters,
+                gradients,
+                first,
+                second,
+                [],
                 [self._step] * len(parameters),
                 amsgrad=False,
                 beta1=_BETAS[0],

@@ -189,7 +189,7 @@ class Frames:
         return self._halves[:values]
 
     def stretch(self, item: int) -> Tensor:
-        """(rows, frames, width) of an item where it lies."""
+        """(rows, frames, width) of an item where it lies. Kept, since every epoch asks again."""
         if item not in self._stretches:
             frames, begin, count = self.places[item]
             self._stretches[item] = frames.narrow(1, begin, count)
@@ -261,24 +261,24 @@ class _FrameBatch:
         samples = self.samples
         longest = self._count(stop - 1)
         inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
-        # A device reads from the host once; in the host's own memory every clip comes straight to its place.
-        room = inputs if inputs.device.type == "cpu" else samples.halves(inputs.numel()).view(inputs.shape)
+        # A GPU reads from the host once; on the host every clip comes straight to its place.
+        gathered = inputs if inputs.device.type == "cpu" else samples.halves(inputs.numel()).view(inputs.shape)
         # Neighbouring rows are the usual case, and a slice of them needs no copy.
         rows = samples.rows[self.start : self.stop]
         neighbours = rows == list(range(rows[0], rows[-1] + 1))
         counts = []
-        for item, place in zip(self.order[start:stop], room.unbind(1), strict=True):
+        for item, place in zip(self.order[start:stop], gathered.unbind(1), strict=True):
             stretch = samples.stretch(item)
             count = stretch.shape[1]
             counts.append(count)
-            # Not by indices in brackets, which take as long as the copy.
-            stretch = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
             if count < longest:
                 # What an earlier piece left there would get no weight, but may be infinite times nothing.
                 place.narrow(1, count, longest - count).zero_()
-            place.narrow(1, 0, count).copy_(stretch)
-        if room is not inputs:
-            inputs.copy_(room)
+            # Not by indices in brackets, which take as long as the copy.
+            chosen = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
+            place.narrow(1, 0, count).copy_(chosen)
+        if gathered is not inputs:
+            inputs.copy_(gathered)
         if counts[0] == longest:
             return slice(start, stop), inputs, None
         valid = torch.arange(longest) < torch.tensor(counts)[:, None]

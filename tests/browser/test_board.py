@@ -1,11 +1,11 @@
 """The board in a real browser, as a reader uses it."""
 
-import csv
 import re
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
+from reading import expect_names, names, table
 from sample import HOSTILE, records
 from written import TASKS, by_mean, rank_ranges, scores
 
@@ -16,31 +16,15 @@ pytestmark = pytest.mark.browser
 BY_MEAN = ["hubert", "aves", "floor", HOSTILE, "aves"]
 
 
-def names(page: Page) -> list[str]:
-    return page.locator("tbody tr td:nth-child(2) a").all_text_contents()
-
-
-def expect_names(page: Page, expected: list[str]) -> None:
-    expect(page.locator("tbody tr td:nth-child(2) a")).to_have_text(expected, timeout=20_000)
-
-
 def opened(page: Page, address: str) -> Page:
     page.goto(address)
     expect(page.locator("tbody tr").first).to_be_visible(timeout=30_000)
     return page
 
 
-def downloaded(page: Page, place: Path) -> list[dict[str, str]]:
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="CSV", exact=True).click()
-    waiting.value.save_as(place / "board.csv")
-    with (place / "board.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, page: Page, tmp_path: Path) -> None:
     opened(page, board)
-    assert names(page) == BY_MEAN
+    assert names(page).all_text_contents() == BY_MEAN
     ranked = page.locator("tbody tr td:nth-child(1)")
     assert ranked.locator(".value").all_text_contents() == ["1", "2", "3", "–", "–"]
     assert ranked.locator(".spread").all_text_contents() == ["(–)"] * 3
@@ -58,7 +42,7 @@ def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, pag
     expect(rows.first.locator("td").first).to_have_attribute("title", re.compile("no predictions beside the record"))
     expect(page.get_by_text("Ranks without a range: no predictions beside the record")).to_be_visible()
 
-    lines = downloaded(page, tmp_path)
+    lines = table(page, tmp_path)
     assert [line["submission"] for line in lines] == BY_MEAN
     expected = {record.id: record for record in records()}
     checked = 0
@@ -81,7 +65,7 @@ def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, pag
 def test_ranks_have_ranges_and_groups(settled: str, settled_home: Home, page: Page, tmp_path: Path) -> None:
     """Page and file hold what the records say, and the legend says what a group means."""
     opened(page, settled)
-    rows = downloaded(page, tmp_path)
+    rows = table(page, tmp_path)
     written, ranges = scores(settled_home), rank_ranges(settled_home)
     assert [row["submission"] for row in rows] == by_mean(settled_home)
     for index, row in enumerate(rows):
@@ -126,7 +110,7 @@ def test_address_chooses_track_and_order_and_one_that_names_nothing_shows_the_de
     expect(page.get_by_text("T-WA: learned weights over frames")).to_be_visible()
     expect(page.locator("tbody tr").first).to_contain_text("0.850")
     opened(page, f"{board}/?track=none&group=x&protocol=<b>&sort=task:gone")
-    assert names(page) == BY_MEAN
+    assert names(page).all_text_contents() == BY_MEAN
 
 
 def test_submission_page_tells_everything_and_a_row_chooses_its_curves(board: str, page: Page) -> None:
@@ -187,7 +171,7 @@ def test_markup_in_a_record_is_shown_and_never_run(board: str, page: Page) -> No
 def test_overlap_and_remote_code_are_marked_and_explained(varied: str, page: Page) -> None:
     """A reader who sees 0.900 first must also see that the model had heard the sounds before."""
     opened(page, f"{varied}/?group=auxiliary")
-    assert names(page) == ["heard-it", "clean", "silent"]
+    assert names(page).all_text_contents() == ["heard-it", "clean", "silent"]
     assert page.locator("tbody tr td:nth-child(1) .value").all_text_contents() == ["1", "2", "3"]
     marks = page.locator("tbody .mark")
     expect(marks).to_have_text(["‡", "†"])

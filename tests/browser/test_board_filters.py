@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from factory import make_record
 from playwright.sync_api import Locator, Page, expect
+from reading import expect_names, saved
 from sample import BACKGROUNDS
 
 from leaderboard.export import latex
@@ -61,10 +62,6 @@ def models(start: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) 
     for record, run in described():
         store.publish(record, run)
     return start(url)
-
-
-def expect_names(page: Page, expected: list[str]) -> None:
-    expect(page.locator("tbody tr td:nth-child(2) a")).to_have_text(expected, timeout=30_000)
 
 
 def pick(page: Page, label: str, option: str) -> None:
@@ -177,19 +174,12 @@ def test_every_header_sorts_and_a_second_click_turns_round(models: str, page: Pa
     expect_names(page, ["wavlm", "birdaves", "hubert", "floor"])
 
 
-def download(page: Page, name: str, place: Path) -> Path:
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name=name, exact=True).click()
-    waiting.value.save_as(place / waiting.value.suggested_filename)
-    return place / waiting.value.suggested_filename
-
-
 def test_files_hold_what_is_shown_and_nothing_else(models: str, page: Page, tmp_path: Path) -> None:
     page.goto(f"{models}/?taxa=birds&licence=MIT&sort=parameters")
     expect_names(page, ["floor", "birdaves", "hubert"])
-    lines = list(csv.DictReader(io.StringIO(download(page, "CSV", tmp_path).read_text(encoding="utf-8"))))
-    rows = pq.read_table(download(page, "Parquet", tmp_path)).to_pylist()
-    again = csv.DictReader(io.StringIO(download(page, "CSV", tmp_path).read_text(encoding="utf-8")))
+    lines = list(csv.DictReader(io.StringIO(saved(page, "CSV", tmp_path).read_text(encoding="utf-8"))))
+    rows = pq.read_table(saved(page, "Parquet", tmp_path)).to_pylist()
+    again = csv.DictReader(io.StringIO(saved(page, "CSV", tmp_path).read_text(encoding="utf-8")))
     assert list(again) == lines, "a second click gives another file, or none"
     assert [(row["submission"], row["rank"], row["tasks"]) for row in rows] == [
         ("floor", 5, "4/4 tasks"),

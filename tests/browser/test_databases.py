@@ -1,6 +1,5 @@
 """A reader's way through the board on each database it can be kept in; every number is compared with the files."""
 
-import csv
 import json
 import re
 import shutil
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from postgres_server import Server
+from reading import expect_names, names, table
 from written import RECORD, TASKS, by_mean, rank_ranges, resampled_difference, scores, signed
 
 from leaderboard.store import Store
@@ -22,22 +22,6 @@ pytestmark = pytest.mark.browser
 def fill(store: Store, records: Path) -> None:
     for path in sorted(records.glob("*.json")):
         store.publish_file(path)
-
-
-def names(page: Page) -> Locator:
-    return page.locator("tbody tr td:nth-child(2) a")
-
-
-def expect_names(page: Page, expected: list[str]) -> None:
-    expect(names(page)).to_have_text(expected, timeout=30_000)
-
-
-def download(page: Page, place: Path) -> list[dict[str, str]]:
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="CSV", exact=True).click()
-    waiting.value.save_as(place / "board.csv")
-    with (place / "board.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_an_empty_board_says_what_to_do_and_fills_without_a_new_start(
@@ -82,7 +66,7 @@ def test_a_readers_way_through_a_board_on_postgresql(
         expect(cells.nth(0)).to_contain_text(f"{index + 1}({low}-{high})")
         for place, task in enumerate(TASKS, start=3):
             expect(cells.nth(place).locator(".value")).to_have_text(f"{written[name][task]:.3f}")
-    everything = download(page, tmp_path)
+    everything = table(page, tmp_path)
     assert [row["submission"] for row in everything] == ranked
     for row in everything:
         assert {task: float(row[task]) for task in TASKS} == written[row["submission"]]
@@ -103,7 +87,7 @@ def test_a_readers_way_through_a_board_on_postgresql(
     expect(page).to_have_url(re.compile("size=0-10"))
     page.reload()
     expect_names(page, ["small"])
-    (left,) = download(page, tmp_path)
+    (left,) = table(page, tmp_path)
     # A filter hides rows; the rank stays that among all of them.
     assert left == next(row for row in everything if row["submission"] == "small")
 

@@ -241,22 +241,23 @@ class Multiplied(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("track", ["ta", "twa"])
-def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str) -> None:
+@pytest.mark.parametrize(("track", "metric"), [("ta", "accuracy"), ("ta", "map"), ("twa", "accuracy")])
+def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str, metric: str) -> None:
     """With which processors take up to twenty times as long: searches of high rates would crawl."""
     torch.set_default_dtype(torch.float32)
     generator = torch.Generator().manual_seed(0)
     targets: Tensor = torch.arange(64) % CLASSES
-    frames = 100 * torch.nn.functional.one_hot(targets, WIDTH)[None, :, None].float()
-    frames = (frames + 10 * torch.randn(1, 64, FRAMES, WIDTH, generator=generator)).contiguous()
+    frames = 300 * torch.nn.functional.one_hot(targets, WIDTH)[None, :, None].float()
+    frames = (frames + 30 * torch.randn(1, 64, FRAMES, WIDTH, generator=generator)).contiguous()
+    if metric == "map":
+        targets = torch.nn.functional.one_hot(targets, CLASSES).float()
     samples = Pooled(frames.mean(2).transpose(0, 1).contiguous(), targets, [0])
     if track == "twa":
         samples = FrameSamples(frames, torch.full((64,), FRAMES), targets)  # type: ignore[assignment]
-    rules = Protocol(epochs=5)
     with Multiplied() as seen:
         fit(
-            HEADS[track](), samples, samples, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
-            rates=[1e-1], seeds=(0,), protocol=rules,
+            HEADS[track](), samples, samples, classes=CLASSES, metric=metric,  # type: ignore[arg-type]
+            rates=[1e-1], seeds=(0,), protocol=Protocol(epochs=5),
         )  # fmt: skip
     assert seen.smallest >= torch.finfo(torch.float32).tiny
 
