@@ -39,17 +39,19 @@ class Cut:
 
 
 def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
-    """Decode a recording once, first cut to last, and return each cut of it as (samples,) float32 at ``rate`` Hz.
+    """Decode what the cuts of a recording cover, once, and return each cut as (samples,) float32 at ``rate`` Hz.
 
     Cuts are made at the native rate and resampled afterwards, so that a window never holds sound from outside it.
     """
-    first = min(cut.start for cut in cuts)
-    waveform = decode(path, header, max(cut.stop for cut in cuts), first)
-    pieces = [waveform[cut.start - first : cut.stop - first] for cut in cuts]
-    pieces = [
-        torch.nn.functional.pad(piece, (0, cut.padded - len(piece))) if len(piece) < cut.padded else piece
-        for piece, cut in zip(pieces, cuts, strict=True)
-    ]
+    pieces = [torch.empty(0)] * len(cuts)
+    for run in _runs(cuts):
+        first = cuts[run[0]].start
+        waveform = decode(path, header, max(cuts[position].stop for position in run), first)
+        for position in run:
+            cut = cuts[position]
+            piece = waveform[cut.start - first : cut.stop - first]
+            missing = cut.padded - len(piece)
+            pieces[position] = torch.nn.functional.pad(piece, (0, missing)) if missing > 0 else piece
     by_length: dict[int, list[int]] = {}
     for position, piece in enumerate(pieces):
         by_length.setdefault(len(piece), []).append(position)
@@ -59,3 +61,15 @@ def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]
         for position, row in zip(positions, batch, strict=True):
             resampled[position] = row
     return resampled
+
+
+def _runs(cuts: list[Cut]) -> list[list[int]]:
+    """Positions of cuts that touch or overlap, by their start: hours may lie between two windows of a recording."""
+    runs: list[list[int]] = []
+    end = -1
+    for position in sorted(range(len(cuts)), key=lambda position: cuts[position].start):
+        if cuts[position].start > end:
+            runs.append([])
+        runs[-1].append(position)
+        end = max(end, cuts[position].stop)
+    return runs

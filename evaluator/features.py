@@ -6,7 +6,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from evaluator.headers import Headers
 from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
 from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
-from evaluator.streaming import Streamed
+from evaluator.streaming import Streamed, keep_sounds
 from tasks import sound
 from tasks.errors import UserError
 from tasks.files import write_atomically
@@ -235,8 +235,8 @@ class FeatureStore:
 class Features:
     """A task's features: read a split as the samples that a head wants.
 
-    ``streamed`` is the backbone where its frames are not on disk; those of some layers alone may still be, for a while,
-    if they take at most ``budget`` bytes of a split.
+    ``streamed`` is the backbone where its frames are not on disk; those of some layers alone, or the sounds, which are
+    then in ``decoded``, may still be, for a while, if they take at most ``budget`` bytes of a split.
     """
 
     manifest: "Manifest"
@@ -245,6 +245,7 @@ class Features:
     directory: Path
     streamed: Extractor | None = None
     budget: int = 0
+    decoded: dict["Split", dict[int, Tensor]] = field(default_factory=dict)
 
     def samples(self, split: "Split", layers: Sequence[int], track: str, device: torch.device) -> Samples:
         """One split as ``layers``, which lie in one block, see it."""
@@ -256,7 +257,10 @@ class Features:
         if NEEDS_FRAMES[track] and self.streamed is not None:
             clips = {clip.index: clip for shard in self.plans[split] for clip in shard.clips}
             samples = Streamed(self.streamed, clips, number, rows, targets, layers)
-            return samples.kept(self.directory) if samples.size <= self.budget else samples
+            held = sum(sound.nbytes for sound in self.decoded.get(split, {}).values())
+            if samples.size + held <= self.budget:
+                return samples.kept(self.directory)
+            return replace(samples, sounds=self._sounds(self.streamed, split))
         if NEEDS_FRAMES[track]:
             return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
         pooled = torch.empty(len(targets), len(rows), block.width)
@@ -266,6 +270,16 @@ class Features:
             # By numpy, which moves the few rows of a shard a dozen times faster than torch's threads do.
             pooled.numpy()[index] = stored.numpy()[rows].swapaxes(0, 1)
         return Pooled(pooled.to(device), targets, layers)
+
+    def _sounds(self, extractor: Extractor, split: "Split") -> dict[int, Tensor] | None:
+        """Waveforms of a split, decoded once for all who stream it; None where they are beyond the budget."""
+        shards = self.plans[split]
+        size = sum(clip.samples for shard in shards for clip in shard.clips) * torch.float32.itemsize
+        if not extractor.hears or size > self.budget:
+            return None
+        if split not in self.decoded:
+            self.decoded[split] = keep_sounds(shards, extractor.model.backbone.sample_rate, self.directory)
+        return self.decoded[split]
 
     def targets(self, split: "Split") -> Tensor:
         """(items,) class indices, or (items, classes) of 0 and 1 for detection."""

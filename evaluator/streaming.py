@@ -4,14 +4,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator.clips import Clip, Shard, waveforms
+from evaluator.clips import Clip, Shard, ahead, waveforms
 from evaluator.extraction import Extractor
 from evaluator.samples import Batch, Frames, Place
+from tasks.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Streamed:
         rows: the row of each of ``layers`` in the block.
         targets: as `evaluator.samples.Samples.targets`.
         layers: their indices.
+        sounds: waveforms by item number where they are kept; None where every batch decodes its own.
     """
 
     extractor: Extractor
@@ -33,6 +36,7 @@ class Streamed:
     rows: Sequence[int]
     targets: Tensor
     layers: Sequence[int]
+    sounds: Mapping[int, Tensor] | None = None
 
     @property
     def width(self) -> int:
@@ -55,12 +59,17 @@ class Streamed:
         """Where the frames of some items are: in memory."""
         # In the order of their files, so that each is decoded once.
         clips = sorted((self.clips[item] for item in items), key=lambda clip: (str(clip.item.path), clip.index))
-        rate = self.extractor.model.backbone.sample_rate
-        sounds = waveforms(Shard("", tuple(clips)), rate) if self.extractor.hears else [torch.zeros(1)] * len(clips)
-        encoded = self.extractor.encode(clips, sounds, frames=True)
+        encoded = self.extractor.encode(clips, self._heard(clips), frames=True)
         assert encoded.pieces is not None
         frames = encoded.pieces[self.block]
         return {clip.index: (found, 0, found.shape[1]) for clip, found in zip(clips, frames, strict=True)}
+
+    def _heard(self, clips: Sequence[Clip]) -> list[Tensor]:
+        if not self.extractor.hears:
+            return [torch.zeros(1)] * len(clips)
+        if self.sounds is not None:
+            return [self.sounds[clip.index] for clip in clips]
+        return waveforms(Shard("", tuple(clips)), self.extractor.model.backbone.sample_rate)
 
     def kept(self, directory: Path, together: int = 64) -> Frames:
         """The same samples after one pass over all items, in a file below ``directory`` that ends with the process.
@@ -79,12 +88,38 @@ class Streamed:
                     file.write(chosen.numpy().data)
                     spans.append((item, count, end, end + chosen.numel()))
                     end += chosen.numel()
-            file.flush()
-            # Mapped, so that the operating system keeps what fits; the mapping outlives the open file.
-            values = torch.from_numpy(np.memmap(file, dtype=np.float16, mode="r+", shape=(end,)))
+            values = _mapped(file, np.float16, end)
         rows = range(len(self.rows))
         places = {
             item: (values[start:stop].view(len(rows), count, self.width), 0, count)
             for item, count, start, stop in spans
         }
         return Frames(places, rows, self.targets, self.layers, self.width)
+
+
+def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int, Tensor]:
+    """Decode a split once: (samples,) float32 by item number, in a file below ``directory`` that ends with the process.
+
+    Every epoch asks for all of them in another order, and decoding takes longer than a pass of a GPU.
+
+    Raises:
+        UserError: names the file that is damaged.
+    """
+    spans: dict[int, tuple[int, int]] = {}
+    with tempfile.TemporaryFile(dir=directory) as file:
+        end = 0
+        for shard, sounds in ahead(shards, rate):
+            if isinstance(sounds, UserError):
+                raise sounds
+            for clip, sound in zip(shard.clips, sounds, strict=True):
+                file.write(sound.numpy().data)
+                spans[clip.index] = (end, end + len(sound))
+                end += len(sound)
+        values = _mapped(file, np.float32, end)
+    return {item: values[start:stop] for item, (start, stop) in spans.items()}
+
+
+def _mapped(file: IO[bytes], kind: type[np.floating[Any]], count: int) -> Tensor:
+    """A file's values, of which the operating system keeps in memory what fits; they outlive the open file."""
+    file.flush()
+    return torch.from_numpy(np.memmap(file, dtype=kind, mode="r+", shape=(count,)))

@@ -1,5 +1,6 @@
 """What the backbone hears must be what the file holds, and a bad file must be named."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +89,19 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, what: str, said:
         header = read_header(path)
         load(path, header, [Cut.whole(header, None)], 16_000)
     assert str(path) in str(caught.value)
+
+
+def test_what_lies_between_two_windows_is_not_decoded(tmp_path: Path) -> None:
+    """A batch of windows from recordings of a night would decode the whole night, and hold it in memory."""
+    path = save(tmp_path / "night.flac", np.random.default_rng(0).standard_normal(600 * 16_000) * 0.1)
+    header = read_header(path)
+    # Out of order, two that overlap, and one far away.
+    cuts = [Cut.window(header, start, start + 1) for start in (599.5, 0.5, 0.0)]
+    tracemalloc.start()
+    pieces = load(path, header, cuts, 16_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    for piece, cut in zip(pieces, cuts, strict=True):
+        raw, _ = soundfile.read(path, start=cut.start, stop=cut.stop, dtype="float32")
+        assert torch.equal(piece[: len(raw)], torch.from_numpy(raw))
+    assert peak < 60 * 16_000 * 4, "more than a minute of ten was decoded"

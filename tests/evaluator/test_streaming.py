@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from builders import Run, write_clips_task, write_submission
 from torch import Tensor
@@ -27,12 +28,12 @@ EPOCHS = 3
 class Encoder(torch.nn.Module):
     """Three layers of one hop; counts the clips it hears."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.sample_rate, self.min_samples = 16_000, 400
-        self.layers = [Layer(f"layer {number}", 8) for number in range(3)]
-        self.frames = torch.nn.Conv1d(1, 8, 400, 320)
+        self.layers = [Layer(f"layer {number}", width) for number in range(3)]
+        self.frames = torch.nn.Conv1d(1, width, 400, 320)
         self.heard = 0
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
@@ -110,6 +111,26 @@ def test_a_layer_that_fits_is_computed_once(tmp_path: Path, task: Manifest) -> N
     expected, _ = Trainer(on_disk, "twa", CPU, Protocol(epochs=4, seeds=3)).test(choice)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-3)
     assert not list((tmp_path / "features").rglob("*.frames.*")), "the layer's frames were left on the disk"
+
+
+def test_sounds_that_fit_are_decoded_once_although_frames_do_not_fit(tmp_path: Path, task: Manifest) -> None:
+    """A GPU would wait for the decoder in every epoch."""
+    encoder = Encoder(width=512)
+    items = range(len(task.items["train"]))
+    on_disk = extracted(tmp_path / "kept", encoder, task, None).samples("train", (0, 1, 2), "twa", CPU)
+    sounds = sum(soundfile.info(item.path).duration for item in task.items["train"]) * encoder.sample_rate * 4
+    # Three splits share the budget, of which this is the largest; frames take more than twice what sounds take.
+    features = extracted(tmp_path / "streamed", encoder, task, int(3 * 1.1 * sounds))
+    streamed = features.samples("train", (0, 1, 2), "twa", CPU)
+    assert isinstance(on_disk, Frames) and isinstance(streamed, Streamed)
+    expected = frames_of(on_disk, items)
+    for path in {item.path for item in task.items["train"]}:
+        path.unlink()
+    for ours, theirs in zip(frames_of(streamed, items), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
+    assert isinstance(features.samples("train", (1,), "twa", CPU), Streamed), "sounds and a layer are beyond the budget"
+    left = {path.suffix for path in (tmp_path / "streamed").rglob("*") if path.is_file()}
+    assert left <= {".json", ".safetensors", ".lock", ""}, "sounds were left on the disk"
 
 
 def test_submit_says_that_frames_were_streamed_and_finds_the_same(
