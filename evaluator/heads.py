@@ -87,16 +87,15 @@ class TimeWeighted:
         """Frames are read twice forward and twice backward."""
         pooled, weights = self._pool(parameters["attention"], batch)
         derivative = slope(_linear(parameters, pooled))
-        gradients["weight"].copy_(torch.matmul(derivative, pooled.transpose(1, 2)))
+        torch.matmul(derivative, pooled.transpose(1, 2), out=gradients["weight"])
         torch.sum(derivative, -1, out=gradients["bias"])
         # (G, batch, K, width), as the frames' products want it.
         of_pooled = torch.matmul(derivative.transpose(2, 3), parameters["weight"]).transpose(1, 2).contiguous()
-        mean = (of_pooled * pooled).sum(-1, keepdim=True)
         total = gradients["attention"].zero_()
         for (span, inputs, _), weight in zip(batch.pieces(), weights, strict=True):
             frames = inputs.flatten(0, 1)
-            of_weights = torch.bmm(of_pooled[:, span].flatten(0, 1), frames.transpose(1, 2))
-            of_scores = of_weights.sub_(mean[:, span].flatten(0, 1)).mul_(weight)
+            of_scores = torch.bmm(of_pooled[:, span].flatten(0, 1), frames.transpose(1, 2)).mul_(weight)
+            of_scores -= weight * of_scores.sum(-1, keepdim=True)
             total += torch.bmm(of_scores, frames).view(*inputs.shape[:2], *total.shape[1:]).sum(1)
 
     def _pool(self, attention: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
