@@ -71,7 +71,15 @@ def _filters(board: Board, area: Any) -> Filters:
     count = len(filters.chosen())
     with area.popover(f"Filters ({count})" if count else "Filters", icon=":material/filter_list:", width="stretch"):
         for name in FILTERS:
-            several(text.FILTERS[name], name, getattr(offered, name), getattr(filters, name))
+            several(
+                text.FILTERS[name],
+                name,
+                getattr(offered, name),
+                getattr(filters, name),
+                beside=FILTERS,
+                format_func=partial(text.filter_value, name),
+                placeholder="all",
+            )
     if unknown:
         listed = text.filters({name: [value[:200] for value in values] for name, values in unknown.items()})
         st.warning(text.markdown(f"Left out, since nothing on this board has it: {listed}."))

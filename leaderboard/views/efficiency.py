@@ -12,7 +12,7 @@ from leaderboard.charts.style import SEVERAL
 from leaderboard.profiles import Kind, Point, Profile, current, profiles, spell
 from leaderboard.store import Store
 from leaderboard.views.board_table import address
-from leaderboard.views.controls import select
+from leaderboard.views.controls import select, several
 
 # What makes profiles comparable.
 Place = tuple[Kind, str, str, int]
@@ -117,11 +117,7 @@ def _choose_submissions(found: dict[str, Profile]) -> dict[str, Profile]:
         st.warning(text.markdown(f"Not measured on this device at this precision, and left out: {listed}."))
     most = len(SEVERAL)
     preset = ([name for name in asked if name in names] or names)[:most]
-    # Without a key the widget is a new one when the address changes, so the address always wins.
-    chosen = st.multiselect("Submissions", names, default=preset, max_selections=most, help=f"At most {most} at once.")
-    if chosen != preset:
-        st.query_params["with"] = chosen
-        st.rerun()
+    chosen = several("Submissions", "with", names, preset, max_selections=most, help=f"At most {most} at once.")
     return {name: found[name] for name in chosen}
 
 
