@@ -126,7 +126,8 @@ def _apart(lengths: Sequence[float]) -> list[float]:
 def _logarithmic(field: str, title: str, values: Sequence[float]) -> alt.Y:
     """An axis just as long as its values, with few ticks."""
     low, high = min(values, default=1.0) / 1.4, max(values, default=1.0) * 1.4
-    steps = (1, 2, 5) if high / low < 100 else (1,)
+    # So many that at least two are on the axis: a single number says nothing of the rest.
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 5 else (1, 2, 5) if high / low < 100 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [tick for power in decades for step in steps if low <= (tick := step * 10.0**power) <= high]
     return alt.Y(

@@ -177,6 +177,18 @@ def test_curves_hold_the_profiles_own_numbers() -> None:
     assert speeds["aves", 60] == pytest.approx(60 / (0.004 + 60**2 / 1e4))
 
 
+@pytest.mark.parametrize("spread", [1, 4, 30])
+def test_an_axis_has_numbers_wherever_the_values_lie(spread: float) -> None:
+    """With one number on a logarithmic axis no value can be read off it."""
+    for step in range(20):
+        slow = 10 ** (step / 20)
+        profile = make_profile(points=(measured(1, GIB, latency=slow), measured(10, GIB, latency=10 * slow / spread)))
+        axis = speed_curve({"aves": profile}).to_dict()["layer"][0]["encoding"]["y"]
+        low, high = axis["scale"]["domain"]
+        ticks = axis["axis"]["values"]
+        assert 2 <= len(ticks) <= 8 and all(low <= tick <= high for tick in ticks), ticks
+
+
 def part_of_a_page(url: str, submission: str) -> None:
     """What the page of a submission calls; run by Streamlit on its own."""
     from leaderboard.store import Store
