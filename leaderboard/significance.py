@@ -163,6 +163,8 @@ def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
     mean_of = {name: scores[name].mean for name in names}
     task_ranks = rankdata(-table.round(DIGITS), method="average", axis=0)
     rank_low, rank_high = _rank_intervals([mean_of[name] for name in names])
+    # Of all at once: a call for each of a thousand takes three times as long.
+    lows, highs = np.quantile([mean_of[name].resampled for name in names], TAILS, axis=1)
 
     order = sorted(range(len(names)), key=lambda index: (-round(mean_of[names[index]].test, DIGITS), names[index]))
     found: list[Standing] = []
@@ -174,14 +176,13 @@ def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
             rank = found[-1].rank
         if _difference(mean_of[opener], mean).told_apart:
             opener, group = name, group + 1
-        low, high = np.quantile(mean.resampled, TAILS)
         found.append(
             Standing(
                 submission=name,
                 rank=rank,
                 mean=mean.test,
-                low=float(low),
-                high=float(high),
+                low=float(lows[index]),
+                high=float(highs[index]),
                 rank_low=min(rank, int(rank_low[index])),
                 rank_high=max(rank, int(rank_high[index])),
                 borda=float((len(names) - task_ranks[index]).sum()),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evaluator.submission import Submission
 from leaderboard.export import to_csv
 from leaderboard.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
-from leaderboard.ranking import Board, Result, boards
+from leaderboard.ranking import Board, Result, boards, disclosures
 from leaderboard.record import Record
 from leaderboard.standings import catalogue
 from leaderboard.store import Store
@@ -174,6 +174,21 @@ def test_what_other_weights_heard_is_not_held_against_these() -> None:
     other = auxiliary("a", task="speech-commands", about=FSD50K, weights="others", created=DAY - timedelta(days=1))
     cells = board_of(auxiliary("a", about={}), other, tasks=("esc50", "speech-commands")).rows[0].cells
     assert cells[0].overlap == ()
+
+
+def test_a_submissions_own_results_are_enough_to_say_what_it_heard() -> None:
+    """Its page reads no others, and may say nothing else than the board; results that were replaced count for both."""
+    records = [
+        auxiliary("a", about={}),
+        auxiliary("a", task="speech-commands", about=FSD50K, created=DAY + timedelta(days=1)),
+        # Replaces the record that said it: the older weights heard it all the same.
+        auxiliary("a", task="speech-commands", about={}, created=DAY + timedelta(days=2), weights="new"),
+        auxiliary("b", about={}, weights="a", created=DAY + timedelta(days=3)),
+    ]
+    results = [Result.of(record) for record in records]
+    own = [result for result in results if result.submission == "a"]
+    assert disclosures(own, catalogue()) == disclosures(results, catalogue())
+    assert list(disclosures(own, catalogue())) == [records[0].id]
 
 
 def remote(record: Record, value: object = True) -> Record:
