@@ -1,14 +1,18 @@
 """Everything that only a GPU can show, in one command: ``make gpu``.
 
-    python3 -m benchmarks.gpu [--out DIR]
+    python3 -m benchmarks.gpu [--out DIR] [--minutes N] [--continue]
 
 Needs the python3 and torch of the machine and no installation. Every part runs in a process of its own, so that none
-meets another's memory and one that fails stops no other. Writes DIR/gpu.json and DIR/gpu.md after every part.
+meets another's memory and one that fails stops no other. Writes DIR/gpu.json and DIR/gpu.md after every part. Where a
+GPU is lent for minutes only, --minutes stops in time, and --continue goes on with what is missing.
 """
 
 import argparse
 import json
+import math
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +39,9 @@ _EQUAL = 1e-3
 
 # Seconds: up to ten processes for a profile, up to eighty for the study.
 _PROFILE_TIMEOUT, _STUDY_TIMEOUT = 1800.0, 7200.0
+
+# Facts in which two runs must agree for their parts to stand in one table; the study of memory asks for the same.
+_COMPARABLE = ("device", "cuda", "torch", "torchaudio", "transformers")
 
 Result = dict[str, Any]
 
@@ -124,15 +131,15 @@ def _tests(name: str, where: Sequence[str]) -> Part:
     )
 
 
-def run(part: Part) -> Outcome:
-    """Run one part in a process of its own, whatever it comes to."""
+def run(part: Part, left: float = math.inf) -> Outcome | None:
+    """Run one part in a process of its own, whatever it comes to; None where ``left``, seconds, were not enough."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "result"
         command = [sys.executable, *(argument.replace("{result}", str(path)) for argument in part.arguments)]
         result, cells, error = None, [], None
         try:
-            done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=part.timeout, check=False)
+            done = _finish(command, min(part.timeout, left))
             if done.returncode != 0:
                 error = f"exit code {done.returncode}: " + _tail(done.stdout + done.stderr)
             # Also after a failure: tests that failed still say which, and a sweep that disagrees still has its times.
@@ -141,10 +148,37 @@ def run(part: Part) -> Outcome:
             if error is None and not part.accept(result):
                 error = "the result is not as it should be"
         except subprocess.TimeoutExpired:
+            if left < part.timeout:
+                return None
             error = f"no answer within {part.timeout:g} s"
         except (OSError, ValueError, LookupError, ElementTree.ParseError) as unreadable:
             error = error or f"no result: {unreadable}"
     return Outcome(part.name, error is None, time.perf_counter() - start, cells, result, error)
+
+
+def _finish(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
+    # A group of its own, so that a part that is stopped takes along what it started, which would keep the GPU busy.
+    with subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        try:
+            printed, errors = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
+
+
+def finished(out: Path, machine: Facts) -> dict[str, Outcome]:
+    """The parts by name that an earlier run in ``out`` found to be ok, on such a device with these versions."""
+    try:
+        content = json.loads((out / "gpu.json").read_text())
+        outcomes = [Outcome(**entry) for entry in content["parts"]]
+        before = content["machine"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+    same = all(before.get(name) == machine.get(name) for name in _COMPARABLE)
+    return {outcome.name: outcome for outcome in outcomes if outcome.ok} if same else {}
 
 
 def read_junit(path: Path) -> Result:
@@ -243,28 +277,39 @@ def _tail(text: str) -> str:
 
 
 def main() -> int:
-    """Run all parts; 1 if one failed, 2 without a GPU."""
+    """Run all parts; 1 if one failed or is missing, 2 without a GPU."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"where to write ({_OUT})")
     parser.add_argument("--train", type=int, default=512, metavar="N", help="train clips of the sweep (512)")
     parser.add_argument("--valid", type=int, default=128, metavar="N", help="validation clips of the sweep (128)")
     parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="of the sweep (3)")
+    parser.add_argument("--minutes", type=float, default=math.inf, metavar="N", help="stop after so long (never)")
+    parser.add_argument(
+        "--continue", dest="resume", action="store_true", help="keep what is ok in DIR/gpu.json, of such a device"
+    )
     arguments = parser.parse_args()
+    end = time.monotonic() + 60 * arguments.minutes
     if not torch.cuda.is_available():
         print("make gpu needs a CUDA device, and torch sees none on this machine.", file=sys.stderr)
         return 2
     machine = facts(torch.device("cuda"), shlex.join(["python3", "-m", "benchmarks.gpu", *sys.argv[1:]]))
     todo = parts(arguments.train, arguments.valid, arguments.repetitions, arguments.out)
-    outcomes: list[Outcome] = []
-    for number, part in enumerate(todo, start=1):
-        outcome = run(part)
-        outcomes.append(outcome)
+    done = finished(arguments.out, machine) if arguments.resume else {}
+    for part in [part for part in todo if part.name not in done]:
+        outcome = run(part, end - time.monotonic())
+        if outcome is None:
+            print(f"Stopped after {arguments.minutes:g} minutes; --continue goes on with what is missing.")
+            return 1
+        done[part.name] = outcome
         words = "; ".join(outcome.cells) or outcome.error or ""
         print(f"{part.name}: {'ok' if outcome.ok else 'FAILED'} ({words}, {outcome.seconds:.0f} s)", flush=True)
-        write(arguments.out, machine, outcomes, len(todo) - number)
+        outcomes = [done[part.name] for part in todo if part.name in done]
+        write(arguments.out, machine, outcomes, len(todo) - len(outcomes))
     print(f"Written: {arguments.out / 'gpu.json'} and {arguments.out / 'gpu.md'}")
-    return 0 if all(outcome.ok for outcome in outcomes) else 1
+    return 0 if all(done[part.name].ok for part in todo) else 1
 
 
 if __name__ == "__main__":
+    # Stopped from outside, it stops the part that runs, too.
+    signal.signal(signal.SIGTERM, lambda *stopped: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

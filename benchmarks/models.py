@@ -96,7 +96,7 @@ def vram(out: Path) -> dict[str, Any]:
     return {"verdict": verdict(found), "failed": failed, "files": [file.name for file in files]}
 
 
-def difference(name: str) -> dict[str, float]:
+def difference(name: str, gpu: str = "cuda") -> dict[str, float]:
     """Largest difference between the features of one clip on the CPU and on the GPU, over all layers.
 
     Relative to the root mean square of the layer's features on the CPU. ``pooled`` is what the suite's extraction
@@ -106,13 +106,12 @@ def difference(name: str) -> dict[str, float]:
     samples = int(CLIP_SECONDS * 16_000)
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
     pooled, frames = {}, {}
-    for device in ("cpu", "cuda"):
-        pooled[device] = _pooled(name, noise, torch.device(device))
-    for setting, device, rounded in (("cpu", "cpu", False), ("exact", "cuda", False), ("rounded", "cuda", True)):
-        torch.backends.cudnn.allow_tf32 = rounded
-        frames[setting] = _frames(name, noise, torch.device(device))
+    for setting, device in (("cpu", "cpu"), ("gpu", gpu)):
+        pooled[setting] = _pooled(name, noise, torch.device(device))
+    for setting, device, rounded in (("cpu", "cpu", False), ("exact", gpu, False), ("rounded", gpu, True)):
+        frames[setting] = _frames(name, noise, torch.device(device), rounded)
     return {
-        "pooled": relative(pooled["cpu"], pooled["cuda"]),
+        "pooled": relative(pooled["cpu"], pooled["gpu"]),
         "frames": relative(frames["cpu"], frames["exact"]),
         "frames_tf32": relative(frames["cpu"], frames["rounded"]),
     }
@@ -136,8 +135,10 @@ def _pooled(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def _frames(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
+def _frames(name: str, sound: Tensor, device: torch.device, rounded: bool) -> list[Tensor]:
     backbone = ready(MODELS[name](), device).backbone
+    # Afterwards, because `ready` turns the rounding off.
+    torch.backends.cudnn.allow_tf32 = rounded
     layers, _ = backbone.encode(sound[None].to(device), torch.tensor([len(sound)], device=device))
     return [layer[0].cpu() for layer in layers]
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
+from evaluator.backbones import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--train 70 --valid 40 --classes 4 --layers 3 --width 16 --rates 5 --rates-at-once 3 --epochs 6 --seconds 0.3"
@@ -154,6 +157,83 @@ def test_a_part_that_fails_is_reported_and_the_others_still_run(
     assert "no such kernel" in text
     assert "no answer within 0.1 s" in text
     assert text.count("FAILED") == 3
+
+
+def test_a_part_that_is_stopped_takes_along_what_it_started(gpu: Any, tmp_path: Path) -> None:
+    """Else the processes of the study would keep the GPU busy while the next part is timed."""
+    # Not above: `make gpu` collects this file where little is installed.
+    import psutil
+
+    note = tmp_path / "child"
+    code = (
+        "import subprocess, sys, pathlib\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        f"pathlib.Path({str(note)!r}).write_text(str(child.pid))\n"
+        "child.wait()"
+    )
+    part = gpu.Part("hangs", ["-c", code], lambda printed, path: {}, lambda result: [], timeout=3)
+    outcome = gpu.run(part)
+    assert outcome.error == "no answer within 3 s"
+    child = int(note.read_text())
+    # Whoever adopts it need not have noticed its end yet.
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_run_that_was_out_of_time_goes_on_with_what_is_missing(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A GPU may be lent for minutes only, and what it has shown need not be shown again."""
+
+    def run(torch_version: str, *options: str, wait: float = 0.0) -> tuple[int, list[tuple[str, bool]], int]:
+        def part(name: str, code: str) -> Any:
+            return gpu.Part(name, ["-c", code], lambda printed, path: {"printed": printed.strip()}, lambda r: [])
+
+        log = f"import pathlib, time; pathlib.Path({str(tmp_path / 'log')!r}).open('a').write"
+        stubs = [
+            part("first", f"{log}('1')"),
+            part("broken", f"{log}('2'); raise SystemExit(1)"),
+            part("long", f"{log}('3'); time.sleep({wait})"),
+            part("last", f"{log}('4')"),
+        ]
+        monkeypatch.setattr(gpu, "parts", lambda *sizes: stubs)
+        monkeypatch.setattr(gpu, "facts", lambda device, command: {"command": command, "torch": torch_version})
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(sys, "argv", ["gpu", "--out", str(tmp_path), *options])
+        code = gpu.main()
+        content = json.loads((tmp_path / "gpu.json").read_text())
+        return code, [(entry["name"], entry["ok"]) for entry in content["parts"]], content["parts_left"]
+
+    assert run("1", "--minutes", "0.1", wait=60) == (1, [("first", True), ("broken", False)], 2)
+    assert "--continue goes on" in capsys.readouterr().out
+    everything = [("first", True), ("broken", False), ("long", True), ("last", True)]
+    assert run("1", "--continue") == (1, everything, 0)
+    # What failed is tried again, what is there is not.
+    assert (tmp_path / "log").read_text() == "123" + "234"
+    # Figures of two versions do not mix in one table.
+    assert run("2", "--continue") == (1, everything, 0)
+    assert (tmp_path / "log").read_text() == "123" + "234" + "1234"
+    assert run("2") == (1, everything, 0)
+    assert (tmp_path / "log").read_text() == "123" + "234" + "1234" + "1234"
+
+
+def test_the_difference_by_tensorfloat_is_measured_with_it(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a backbone turns it off, and the report would say that it changes nothing."""
+    from benchmarks import models
+
+    class Spy(torch.nn.Module):
+        sample_rate = 16_000
+        layers = (Layer("halves", 1),)
+
+        def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+            # As if the rounding moved every value by one half.
+            scale = 1.5 if torch.backends.cudnn.allow_tf32 else 1.0
+            return [scale * waveforms[..., None]], lengths
+
+    monkeypatch.setitem(models.MODELS, "spy", Spy)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    found = models.difference("spy", gpu="cpu")
+    assert found["pooled"] == found["frames"] == 0
+    assert found["frames_tf32"] > 0.4
 
 
 def test_tests_that_were_skipped_do_not_pass_for_tests_that_ran(gpu: Any, tmp_path: Path) -> None:
