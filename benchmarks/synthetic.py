@@ -62,7 +62,7 @@ class SyntheticTask:
             return Pooled(features.transpose(0, 1).contiguous(), targets, layers)
         count = features.shape[2]
         places = [(features.flatten(1, 2), item * count, count) for item in range(len(targets))]
-        return Frames(places, layers, targets, layers, features.shape[-1])
+        return Frames(places, layers, targets, layers, features.shape[-1]).resident()
 
     def single(self, split: str, layer: int) -> tuple[Tensor, Tensor]:
         """One layer in single precision, and the targets, both on the device."""

@@ -164,7 +164,21 @@ class Frames:
             for clip, count in zip(shard.clips, counts, strict=True):
                 places[clip.index] = (frames, start, count)
                 start += count
-        return cls(places, rows, targets, layers, width)
+        return cls(places, rows, targets, layers, width).resident()
+
+    def resident(self) -> "Frames":
+        """These, moved to a GPU that has room for them: every epoch reads all of them again."""
+        device = self.targets.device
+        if device.type == "cuda":
+            places = dict(self.places if isinstance(self.places, Mapping) else enumerate(self.places))
+            stores = {id(frames): frames for frames, _, _ in places.values()}
+            # What torch's allocator holds free can be had too.
+            torch.cuda.empty_cache()
+            # A quarter a split leaves half for the probes of a search, which reads two.
+            if 4 * sum(frames.nbytes for frames in stores.values()) <= torch.cuda.mem_get_info(device)[0]:
+                moved = {number: frames.to(device) for number, frames in stores.items()}
+                self.places = {item: (moved[id(frames)], begin, count) for item, (frames, begin, count) in places.items()}
+        return self
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
         """Set by set, as many layers at once as a piece holds; items in order of their length."""
@@ -185,7 +199,8 @@ class Frames:
     def halves(self, values: int) -> Tensor:
         """(values,) half precision on the host, the same memory every time."""
         if len(self._halves) < values:
-            self._halves = torch.zeros(values, dtype=torch.float16)
+            # Pinned, which a GPU reads several times as fast.
+            self._halves = torch.zeros(values, dtype=torch.float16, pin_memory=self.targets.device.type == "cuda")
         return self._halves[:values]
 
     def stretch(self, item: int) -> Tensor:
@@ -261,8 +276,9 @@ class _FrameBatch:
         samples = self.samples
         longest = self._count(stop - 1)
         inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
-        # A GPU reads from the host once; on the host every clip comes straight to its place.
-        gathered = inputs if inputs.device.type == "cpu" else samples.halves(inputs.numel()).view(inputs.shape)
+        # A GPU reads from the host once; where frames lie on the device every clip comes straight to its place.
+        here = samples.stretch(self.order[start]).device == inputs.device
+        gathered = inputs if here else samples.halves(inputs.numel()).view(inputs.shape)
         # Neighbouring rows are the usual case, and a slice of them needs no copy.
         rows = samples.rows[self.start : self.stop]
         neighbours = rows == list(range(rows[0], rows[-1] + 1))
@@ -278,7 +294,9 @@ class _FrameBatch:
             chosen = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
             place.narrow(1, 0, count).copy_(chosen)
         if gathered is not inputs:
-            inputs.copy_(gathered)
+            # In two steps: one would bring them to single precision on the host and send twice the bytes. The first
+            # waits until it is done, so that the next piece may be gathered in the same memory.
+            inputs.copy_(gathered.to(inputs.device))
         if counts[0] == longest:
             return slice(start, stop), inputs, None
         valid = torch.arange(longest) < torch.tensor(counts)[:, None]

@@ -94,7 +94,7 @@ class Streamed:
             item: (values[start:stop].view(len(rows), count, self.width), 0, count)
             for item, count, start, stop in spans
         }
-        return Frames(places, rows, self.targets, self.layers, self.width)
+        return Frames(places, rows, self.targets, self.layers, self.width).resident()
 
 
 def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int, Tensor]:

@@ -126,7 +126,11 @@ class Trainer:
                 yield list(block.layers[start : start + count])
 
     def _memory(self) -> int:
-        return torch.cuda.mem_get_info(self.device)[0] // 2 if self.device.type == "cuda" else _MEMORY
+        if self.device.type != "cuda":
+            return _MEMORY
+        # What torch's allocator kept of the extraction is free for the probes.
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info(self.device)[0] // 2
 
     def _counter(self, on_epoch: OnEpoch, before: int, layers: int, now: int) -> Callable[[], None]:
         """Count epochs over all groups of layers as one."""
