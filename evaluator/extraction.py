@@ -343,7 +343,8 @@ def _check_count(model: Loaded, index: int, returned: int, valid: int) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the host ran out; libraries raise plain errors that are known by their text alone."""
-    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    # The last is cuDNN's, where no algorithm's workspace fits.
+    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "unable to find an engine")
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or any(sign in str(error).lower() for sign in signs)
 
@@ -377,4 +378,4 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
                 f"Layer {index} ({layer.name}) has shape {shape} with {tuple(count.shape)} frame counts, not"
                 f" (batch {len(inputs)}, frames, width {layer.width}) with ({len(inputs)},): correct layers or encode."
             )
-    return list(zip(outputs, counts, strict=True))
+    return [(output, count.to(output.device)) for output, count in zip(outputs, counts, strict=True)]

@@ -143,4 +143,5 @@ def test_what_runs_out_of_memory_is_told_from_what_is_wrong() -> None:
     assert is_out_of_memory(too_large.value)
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"))
+    assert is_out_of_memory(RuntimeError("GET was unable to find an engine to execute this computation"))
     assert not is_out_of_memory(wrong.value)
