@@ -15,6 +15,7 @@ install: $(STAMP)  ## make .venv and install the pinned set into it
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 		{ echo "$(PYTHON) is not Python 3.11 or 3.12: name one that is, for example make install PYTHON=python3.12"; exit 2; }
+	@echo 'Installing into .venv: about 6 GB, some minutes'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
