@@ -1,15 +1,17 @@
 """The file a submitter writes: what to load, and what people need to know of it."""
 
 import inspect
+import json
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 
 from evaluator.backbones import LOADERS, Backbone, loader
+from evaluator.spelling import instead
 from tasks.errors import UserError
-from tasks.task import explain
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -95,8 +97,9 @@ class Submission(BaseModel):
             raise UserError(
                 f"Submission file {path} has no table [submission]: it needs name, loader and the loader's keys."
             )
-        if "loader" not in keys:
-            raise UserError(f"Submission file {path} has no key loader in [submission]; it has {', '.join(keys)}.")
+        for key in ("name", "loader"):
+            if key not in keys:
+                raise UserError(f"Submission file {path} has no key {key} in [submission]; it has {', '.join(keys)}.")
         if path.resolve().parent.name == "submissions" and "about" not in tables:
             raise UserError(
                 f"Submission file {path} has no table [about], which files under submissions/ need for readers."
@@ -104,8 +107,8 @@ class Submission(BaseModel):
         arguments = {key: value for key, value in keys.items() if key not in ("name", "loader")}
         try:
             return cls(
-                name=keys.get("name", ""),
-                loader=keys.get("loader", ""),
+                name=keys["name"],
+                loader=keys["loader"],
                 arguments=arguments,
                 about=tables.get("about"),
                 path=path,
@@ -131,7 +134,8 @@ class Submission(BaseModel):
         try:
             arguments = model.model_validate(self.arguments)
         except ValidationError as error:
-            raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {explain(error)}.") from error
+            sentence = explain(error, ("name", "loader", *model.model_fields))
+            raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {sentence}.") from error
         return {name: getattr(arguments, name) for name in model.model_fields}
 
     def load(self) -> Backbone:
@@ -159,6 +163,61 @@ def keys_of(name: str) -> type[BaseModel]:
     }
     # The loader's signature is the one description of its keys; pydantic checks a file against it.
     return create_model("arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+# What is wrong with a value, by pydantic's name of the error.
+_WRONG = {
+    "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "dict_type": "is no table",
+    "finite_number": "is no finite number",
+    "float_parsing": "is no number",
+    "float_type": "is no number",
+    "greater_than": "is not above {gt}",
+    "greater_than_equal": "is below {ge}",
+    "int_from_float": "is no whole number",
+    "int_parsing": "is no whole number",
+    "int_type": "is no whole number",
+    "less_than": "is not below {lt}",
+    "literal_error": "is none of {expected}",
+    "mapping_type": "is no table",
+    "model_attributes_type": "is no table",
+    "model_type": "is no table",
+    "string_pattern_mismatch": "is no name: write at most 80 letters, digits, . _ and -, the first a letter or digit",
+    "string_too_short": "is empty: write a few words",
+    "string_type": "is no text: put it in quotes",
+    "tuple_type": "is no list",
+}
+_KEYS_OF: dict[str, type[BaseModel]] = {"about": About, "pretraining": Pretraining}
+
+
+def explain(error: ValidationError, known: Collection[str] = (), *, keys: bool = True) -> str:
+    """What is wrong with a submission file, or with a value that is to be written into one, in one sentence.
+
+    Args:
+        error: what pydantic says of it.
+        known: the keys that the table may have where it is the loader's.
+        keys: begin with the name of each key.
+    """
+    parts = []
+    for problem in error.errors():
+        # A value that may be of two types is told of by each, with the type at the end.
+        where = [str(part) for part in problem["loc"] if part != "str" and "[" not in str(part)]
+        if problem["type"] == "extra_forbidden":
+            tables = [part for part in where[:-1] if not part.isdecimal()]
+            names = _KEYS_OF[tables[-1]].model_fields if tables else known
+            words = f"unknown key {instead(where[-1], names)}"
+        elif problem["type"] == "missing":
+            words = "it is missing"
+        elif problem["type"] in _WRONG:
+            value = json.dumps(problem["input"], ensure_ascii=False, default=str)
+            words = f"{value} {_WRONG[problem['type']].format(**problem.get('ctx', {}))}"
+        else:
+            words = problem["msg"].removeprefix("Value error, ")
+        words = f"{'.'.join(where)}: {words}" if keys and where else words
+        if words not in parts:
+            parts.append(words)
+    return "; ".join(parts)
 
 
 assert set(LOADERS) == set(Submission.model_fields["loader"].annotation.__args__)  # type: ignore[union-attr]

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Layer
-from evaluator.backbones.huggingface.weights import load_strictly, read_config, warn_unpinned
+from evaluator.backbones.huggingface.weights import (
+    find_model,
+    load_strictly,
+    quieten,
+    read_config,
+    warn_unpinned,
+)
 from evaluator.backbones.waveforms import standardise
 from tasks.errors import UserError
 
@@ -115,6 +121,8 @@ def load(
     if model is None:
         if weights != "random":
             raise UserError('give model (a directory or hub id), or weights = "random" for the control.')
+        if revision is not None:
+            raise UserError("revision is for a model of the hub; random weights without model have none.")
         settings = _configure(config or {})
     else:
         if config is not None:
@@ -153,20 +161,12 @@ def _configure(keys: Mapping[str, Any]) -> Any:
 
 def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
     """Where a checkpoint is, and its configuration."""
-    import transformers
     from huggingface_hub.errors import StrictDataclassError
 
-    # What matters in transformers' own reports is said in our words.
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    local = (base / model).is_dir()
-    source = str(base / model) if local else model
-    if local:
-        if revision is not None:
-            raise UserError(f"revision names a commit of the hub, but {source} is a directory.")
-        # A download keeps its progress bar.
-        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    source, local = find_model(model, revision, base)
+    quieten(local=local)
     try:
-        settings = read_config(source, revision, trust_remote_code=False)
+        settings = read_config(source, revision, trust_remote_code=False, base=base)
     except StrictDataclassError as error:
         raise UserError(f"the configuration of model {source!r} does not make a model: {_last_line(error)}.") from error
     if settings.model_type != "biomamba":

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
+from evaluator.backbones.paths import not_there
 from tasks.errors import UserError
 
 _TIMEOUT = (15.0, 60.0)  # seconds to wait for a connection, and for the next byte
@@ -36,7 +37,7 @@ def locate(source: str, base: Path, *, key: str, sha256: str | None = None) -> P
     if not is_address(source):
         path = base / source
         if not path.is_file():
-            raise UserError(f"{key} {path} does not exist: give the path of the file, or its https:// address.")
+            raise UserError(not_there(key, source, base, "give the path of the file, or its https:// address"))
         if sha256 is not None and (found := _sha256(path)) != sha256.lower():
             raise UserError(f"{key} {path} has the sha256 {found}, not {sha256}: it is not the file that was pinned.")
         return path

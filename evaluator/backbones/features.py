@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbones import Layer, Loaded
+from evaluator.backbones.paths import not_there
 from evaluator.clips import Clip
 from evaluator.extraction import Block, Encoded, Extractor
 from tasks.errors import UserError
@@ -80,7 +81,8 @@ def load(*, directory: str, sample_rate: int, base: Path = Path()) -> Embeddings
     """
     path = base / directory
     if not path.is_dir():
-        raise UserError(f"directory {path} does not exist: give the directory of the embeddings, one file a task.")
+        advice = "give the directory of the embeddings, one file a task"
+        raise UserError(not_there("directory", directory, base, advice))
     if sample_rate < 1:
         raise UserError(f"sample_rate {sample_rate} is no rate: give the Hz at which the model heard the audio.")
     return Embeddings(path, sample_rate)

@@ -26,8 +26,10 @@ def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
         UserError: the target cannot be found, fails, or returns something that is no backbone.
     """
     module_name, _, function_name = target.partition(":")
+    if not function_name or not all(module_name.split(".")):
+        raise UserError(f"target {target!r}: write module:function, or module:Class.")
     module = _import(module_name, base, target)
-    function = getattr(module, function_name, None) if function_name else None
+    function = getattr(module, function_name, None)
     if not callable(function):
         raise UserError(f"target {target!r}: write module:function; {module_name} has no function {function_name!r}.")
     torch.manual_seed(seed)
@@ -47,12 +49,16 @@ def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
 
 
 def _import(name: str, base: Path, target: str) -> ModuleType:
-    beside = base / Path(*name.split(".")).with_suffix(".py")
+    file = Path(*name.split(".")).with_suffix(".py")
+    beside = base / file
     if not beside.is_file():
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            raise UserError(f"target {target!r}: {beside} does not exist and {name!r} cannot be imported.") from error
+            raise UserError(
+                f"target {target!r}: {beside} does not exist and {name!r} cannot be imported"
+                + (f"; {file.resolve()} does exist: put it beside the submission file." if file.is_file() else ".")
+            ) from error
     # Two users' files may share a name, so the module is known by its path.
     spec = importlib.util.spec_from_file_location(f"beans_user_{name.replace('.', '_')}", beside)
     if spec is None or spec.loader is None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "Example: `beans submissions new` asks. A script gives every answer: "
-    "beans submissions new --name mine --loader huggingface --set model=facebook/hubert-base-ls960 --family HuBERT "
+    "beans submissions new --name my-hubert --loader huggingface --set model=facebook/hubert-base-ls960 "
+    "--set revision=dba3bb02fda4248b6e082697eee756de8fe8aa8a --family HuBERT "
     "--description 'HuBERT base' --authors 'Hsu et al. 2021' --licence Apache-2.0 "
     "--pretraining 'LibriSpeech; speech; 960'"
 )
@@ -33,7 +34,10 @@ _ABOUT = {
     "code": "Address of the code (empty: none)",
 }
 _OPTIONAL = ("paper", "code")
-_PRETRAINING = "--pretraining 'DATA; DOMAIN; HOURS; COLLECTION, COLLECTION', or --pretraining none"
+_PRETRAINING = (
+    "--pretraining 'DATA; DOMAIN; HOURS; COLLECTION, COLLECTION', --pretraining none for weights that have seen"
+    " nothing, or --pretraining unknown"
+)
 
 
 class Question(NamedTuple):
@@ -49,6 +53,11 @@ class Question(NamedTuple):
 _MODEL = (
     Question("model", "Hub id of the model, or its directory", when="pretrained", file=True),
     Question("revision", "Commit of the hub to pin (empty: none)", needed=False, when="pretrained"),
+)
+# What the loader wants to be told of an encoder of waveforms whose directory has no preprocessor_config.json.
+_WAVEFORMS = (
+    Question("do_normalize", "Was the model trained on clips of zero mean and unit variance? (true or false)"),
+    Question("sample_rate", "Sample rate in Hz that the model was trained at"),
 )
 _FILES = (
     Question("config", "File or https address of the model's configuration", file=True),
@@ -101,7 +110,7 @@ def new(
         typer.Option(
             metavar="'DATA; DOMAIN; HOURS; COLLECTIONS'",
             help="A data set that the weights have seen; may be repeated. HOURS and COLLECTIONS (that its sounds are "
-            "drawn from, comma-separated) may be left out. none: they have seen nothing.",
+            "drawn from, comma-separated) may be left out. none: they have seen nothing. unknown: nothing is said.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
@@ -167,10 +176,8 @@ def _write(
         )
     untrained = chosen == "statistics" or keys.get("weights") == "random"
     told["pretraining"] = [] if untrained and pretraining is None else _pretraining(pretraining)
-    content = {
-        "submission": {"name": called, "loader": chosen, **keys},
-        "about": {key: value for key, value in told.items() if value not in (None, "")},
-    }
+    told = {key: value for key, value in told.items() if value not in (None, "")}
+    content = {"submission": {"name": called, "loader": chosen, **keys}, "about": told}
     text = toml(content)
     Submission.parse(text, target).check_keys()
     replaced = target.exists()
@@ -203,13 +210,15 @@ def _ask(question: str, option: str, given: str | None, check: Callable[[str], o
         try:
             # What a terminal sends may be no text in its encoding.
             text.encode()
-            return check(text)
+            if text:
+                return check(text)
+            error = UserError("this needs an answer")
         except UnicodeEncodeError:
             error = UserError("this is not valid text")
         except UserError as wrong:
             error = wrong
         if given is not None:
-            raise UserError(f"{option} {given!r}: {error}.")
+            raise UserError(f"{option}: {error}.")
         print(f"  {error}.", file=sys.stderr)
 
 
@@ -217,7 +226,7 @@ def _is(model: "type[BaseModel]", key: str, value: object) -> Any:
     """``value`` as the model's own field takes it."""
     from pydantic import ConfigDict, ValidationError, create_model
 
-    from tasks.task import explain
+    from evaluator.submission import explain
 
     field = model.model_fields[key]
     config = ConfigDict(strict=bool(model.model_config.get("strict")))
@@ -225,7 +234,7 @@ def _is(model: "type[BaseModel]", key: str, value: object) -> Any:
     try:
         return getattr(create_model("answer", __config__=config, **fields).model_validate({key: value}), key)
     except ValidationError as error:
-        raise UserError(explain(error)) from error
+        raise UserError(explain(error, keys=False)) from error
 
 
 def _loader(text: str) -> str:
@@ -250,6 +259,7 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
 
 def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]:
     """The loader's keys: those of ``--set``, and the answers to what is open of its questions."""
+    from evaluator.spelling import instead
     from evaluator.submission import keys_of
 
     model = keys_of(loader)
@@ -260,7 +270,7 @@ def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]
         if not equals:
             raise UserError(f"--set {setting!r}: write KEY=VALUE.")
         if key not in model.model_fields:
-            raise UserError(f"--set {setting!r}: {loader} has no key {key!r}; it has {', '.join(model.model_fields)}.")
+            raise UserError(f"--set {setting!r}: {loader} has no key {key!r} {instead(key, model.model_fields)}.")
         found[key] = _ask(key, f"--set {key}", text, partial(_key, model, key))
     weights = "random" if found.get("weights") == "random" else "pretrained"
     for question in _QUESTIONS[loader]:
@@ -269,7 +279,7 @@ def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]
         if key == "architecture":
             open_one = open_one and "model" not in found
         if key == "revision":
-            open_one = open_one and not (base / str(found.get("model"))).is_dir()
+            open_one = open_one and not _from(base, str(found.get("model"))).is_dir()
         if open_one:
             value = _ask(
                 question.text,
@@ -282,7 +292,42 @@ def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]
                 found[key] = value
         if question.file and isinstance(found.get(key), str):
             found[key] = _seen_from(base, found[key], hub=key == "model")
+    directory = _from(base, str(found["model"])).resolve() if "model" in found else None
+    if directory is not None and directory.is_dir():
+        if "revision" in found:
+            raise UserError(f"--set revision names a commit of the hub, but {directory} is a directory: leave it out.")
+        if loader == "huggingface":
+            _waveforms(model, found, directory)
     return found
+
+
+def _waveforms(model: "type[BaseModel]", found: dict[str, Any], directory: Path) -> None:
+    """Ask what a model of waveforms that was saved without its feature extractor does not say of itself."""
+    from evaluator.backbones.huggingface.families import FAMILIES
+    from evaluator.backbones.huggingface.weights import quieten, read_config, read_extractor
+
+    questions = [question for question in _WAVEFORMS if question.key not in found]
+    if not questions:
+        return
+    quieten(local=True)
+    try:
+        family = FAMILIES.get(read_config(str(directory), None, False, directory).model_type)
+        if family is None or not family.waveforms or read_extractor(str(directory), None, False) is not None:
+            return
+    except UserError as error:
+        warn(str(error))
+        return
+    lacks = f"{directory} has no preprocessor_config.json, which would say how clips are scaled and at which rate"
+    if not _asks():
+        raise UserError(f"{lacks}: give {' and '.join(f'--set {question.key}=…' for question in questions)}.")
+    print(f"  {lacks}.", file=sys.stderr)
+    for question in questions:
+        found[question.key] = _ask(question.text, "", None, partial(_key, model, question.key))
+
+
+def _from(base: Path, text: str) -> Path:
+    """What a submission file in ``base`` calls ``text``, also where ``base`` is not made yet."""
+    return Path(os.path.normpath(base / text)) if not base.exists() else base / text
 
 
 def _key(model: "type[BaseModel]", key: str, text: str) -> Any:
@@ -304,28 +349,35 @@ def _key(model: "type[BaseModel]", key: str, text: str) -> Any:
 
 def _seen_from(base: Path, text: str, *, hub: bool) -> str:
     """A file of the present directory as the submission file, in ``base``, has to call it."""
-    if "://" in text or (base / text).exists():
+    if "://" in text or _from(base, text).exists():
         return text
     if not Path(text).exists():
         if not hub:
-            warn(f"{base / text} does not exist (yet); paths in a submission file start at its directory.")
+            warn(f"{_from(base, text)} does not exist (yet); paths in a submission file start at its directory.")
         return text
-    moved = os.path.relpath(text, base)
+    # Where the path leads from is where the file really is, as the loaders see it.
+    moved = os.path.relpath(text, base.resolve())
     print(f"  Written as {moved}: paths in a submission file start at its directory.", file=sys.stderr)
     return moved
 
 
-def _pretraining(given: list[str] | None) -> list[dict[str, Any]]:
-    """The data sets that the weights have seen, from the options or asked one by one."""
+def _pretraining(given: list[str] | None) -> list[dict[str, Any]] | None:
+    """The data sets that the weights have seen, from the options or asked one by one; None where nothing is said."""
     if given is not None:
-        return [] if [text.strip() for text in given] == ["none"] else [_from_option(text) for text in given]
+        said = [text.strip() for text in given]
+        if said == ["unknown"]:
+            return None
+        return [] if said == ["none"] else [_from_option(text) for text in given]
     if not _asks():
         raise UserError(f"--pretraining is missing: give {_PRETRAINING}.")
     found: list[dict[str, Any]] = []
     while True:
-        more = "Next data set" if found else "Data set that the weights have seen"
-        data = _ask(f"{more} (empty: none{' further' * bool(found)})", "", None, str, needed=False)
+        # To say nothing is no claim that they have heard nothing.
+        first = "Data set that the weights have seen (none: they have seen nothing; empty: unknown)"
+        data = _ask("Next data set (empty: none further)" if found else first, "", None, str, needed=False)
         if data is None:
+            return found or None
+        if data.casefold() == "none":
             return found
         found.append(_data_set(data, None, None, None))
 

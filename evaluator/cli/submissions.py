@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from evaluator.cli import new_submission
-from evaluator.cli.console import complain, print_json, print_table
+from evaluator.cli.console import print_json, print_table, warn
 from tasks.errors import UserError
 
 app = typer.Typer(
@@ -21,35 +21,29 @@ _DIRECTORY = Path("submissions")
 
 @app.command("list", epilog="Example: beans submissions list --json")
 def list_submissions(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
-    """List submission files with what they load; a broken one is named."""
+    """List submission files with what they load; a broken one is among them, with what is wrong."""
     from evaluator.submission import Submission
 
     if not directory.is_dir():
         raise UserError(f"There is no directory {directory}: run this in the project, or give --directory.")
-    rows, failed = [], False
+    rows: list[dict[str, str]] = []
     for path in sorted(directory.glob("*.toml")):
+        row = {"name": path.stem, "loader": "", "family": "", "description": "", "path": str(path), "error": ""}
         try:
             entry = Submission.read(path)
+            row |= {"name": entry.name, "loader": entry.loader}
+            row |= {key: getattr(entry.about, key, "") for key in ("family", "description")}
         except UserError as error:
-            complain(str(error))
-            failed = True
-            continue
-        rows.append(
-            {
-                "name": entry.name,
-                "loader": entry.loader,
-                "family": entry.about.family if entry.about else "",
-                "description": entry.about.description if entry.about else "",
-                "path": str(path),
-            }
-        )
+            # One that is half written must not hide the others.
+            warn(str(error))
+            row["error"] = str(error)
+        rows.append(row)
     if as_json:
         print_json(rows)
     else:
         columns = ["name", "loader", "family", "path"]
-        print_table("Submissions", columns, [[row[column] for column in columns] for row in rows])
-    if failed:
-        raise typer.Exit(2)
+        shown = [{**row, "loader": "broken"} if row["error"] else row for row in rows]
+        print_table("Submissions", columns, [[row[column] for column in columns] for row in shown])
 
 
 @app.command(epilog="Example: beans submissions show submissions/statistics.toml")

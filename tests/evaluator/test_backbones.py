@@ -236,9 +236,15 @@ def test_an_edited_model_is_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("target", "said"),
     [("nowhere:load", "nowhere"), ("mine", "module:function"), ("mine:missing", "missing"), ("mine:wrong", "layers"),
-     ("mine:fails", "ZeroDivisionError")],
+     ("mine:fails", "ZeroDivisionError"), (":Mine", "module:function"), ("../mine:Mine", "module:function"),
+     ("other:load", r"and 'other' cannot be imported; .*work/other\.py does exist: put it beside the submission file")],
 )  # fmt: skip
-def test_a_wrong_target_is_one_sentence(tmp_path: Path, target: str, said: str) -> None:
+def test_a_wrong_target_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, said: str
+) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/other.py").touch()
+    monkeypatch.chdir(tmp_path / "work")
     (tmp_path / "mine.py").write_text("def wrong():\n    return object()\ndef fails():\n    return 1 / 0\n")
     with pytest.raises(UserError, match=said):
         Submission.read(write_submission(tmp_path / "m.toml", f'loader = "python"\ntarget = "{target}"')).load()

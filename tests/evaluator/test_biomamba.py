@@ -573,7 +573,8 @@ def test_rate_and_normalisation_are_the_models_unless_the_submission_says_otherw
         ('weights = "random"\nkernels = "cuda"', "kernels"),
         ('weights = "random"\nsample_rate = 0', "sample_rate"),
         ('model = "hubert"', "'hubert' model"),
-        ('model = "hubert"\nrevision = "main"', "directory"),
+        ('model = "hubert"\nrevision = "main"', "revision names a commit of the hub, but .* is a directory"),
+        ('weights = "random"\nrevision = "main"', "revision is for a model of the hub"),
         ('model = "hubert"\nweights = "random"\nconfig = { hidden_size = 3 }', "config goes with"),
         ('weights = "random"\nconfig = { hidden_sise = 3, dept = 3 }', "dept, hidden_sise; it has .*hidden_size"),
         ('weights = "random"\nconfig = { hidden_size = 30 }', r"expand x hidden_size \(60\).*head_dim \(64\)"),
@@ -589,6 +590,17 @@ def test_a_wrong_submission_is_one_sentence(tmp_path: Path, keys: str, said: str
     with pytest.raises(UserError, match=said) as caught:
         load(submit(tmp_path, keys))
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_starts_at_the_submission_file_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "model")
+    (tmp_path / "files").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r'files/model does not exist, but .*write model = "../model"'):
+        load(submit(tmp_path / "files", 'model = "model"'))
+    load(submit(tmp_path / "files", 'model = "../model"'))
 
 
 def test_mamba_ssm_is_refused_where_it_cannot_run_and_left_out_where_it_may_be(tmp_path: Path) -> None:

@@ -143,9 +143,15 @@ def test_a_file_that_is_not_as_described_is_one_sentence(
     assert code == 2 and says in err and "Traceback" not in err, err
 
 
-def test_nothing_to_read_is_one_sentence(beans: Run, tmp_path: Path, submission: Path, clips_task: Path) -> None:
+def test_nothing_to_read_is_one_sentence(
+    beans: Run, tmp_path: Path, submission: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, _, err = beans("submit", submission, "--tasks", clips_task)
-    assert code == 2 and "vectors does not exist" in err
+    assert code == 2 and "vectors does not exist: give the directory of the embeddings" in err
+    (tmp_path / "work/vectors").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    code, _, err = beans("submit", submission, "--tasks", clips_task)
+    assert code == 2 and 'write directory = "work/vectors"' in err
     (tmp_path / "vectors").mkdir()
     code, _, err = beans("submit", submission, "--tasks", clips_task)
     assert code == 2 and "holds no .npz or .parquet file" in err

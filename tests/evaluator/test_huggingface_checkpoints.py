@@ -321,6 +321,65 @@ def test_a_hub_model_without_a_commit_says_how_to_pin_it(tmp_path: Path, hub: Pa
             load(tmp_path, f'model = "someone/small"{keys}')
 
 
+def test_a_directory_where_the_command_runs_is_never_taken_for_a_model_of_the_hub(
+    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers takes one of that name itself, and a record then pins weights that no commit has seen."""
+    write_checkpoint(tmp_path / "someone/small", CASES["hubert"])
+    write_checkpoint(tmp_path / "mine", CASES["hubert"])
+    (tmp_path / "files").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for keys in ("", f'\nrevision = "{COMMIT}"'):
+        for name, other in (("someone/small", ""), ("./mine", "."), ("mine", "")):
+            with pytest.raises(UserError) as caught:
+                load(tmp_path / "files", f'model = "{name}"{keys}')
+            said = str(caught.value)
+            directory = name.removeprefix("./")
+            assert f"model {tmp_path}/files/{directory} does not exist, but {tmp_path}/{directory} does" in said
+            assert f'paths start at the submission file, so write model = "../{directory}"' in said
+            assert ("for the model of that name on the hub, run this in another directory" in said) == (not other)
+    with pytest.raises(UserError, match=r"revision names a commit of the hub, but .*mine is a directory: pin it with"):
+        load(tmp_path / "files", f'model = "../mine"\nrevision = "{COMMIT}"')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    keys = f'model = "someone/small"\nrevision = "{COMMIT}"'
+    assert load(tmp_path / "files", keys).options["architecture"] == "wav2vec2", "the hub's"
+    assert load(tmp_path / "files", 'model = "../mine"').options["architecture"] == "hubert"
+
+
+def test_a_misspelt_model_says_where_it_was_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/empty").mkdir()
+    (tmp_path / "config.json").write_text("{}")
+    hub = r"neither a directory, for there is no {}, nor a model the hub gives us \(.*\): check the spelling"
+    for name, said in (
+        ("../my-huberd", f"^[^:]*: model {tmp_path}/my-huberd does not exist: give a directory .* or a hub id such as"),
+        (f"{tmp_path}/my-huberd", f"model {tmp_path}/my-huberd does not exist: give"),
+        ("my-huberd", hub.format(f"{tmp_path}/files/my-huberd")),
+        ("me/my-huberd", hub.format(f"{tmp_path}/files/me/my-huberd")),
+        ("empty", "files/empty' is no directory made with save_pretrained"),
+        ("config.json", f"model {tmp_path}/config.json is a file: give its directory"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            load(tmp_path / "files", f'model = "{name}"')
+        assert "Repo id" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_bar_is_drawn_where_nobody_watches(
+    tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A log would be full of `Loading weights: 0%|`."""
+    transformers.logging.enable_progress_bar()
+    load(tmp_path, f'model = "someone/small"\nrevision = "{COMMIT}"')
+    assert capfd.readouterr().err == ""
+    # Where somebody watches, a download keeps its bar; this one is there already, but weights draw one, too.
+    transformers.logging.enable_progress_bar()
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    load(tmp_path, f'model = "someone/small"\nrevision = "{COMMIT}"')
+    assert "Loading weights" in capfd.readouterr().err
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_a_pinned_hub_model_is_loaded_without_a_word(tmp_path: Path, hub: Path) -> None:
     checksum = hashlib.sha256((hub / "model.safetensors").read_bytes()).hexdigest()

@@ -20,28 +20,41 @@ GOOD = '[submission]\nname = "x"\nloader = "statistics"\n'
     [
         ("[submission\n", "not valid TOML"),
         ("[about]\n", "no table .submission"),
-        ('[submission]\nloader = "statistics"\n', "name"),
-        ('[submission]\nname = "a/b"\nloader = "statistics"\n', "name"),
-        ('[submission]\nname = "x"\nloader = "keras"\n', "loader"),
+        ('[submission]\nnmae = "x"\nloader = "statistics"\n', "no key name in .submission.; it has nmae, loader"),
+        ('[submission]\nname = "x"\nlaoder = "statistics"\n', "no key loader in .submission.; it has name, laoder"),
+        ('[submission]\nname = "a/b"\nloader = "statistics"\n', 'name: "a/b" is no name: write at most 80 letters'),
+        ('[submission]\nname = 3\nloader = "statistics"\n', "name: 3 is no text: put it in quotes"),
+        ('[submission]\nname = "x"\nloader = "keras"\n', "loader: \"keras\" is none of 'biomamba', .* or 'torchaudio'"),
         (GOOD + "[abuot]\n", "abuot"),
-        (GOOD + '[about]\nfamily = "x"\n', "about.description"),
+        (GOOD + '[about]\nfamily = "x"\n', "about.description: it is missing; about.authors"),
+        ('about = "x"\n' + GOOD, 'about: "x" is no table'),
         (
             GOOD + '[about]\ndescription = "d"\nfamily = "f"\nauthors = "a"\nlicence = "l"\nlicense = "l"\n',
-            "about.license: unknown",
+            r"about.license: unknown key \(did you mean licence\?\)",
         ),
-        (GOOD + ABOUT.replace('"d"', '" "'), "about.description: String should have at least 1 character"),
+        (GOOD + ABOUT.replace('"d"', '" "'), 'about.description: " " is empty: write a few words'),
         (GOOD + ABOUT + 'pretraining = ["LibriSpeech"]\n', r"about.pretraining.0"),
-        (GOOD + ABOUT + 'pretraining = [{ data = "x" }]\n', r"about.pretraining.0.domain: Field required"),
-        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "birds" }]\n', r"pretraining.0.domain: Input should be"),
-        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hours = -1 }]\n', r"0.hours: Input should be"),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x" }]\n', r"about.pretraining.0.domain: it is missing"),
+        (
+            GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hour = 1, zzz = 1 }]\n',
+            r"0.hour: unknown key \(did you mean hours\?\); .*0.zzz: unknown key \(it has data, domain, hours, coll",
+        ),
+        (
+            GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "birds" }]\n',
+            "domain: \"birds\" is none of 'speech', 'gen",
+        ),
+        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hours = -1 }]\n', r"0.hours: -1 is below 0"),
         (
             GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", hours = inf }]\n',
-            r"0.hours: Input should be",
+            r"0.hours: Infinity is no finite number",
         ),
-        (GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", collections = "y" }]\n', "collections: Input"),
+        (
+            GOOD + ABOUT + 'pretraining = [{ data = "x", domain = "speech", collections = "y" }]\n',
+            'tions: "y" is no list',
+        ),
         (GOOD + ABOUT + "parameters = 12\n", "counts the parameters of statistics models itself"),
-        (GOOD + ABOUT + "parameters = 0\n", "about.parameters: Input should be greater than 0"),
-        (GOOD + ABOUT + "parameters = true\n", "about.parameters: Input should be a valid integer"),
+        (GOOD + ABOUT + "parameters = 0\n", "about.parameters: 0 is not above 0"),
+        (GOOD + ABOUT + "parameters = true\n", "about.parameters: true is no whole number"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -50,6 +63,30 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:
         Submission.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ('loader = "huggingface"\nmodle = "x"', r"'huggingface': modle: unknown key \(did you mean model\?\)\.$"),
+        ('loader = "huggingface"\ndo_normalise = true', r"do_normalise: unknown key \(did you mean do_normalize\?\)"),
+        ('loader = "statistics"\nsede = 1', r"\(it has name, loader, sample_rate, bands, coefficients\)"),
+        ('loader = "statistics"\nbands = "many"', 'bands: "many" is no whole number'),
+        ('loader = "huggingface"\ndo_normalize = "yes"', 'do_normalize: "yes" is neither true nor false'),
+        ('loader = "huggingface"\nmodel = 3', "model: 3 is no text: put it in quotes"),
+        ('loader = "huggingface"\nmax_seconds = "1"', 'max_seconds: "1" is no number'),
+        ('loader = "huggingface"\nconfig = 3', "config: 3 is no table"),
+        ('loader = "huggingface"\nweights = "own"', "weights: \"own\" is none of 'pretrained' or 'random'"),
+        ('loader = "torchaudio"\nconfig = 3', r"config: 3 is no text: put it in quotes; config: 3 is no table\.$"),
+        ('loader = "features"\ndirectory = "x"', "sample_rate: it is missing"),
+    ],
+)
+def test_a_mistake_in_the_loaders_keys_is_said_in_words_of_the_file(tmp_path: Path, keys: str, said: str) -> None:
+    """Those of a library for checking types say neither what was written nor what was meant."""
+    path = tmp_path / "s.toml"
+    path.write_text(f'[submission]\nname = "x"\n{keys}\n')
+    with pytest.raises(UserError, match=said):
+        Submission.read(path).check_keys()
 
 
 def test_files_under_submissions_need_the_readers_table(tmp_path: Path) -> None:

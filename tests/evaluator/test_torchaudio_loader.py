@@ -321,6 +321,7 @@ class Trap:
         ('config = "c.json"', "checkpoint is missing"),
         ('config = "c.json"\ncheckpoint = "w.pt"\nweights = "random"', "goes without checkpoint"),
         ('config = "nowhere.json"\nweights = "random"', r"nowhere\.json does not exist"),
+        ('config = "."\nweights = "random"', "config [^ ]* is a directory: give the path of the file"),
         ('config = "broken.json"\nweights = "random"', "not valid JSON"),
         ('config = "list.json"\nweights = "random"', "not a JSON object"),
         ('config = "lacking.json"\nweights = "random"', "lacks encoder_embed_dim"),
@@ -345,6 +346,17 @@ def test_a_wrong_submission_is_one_sentence(tmp_path: Path, keys: str, said: str
     with pytest.raises(UserError, match=said) as caught:
         load(submission(tmp_path, keys))
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_starts_at_the_submission_file_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(AVES))
+    (tmp_path / "files").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r'files/c\.json does not exist, but .*write config = "\.\./c\.json"'):
+        load(submission(tmp_path / "files", 'config = "c.json"\nweights = "random"'))
+    load(submission(tmp_path / "files", 'config = "../c.json"\nweights = "random"'))
 
 
 class Server(http.server.SimpleHTTPRequestHandler):

@@ -1,7 +1,6 @@
 """Audio encoders through transformers: pretrained from a directory or the hub, or as random control."""
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +12,10 @@ from evaluator.backbones.huggingface.families import FAMILIES, Family, speech_pr
 from evaluator.backbones.huggingface.generic import AnyEncoder
 from evaluator.backbones.huggingface.weights import (
     check_sha256,
+    find_model,
     first_line,
     load_strictly,
+    quieten,
     read_config,
     read_extractor,
     refuse_without_audio,
@@ -64,7 +65,7 @@ def load(
     if max_seconds is not None and not (max_seconds >= 0 and math.isfinite(max_seconds)):
         raise UserError(f"max_seconds = {max_seconds} is no length: give seconds, or 0 for no limit.")
     if architecture is not None:
-        _quieten(local=True)
+        quieten(local=True)
         if weights != "random":
             raise UserError('architecture needs weights = "random"; for pretrained weights give model.')
         if revision is not None or sha256 is not None or trust_remote_code:
@@ -100,12 +101,9 @@ def _checkpoint(
     model: str, base: Path, revision: str | None, sha256: str | None, trust_remote_code: bool
 ) -> tuple[str, Any]:
     """Where the checkpoint is, and its configuration."""
-    local = (base / model).is_dir()
-    _quieten(local=local)
-    source = str(base / model) if local else model
-    if local and revision is not None:
-        raise UserError(f"revision names a commit of the hub, but {source} is a directory: pin it with sha256.")
-    settings = read_config(source, revision, trust_remote_code)
+    source, local = find_model(model, revision, base, instead="pin it with sha256")
+    quieten(local=local)
+    settings = read_config(source, revision, trust_remote_code, base)
     if not local and sha256 is None:
         warn_unpinned(source, revision)
     if settings.model_type not in FAMILIES:
@@ -192,18 +190,6 @@ def _initialised(settings: Any, family: Family | None, seed: int, trust_remote_c
             )
         except (TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"config does not make a {settings.model_type}: {first_line(error)}") from error
-
-
-def _quieten(local: bool) -> None:
-    """Keep transformers' own reports off the terminal; what matters in them is said in our words."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    if local:
-        # A download keeps its progress bar.
-        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Of WavLM's own code, about a mask that it makes itself.
-    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
 def _limit(max_seconds: float | None) -> float:

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from evaluator.backbones.paths import not_there
 from tasks.errors import UserError
 
 # Tensors of the task that a model was trained for, which its encoder neither has nor needs.
@@ -38,8 +40,61 @@ _UNUSED_IN_EVALUATION = ("masked_spec_embed",)
 _WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-def read_config(source: str, revision: str | None, trust_remote_code: bool) -> Any:
-    """The checkpoint's configuration.
+def find_model(model: str, revision: str | None, base: Path, instead: str = "leave it out") -> tuple[str, bool]:
+    """Where a submission's ``model`` is: a directory's path or a hub id, and whether it is a directory.
+
+    Args:
+        model: a path from ``base``, or a hub id.
+        revision: the hub commit that the submission names.
+        base: the directory of the submission file.
+        instead: what to do about a revision that goes with no hub.
+
+    Raises:
+        UserError: it can be neither, or is a directory of the working directory alone, or one with a ``revision``.
+    """
+    path = base / model
+    if path.is_dir():
+        if revision is not None:
+            raise UserError(f"revision names a commit of the hub, but {path.resolve()} is a directory: {instead}.")
+        return str(path.resolve()), True
+    for file in (path, Path(model)):
+        if file.is_file():
+            raise UserError(f"model {file.resolve()} is a file: give its directory, as save_pretrained made it.")
+    # transformers would take the working directory's for the model, whatever commit the submission names.
+    on_hub = _may_be_hub_id(model)
+    if Path(model).exists() or not on_hub:
+        advice = "give a directory made with save_pretrained, or a hub id such as facebook/hubert-base-ls960"
+        sentence = not_there("model", model, base, advice)
+        other = "; for the model of that name on the hub, run this in another directory."
+        raise UserError(sentence[:-1] + other if on_hub else sentence)
+    return model, False
+
+
+def _may_be_hub_id(text: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    try:
+        validate_repo_id(text)
+    except HFValidationError:
+        return False
+    return True
+
+
+def quieten(*, local: bool) -> None:
+    """Keep transformers' own reports off the terminal; what matters in them is said in our words."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    # A download keeps its progress bar where somebody watches.
+    if local or not sys.stderr.isatty():
+        transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Of WavLM's own code, about a mask that it makes itself.
+    warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
+
+
+def read_config(source: str, revision: str | None, trust_remote_code: bool, base: Path) -> Any:
+    """The configuration of what ``find_model`` found from ``base``.
 
     Raises:
         UserError: there is no such checkpoint, or it needs code that was not trusted.
@@ -52,9 +107,14 @@ def read_config(source: str, revision: str | None, trust_remote_code: bool) -> A
         refuse_remote_code(source, error)
         if not isinstance(error, OSError | ValueError) and not trust_remote_code:
             raise
+        if Path(source).is_dir():
+            raise UserError(
+                f"model {source!r} is no directory made with save_pretrained ({first_line(error)}): give the one that"
+                " holds config.json."
+            ) from error
         raise UserError(
-            f"model {source!r} is neither a directory made with save_pretrained nor a model the hub gives us"
-            f" ({first_line(error)}): check the spelling, the revision and the network."
+            f"model {source!r} is neither a directory, for there is no {(base / source).resolve()}, nor a model the hub"
+            f" gives us ({first_line(error).rstrip('.')}): check the spelling, the revision and the network."
         ) from error
 
 
