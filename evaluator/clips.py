@@ -15,15 +15,20 @@ from torch import Tensor
 from evaluator.audio import Cut, load
 from evaluator.headers import Headers, Seen
 from tasks.errors import UserError
+from tasks.manifest import places
 from tasks.sound import Header
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tasks.task import Item, Task
 
 # A shard is what a killed run loses at most: half a minute of a base-sized model on two cores.
 _SHARD_SECONDS = 240.0
 _DECODERS = 2
 _SHARDS_AHEAD = 2
+# Of many bad files, so many stand in an error.
+_NAMED = 3
 # Two clips whose lengths differ by less are the same sound if the shorter is the beginning of the longer.
 _SAME_SOUND_SECONDS = 0.1
 
@@ -65,7 +70,10 @@ def plan(
         UserError: names the files that are missing, empty, truncated or not audio.
     """
     seen, problems = (Headers() if headers is None else headers).look(item.path for item in items)
-    refuse(problems)
+    if problems:
+        _refuse_files(
+            task, problems, [path for path in dict.fromkeys(item.path for item in items) if str(path) not in seen]
+        )
 
     clips = []
     # Many files have the same header, and one object serves them all.
@@ -101,11 +109,34 @@ def plan(
     return shards
 
 
+def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]) -> None:
+    """Raise a UserError that names the first few of the files that cannot be used, and what to do about them.
+
+    Args:
+        task: which they are of.
+        problems: what is wrong, file by file.
+        files: as many.
+    """
+    if task.group != "own":
+        refuse(problems)
+    named = places(task, set(files[:_NAMED]))
+    told = [
+        f"{problem} ({named[file]})" if file in named else problem
+        for problem, file in zip(problems[:_NAMED], files, strict=False)
+    ]
+    more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    start = f"; relative paths start at {task.root}, and --data-dir names another place"
+    lost = any(not file.exists() for file in files)
+    raise UserError(
+        f"{'; '.join(told)}{more}: replace the audio or take it out of the manifest{start if lost else ''}."
+    )
+
+
 def refuse(problems: Sequence[str]) -> None:
     """Raise one UserError that names the first few of ``problems``, if there are any."""
     if problems:
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise UserError("; ".join(problems[:3]) + more + ": replace the audio or take it out of the manifest.")
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        raise UserError("; ".join(problems[:_NAMED]) + more + ": replace the audio or take it out of the manifest.")
 
 
 def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:

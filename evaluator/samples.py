@@ -177,7 +177,9 @@ class Frames:
             # A quarter a split leaves half for the probes of a search, which reads two.
             if 4 * sum(frames.nbytes for frames in stores.values()) <= torch.cuda.mem_get_info(device)[0]:
                 moved = {number: frames.to(device) for number, frames in stores.items()}
-                self.places = {item: (moved[id(frames)], begin, count) for item, (frames, begin, count) in places.items()}
+                self.places = {
+                    item: (moved[id(frames)], begin, count) for item, (frames, begin, count) in places.items()
+                }
         return self
 
     def batches(self, index: Tensor) -> Iterator[Batch]:

@@ -27,7 +27,7 @@ OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this i
 REMOTE_CODE_MARK = "‡"
 REMOTE_CODE = "runs code that came with the checkpoint (trust_remote_code = true)"
 RANK_LEGEND = (
-    "3 (2-5) is the rank and the range it takes in 95 % of 1000 resamples of the test recordings, "
+    "3 (2-5), for example, is rank 3 and the range it takes in 95 % of 1000 resamples of the test recordings, "
     "the same ones for every submission."
 )
 TIE_LEGEND = (
@@ -70,17 +70,28 @@ def tie_group(number: int) -> str:
 
 def certainty_notes(board: Board) -> list[str]:
     """What a reader needs to know of ranks, groups and counts, and why some are missing."""
-    ranked = [row for row in board.rows if row.rank is not None]
-    reasons = sorted({row.standing_reason for row in ranked if row.standing is None and row.standing_reason})
-    settled = sum(row.standing is not None for row in ranked)
+    return [*certainty_legends(board), *certainty_gaps(board)]
+
+
+def certainty_legends(board: Board) -> list[str]:
+    """How to read ranks, groups and counts; boards side by side share these sentences."""
     few = [
         f"{column.task} ({column.recordings})"
         for column in board.columns
         if column.recordings is not None and column.recordings < FEW_RECORDINGS
     ]
-    notes = [RANK_LEGEND, TIE_LEGEND, BORDA_LEGEND] if settled else []
+    notes = [RANK_LEGEND, TIE_LEGEND, BORDA_LEGEND] if any(row.standing is not None for row in board.rows) else []
     if few:
         notes.append(f"Tasks with few test recordings make these intervals too narrow: {', '.join(few)}.")
+    return notes
+
+
+def certainty_gaps(board: Board) -> list[str]:
+    """Why this board's ranks have no range, where they have none."""
+    ranked = [row for row in board.rows if row.rank is not None]
+    reasons = sorted({row.standing_reason for row in ranked if row.standing is None and row.standing_reason})
+    settled = sum(row.standing is not None for row in ranked)
+    notes = []
     if reasons:
         notes.append(f"Ranks without a range: {'; '.join(reasons)}.")
     if settled and reasons:

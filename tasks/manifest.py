@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -52,6 +52,24 @@ def read_manifest(task: Task) -> Manifest:
         UserError: a manifest that is missing, empty or does not hold together; the sentence names file and line.
     """
     return _classification(task) if task.kind == "classification" else _detection(task)
+
+
+def places(task: Task, files: Set[Path]) -> dict[Path, str]:
+    """Where a readable manifest names these audio files first: file and line, for messages."""
+    found: dict[Path, str] = {}
+    for manifest in manifest_files(task).values():
+        with _opened(task, manifest) as text:
+            if task.kind == "classification":
+                reader = csv.DictReader(text)
+                named = ((row["path"], reader.line_num) for row in reader)
+            else:
+                named = (
+                    (json.loads(line)["path"], number) for number, line in enumerate(text, start=1) if line.strip()
+                )
+            for path, number in named:
+                if task.root / path in files:
+                    found.setdefault(task.root / path, f"{manifest}, line {number}")
+    return found
 
 
 # --- classification ---

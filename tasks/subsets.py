@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tasks.errors import UserError
-from tasks.task import Item, Manifest
+from tasks.manifest import manifest_files
+from tasks.task import Item, Manifest, Task
 
 
 def limit(manifest: Manifest, n: int) -> Manifest:
@@ -33,11 +34,20 @@ def few_labels(manifest: Manifest) -> Manifest:
     """
     low = tuple(item for item in manifest.items["train"] if item.low)
     if not low:
-        raise UserError(
-            f"Task {manifest.task.name} has no few-label split here: BEANS made none of cbi and of tasks of your own,"
-            " and a copy may lack it; prepare it --from origin, or use --shots."
-        )
+        raise UserError(f"Task {manifest.task.name} has no few-label split: {_why_no_low(manifest.task)}.")
     return _with_train(manifest, low)
+
+
+def _why_no_low(task: Task) -> str:
+    """Why a task has no few-label split, and what to do instead."""
+    if task.group == "builtin":
+        return "it is generated, and none is made of it; use --shots"
+    if task.group == "own":
+        mark = "1 in the column `low`" if task.kind == "classification" else '`"low": true`'
+        return f"mark what is to be in it with {mark} in {next(iter(manifest_files(task).values()))}, or use --shots"
+    if task.name == "cbi":
+        return "BEANS made none of it; use --shots"
+    return "the copy that it was prepared from lacks it; prepare it --from origin --again, or use --shots"
 
 
 def shots(manifest: Manifest, k: int, seed: int = 0) -> Manifest:

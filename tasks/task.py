@@ -203,7 +203,10 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
                 f"Task file {path} does not exist: give the path of a TOML file or a name from `beans tasks list`."
             )
         if data_dir is not None and not data_dir.is_dir():
-            raise UserError(f"--data-dir {data_dir} is not a directory: give the directory that {path} is about.")
+            raise UserError(
+                f"--data-dir {data_dir} is not a directory: name the one that the relative paths of {path} start from,"
+                " or leave the option out where they start beside that file."
+            )
         try:
             task = _parse(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:

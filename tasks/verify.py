@@ -60,7 +60,14 @@ def verify(task: Task, report: Report) -> list[Finding]:
         for number, one in enumerate(pool.map(_listen, stretches), start=1):
             heard.append(one)
             report(f"{task.name}: listening", number, len(stretches), "")
-    return [*findings, _readable(heard), *_lengths(task, heard), _rates(task, heard), _silence(heard), _shared(heard)]
+    return [
+        *findings,
+        _readable(task, heard),
+        *_lengths(task, heard),
+        _rates(task, heard),
+        _silence(heard),
+        _shared(heard),
+    ]
 
 
 def _made(task: Task) -> Finding:
@@ -137,10 +144,10 @@ def _listen(stretch: _Stretch) -> _Heard:
     return _Heard(stretch, header.sample_rate, len(waveform) / header.sample_rate, sound)
 
 
-def _readable(heard: Sequence[_Heard]) -> Finding:
+def _readable(task: Task, heard: Sequence[_Heard]) -> Finding:
     problems = [one.problem for one in heard if one.problem]
     if problems:
-        return Finding("readable", "fail", f"{_few(problems)}: prepare the task anew, or mend the files")
+        return Finding("readable", "fail", f"{_few(problems)}: {_mend(task, 'mend or replace')}")
     return Finding("readable", "pass", f"all {len(heard)} decode to the end")
 
 
@@ -164,9 +171,20 @@ def _lengths(task: Task, heard: Sequence[_Heard]) -> Iterator[Finding]:
         if not one.problem and one.stretch.span and one.stretch.span[1] - one.stretch.span[0] - one.seconds > slack
     ]
     if short:
-        yield Finding("lengths", "fail", f"{_few(short)}: shorter than the manifest says; prepare the task anew")
+        yield Finding(
+            "lengths",
+            "fail",
+            f"{_few(short)}: shorter than the manifest says; {_mend(task, 'correct `length`, or replace')}",
+        )
     else:
         yield Finding("lengths", "pass", "every recording is as long as its windows need")
+
+
+def _mend(task: Task, own: str) -> str:
+    """What to do about files; ``own`` where they are the user's, which nothing prepares."""
+    if task.group == "own":
+        return f"{own} what is named here"
+    return f"prepare the task anew (`beans tasks prepare {task.name} --again`)"
 
 
 def _rates(task: Task, heard: Sequence[_Heard]) -> Finding:

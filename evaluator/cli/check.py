@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, print_table, progress
 from tasks.errors import UserError
 from tasks.home import Home
@@ -24,13 +25,12 @@ def check(
     """
     from evaluator.checks import run
     from evaluator.environment import pick_device
-    from evaluator.submission import Submission
     from tasks.task import catalogue_names, load_task
 
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
     place = pick_device(device)
-    entry = Submission.read(submission)
+    entry = read_submission(submission)
     tasks = [load_task(name, data=Home.from_environment().data) for name in catalogue_names()]
     start = time.perf_counter()
     with progress() as report:

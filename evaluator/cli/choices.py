@@ -1,4 +1,4 @@
-"""What the options of ``beans submit`` mean: rules, tracks, and the manifests to run on."""
+"""What the arguments of ``beans submit`` mean: submissions, rules, tracks, and the manifests to run on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,25 @@ from tasks.home import Home
 
 if TYPE_CHECKING:
     from evaluator.protocol import Protocol
+    from evaluator.submission import Submission
     from tasks.task import Manifest
+
+
+def read_submission(path: Path) -> "Submission":
+    """The submission of an argument.
+
+    Raises:
+        UserError: it is no submission file.
+    """
+    from evaluator.heads import HEADS
+    from evaluator.submission import Submission
+
+    if path.is_dir():
+        raise UserError(f"{path} is a directory: name a submission file in it, such as {path / 'my-model.toml'}.")
+    # What follows a space is the next submission file.
+    if str(path) in HEADS and not path.exists():
+        raise UserError(f"{path} is a track and no submission file: join tracks by commas, as in --track ta,twa.")
+    return Submission.read(path)
 
 
 def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
@@ -62,7 +80,7 @@ def manifests(
             reason = why_not_prepared(task)
             if reason is not None:
                 unprepared[task.name] = reason
-                raise UserError(reason)
+                raise UserError(f"Task {task.name}: {reason}")
             manifest = read_manifest(task)
             found.append(manifest if limit is None else limit_items(manifest, limit))
         except UserError as error:

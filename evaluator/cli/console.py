@@ -56,13 +56,18 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console.print(table)
 
 
+def counted(count: int, what: str) -> str:
+    """A number with its noun: "1 record", "2 records"."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def split_list(value: str | None) -> list[str]:
     """The parts of a comma-separated option, empty parts left out."""
     return [part.strip() for part in value.split(",") if part.strip()] if value else []
 
 
-def split_numbers(option: str, value: str | None) -> tuple[float, ...]:
-    """A comma-separated list of positive numbers.
+def split_numbers(option: str, value: str | None, example: str) -> tuple[float, ...]:
+    """A comma-separated list of positive numbers; ``example`` is one that fits the option.
 
     Raises:
         UserError: a part is no positive number.
@@ -75,7 +80,7 @@ def split_numbers(option: str, value: str | None) -> tuple[float, ...]:
             number = 0.0
         if not 0 < number < float("inf"):
             raise UserError(
-                f"{option} {value}: {part!r} is not a positive number; write for example {option} 1e-5,1e-4."
+                f"{option} {value}: {part!r} is not a positive number; write for example {option} {example}."
             )
         numbers.append(number)
     return tuple(numbers)

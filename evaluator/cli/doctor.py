@@ -3,9 +3,10 @@
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -16,19 +17,25 @@ EXAMPLE = "Example: beans doctor --json"
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Check the installation: versions, devices, addresses, free disk, and what is missing."""
-    checks = [*_packages(), *_devices(), *_state()]
+    """Check the installation: versions, devices, addresses, free disk, what is missing, and what optional parts need.
+
+    Exit code 2 where something is missing that every command needs.
+    """
+    checks = [*_packages(), *_devices(), *_optional(), *_state()]
     if as_json:
-        print_json([{"check": name, "found": found, "ok": ok} for name, found, ok in checks])
+        print_json([{**check._asdict(), "ok": check.status != "missing"} for check in checks])
     else:
-        print_table(
-            "Doctor", ["check", "found", ""], [[name, found, "ok" if ok else "missing"] for name, found, ok in checks]
-        )
-    if not all(ok for _, _, ok in checks):
+        print_table("Doctor", ["check", "found", ""], checks)
+    if any(check.status == "missing" for check in checks):
         raise typer.Exit(2)
 
 
-Check = tuple[str, str, bool]
+class Check(NamedTuple):
+    """One line; "optional" is what is not there and need not be."""
+
+    check: str
+    found: str
+    status: Literal["ok", "optional", "missing"] = "ok"
 
 
 def _packages() -> list[Check]:
@@ -36,12 +43,12 @@ def _packages() -> list[Check]:
         "torch", "torchaudio", "transformers", "optuna", "mlflow", "streamlit", "sqlalchemy", "alembic", "soundfile",
         "safetensors", "scikit-learn", "pydantic",
     )  # fmt: skip
-    checks: list[Check] = [("python", platform.python_version(), True)]
+    checks: list[Check] = [Check("python", platform.python_version())]
     for name in names:
         try:
-            checks.append((name, version(name), True))
+            checks.append(Check(name, version(name)))
         except PackageNotFoundError:
-            checks.append((name, "not installed: run `make install`", False))
+            checks.append(Check(name, "not installed: run `make install`", "missing"))
     return checks
 
 
@@ -50,32 +57,64 @@ def _devices() -> list[Check]:
 
     from evaluator.environment import device_name
 
-    checks: list[Check] = [("cpu", f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads", True)]
+    checks: list[Check] = [Check("cpu", f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")]
     if torch.cuda.is_available():
-        return [*checks, ("cuda", f"{device_name(torch.device('cuda'))}, CUDA {torch.version.cuda}", True)]
-    return [*checks, ("cuda", "none: evaluation runs on the CPU, and GPU memory is not measured", True)]
+        return [*checks, Check("cuda", f"{device_name(torch.device('cuda'))}, CUDA {torch.version.cuda}")]
+    return [*checks, Check("cuda", "none: evaluation runs on the CPU, and GPU memory is not measured", "optional")]
+
+
+# Package, what needs it, and how it comes.
+_EXTRAS = (
+    ("espnet", "XEUS (the loader espnet)", "`make xeus`"),
+    ("kaggle", "downloading the tasks cbi and rfcx", "`pip install 'beans-probe[kaggle]'`"),
+    ("mamba-ssm", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
+    ("causal-conv1d", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
+)
+
+
+def _optional() -> Iterator[Check]:
+    """What only some commands and tests need."""
+    for name, use, remedy in _EXTRAS:
+        try:
+            yield Check(name, version(name))
+        except PackageNotFoundError:
+            yield Check(name, f"not installed; needed for {use}: {remedy}", "optional")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    yield _program("Chromium (CHROMIUM)", chromium, "the tests of the pages: install it, or set CHROMIUM to its path")
+    # Debian keeps the server's programs off the path.
+    servers = [
+        shutil.which("initdb"),
+        *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)),
+    ]
+    server = next(filter(None, servers), None)
+    yield _program("PostgreSQL server", server, "tests alone; the board uses SQLite unless told otherwise")
+
+
+def _program(name: str, path: str | None, use: str) -> Check:
+    return Check(name, path) if path else Check(name, f"not found; needed for {use}", "optional")
 
 
 def _state() -> list[Check]:
     from sqlalchemy.engine import make_url
 
+    from leaderboard.record import record_paths
     from tasks.prepare import is_prepared
     from tasks.task import catalogue_names, load_task
 
     home = Home.from_environment()
     parent = next(folder for folder in (home.root, *home.root.parents) if folder.exists())
     prepared = [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
-    records = len(list(home.records.glob("*.json"))) if home.records.is_dir() else 0
+    usable = parent.is_dir() and os.access(parent, os.W_OK)
     return [
-        ("home (BEANS_HOME)", f"{home.root}, {shutil.disk_usage(parent).free / 2**30:.1f} GiB free", _usable(parent)),
-        ("leaderboard (BEANS_DATABASE_URL)", make_url(home.database_url).render_as_string(), True),
-        ("MLflow (MLFLOW_TRACKING_URI)", make_url(home.tracking_uri).render_as_string(), True),
-        ("Optuna (OPTUNA_STORAGE)", make_url(home.optuna_storage).render_as_string(), True),
-        ("prepared tasks", ", ".join(prepared) or "none: run `beans tasks prepare mini-calls`", True),
-        ("records", str(records), True),
+        Check(
+            "home (BEANS_HOME)",
+            f"{home.root}, {shutil.disk_usage(parent).free / 2**30:.1f} GiB free",
+            # Results are written below the nearest path that exists.
+            "ok" if usable else "missing",
+        ),
+        Check("leaderboard (BEANS_DATABASE_URL)", make_url(home.database_url).render_as_string()),
+        Check("MLflow (MLFLOW_TRACKING_URI)", make_url(home.tracking_uri).render_as_string()),
+        Check("Optuna (OPTUNA_STORAGE)", make_url(home.optuna_storage).render_as_string()),
+        Check("prepared tasks", ", ".join(prepared) or "none: run `beans tasks prepare mini-calls`"),
+        Check("records", str(sum(1 for _ in record_paths(home.records)))),
     ]
-
-
-def _usable(parent: Path) -> bool:
-    """Whether results can be written below the nearest path that exists."""
-    return parent.is_dir() and os.access(parent, os.W_OK)

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, progress
+from evaluator.mlflow_connection import address
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -33,7 +35,6 @@ def export_probe(
     """
     from evaluator import export_probe as work
     from evaluator.environment import pick_device
-    from evaluator.submission import Submission
     from leaderboard.record import read_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task
@@ -50,14 +51,14 @@ def export_probe(
     measured = load_task(task or found.task.name, data=home.data, data_dir=data_dir)
     reason = why_not_prepared(measured)
     if reason is not None:
-        raise UserError(reason)
+        raise UserError(f"Task {measured.name}: {reason}")
     file = submission or Path("submissions") / f"{found.submission.name}.toml"
     if submission is None and not file.is_file():
         raise UserError(f"{file} does not exist: name the file that was evaluated with --submission.")
     with progress() as report:
         directory = work.export_probe(
             record_file,
-            Submission.read(file),
+            read_submission(file),
             measured,
             home,
             device=pick_device(device),
@@ -67,6 +68,16 @@ def export_probe(
         )
         uri = work.register(directory, register, record_file, home) if register is not None else None
     if as_json:
-        print_json({"record": found.id, "path": str(directory), "model_uri": uri})
+        tracking = None if uri is None else address(home.tracking_uri)
+        print_json({"record": found.id, "path": str(directory), "model_uri": uri, "tracking_uri": tracking})
         return
-    print(f"{directory}\nLoad it with mlflow.pyfunc.load_model({uri or str(directory)!r}).")
+    print(f"{directory}\nLoad it in Python with:\n\n{_lines(uri, directory, home)}")
+
+
+def _lines(uri: str | None, directory: Path, home: Home) -> str:
+    """What loads the model in any directory, as it stands."""
+    lines = ["import mlflow"]
+    # An address with a password is the environment's, where MLflow finds it, and is not printed.
+    if uri is not None and home.tracking_uri == address(home.tracking_uri):
+        lines.append(f"mlflow.set_tracking_uri({home.tracking_uri!r})")
+    return "\n".join([*lines, f"model = mlflow.pyfunc.load_model({uri or str(directory.resolve())!r})"])

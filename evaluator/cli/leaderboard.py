@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluator.cli.console import METRIC_NAMES, print_json, print_table, progress, warn
+from evaluator.cli.console import METRIC_NAMES, counted, print_json, print_table, progress, warn
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -33,9 +33,22 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         print_json([asdict(board) for board in found])
         return
     if not found:
-        print("The board is empty: run `beans submit submissions/statistics.toml`.")
+        print(_empty(home))
+        return
     for board in found:
         _print_board(board)
+    for line in _legends(found):
+        print(line)
+
+
+def _empty(home: Home) -> str:
+    """That there is no result, and where: in another directory it is another home."""
+    from sqlalchemy.engine import make_url
+
+    return (
+        f"The board is empty: run `beans submit submissions/statistics.toml`, or set BEANS_HOME to the home that has"
+        f" results (this is {home.root}, with the database {make_url(home.database_url).render_as_string()})."
+    )
 
 
 def _print_board(board: "Board") -> None:
@@ -60,18 +73,25 @@ def _print_board(board: "Board") -> None:
     columns = ["rank", "group", "submission", "mean", *tasks, "Borda", "mean rank", "parameters", "VRAM"]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
     print_table(title, columns, rows, numeric=("mean", "Borda", "mean rank", "parameters", "VRAM"))
-    for note in text.certainty_notes(board):
+    for note in text.certainty_gaps(board):
         print(note)
-    reasons = dict.fromkeys(row.vram_reason for row in board.rows if row.vram_bytes is None)
-    for reason in reasons:
-        print(f"VRAM (peak for one 10-s clip) is empty: {reason}.")
+
+
+def _legends(boards: "Sequence[Board]") -> list[str]:
+    """What the tables need to be read, once for all of them."""
+    from leaderboard import text
+
+    rows = [row for board in boards for row in board.rows]
+    lines = [legend for board in boards for legend in text.certainty_legends(board)]
+    lines += [f"VRAM (peak for one 10-s clip) is empty: {row.vram_reason}." for row in rows if row.vram_bytes is None]
     disclosed = dict.fromkeys(
-        f"{row.submission}: {reason}" for row in board.rows for cell in row.cells for reason in cell.overlap
+        f"{row.submission}: {reason}" for row in rows for cell in row.cells for reason in cell.overlap
     )
     if disclosed:
-        print("\n  ".join([text.OVERLAP_LEGEND, *disclosed]))
-    if any(row.remote_code for row in board.rows):
-        print(text.REMOTE_CODE_LEGEND)
+        lines.append("\n  ".join([text.OVERLAP_LEGEND, *disclosed]))
+    if any(row.remote_code for row in rows):
+        lines.append(text.REMOTE_CODE_LEGEND)
+    return list(dict.fromkeys(lines))
 
 
 def _spell(cell: "Cell") -> str:
@@ -84,7 +104,7 @@ def _spell(cell: "Cell") -> str:
     return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
 
 
-@app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&taxa=birds&size=10-100&sort=-mean'")
+@app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&size=0-10&sort=-mean'")
 def export(
     file: Annotated[
         Path, typer.Argument(help="Written as CSV, Parquet or LaTeX, as its name ends: .csv, .parquet, .tex.")
@@ -100,6 +120,8 @@ def export(
     kind = file.suffix.lower()
     if kind not in (".csv", ".parquet", ".tex"):
         raise UserError(f"{file} ends in none of .csv, .parquet and .tex: name the file by what it should hold.")
+    if not file.parent.is_dir():
+        raise UserError(f"{file} cannot be written: {file.parent} is no directory; make it first, or name another.")
     board, scope = _view(view)
     content: str | bytes
     if kind == ".csv":
@@ -114,7 +136,7 @@ def export(
         raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
     for sentence in scope:
         print(sentence)
-    print(f"{file}: {len(board.rows)} rows of {board.protocol}, track {board.track}, {board.group} tasks.")
+    print(f"{file}: {counted(len(board.rows), 'row')} of {board.protocol}, track {board.track}, {board.group} tasks.")
 
 
 def _view(address: str) -> tuple["Board", list[str]]:
@@ -142,7 +164,7 @@ def _view(address: str) -> tuple["Board", list[str]]:
     store = Store(home.database_url)
     found = read_standings(store)
     if not found:
-        raise UserError("The board is empty: run `beans submit submissions/statistics.toml`.")
+        raise UserError(_empty(home))
     for key in choices:
         there = list(dict.fromkeys(getattr(board, key) for board in found))
         value = query.get(key, there)[0]
@@ -162,8 +184,9 @@ def _view(address: str) -> tuple["Board", list[str]]:
 
 def _require(what: str, value: str, known: "Sequence[str]") -> None:
     if value not in known:
-        there = ", ".join(known) if known else "none on this board"
-        raise UserError(f"--view: there is no {what} {value!r}; choose one of: {there}.")
+        # In quotes, since `none` is a value too.
+        there = f"choose one of: {', '.join(map(repr, known))}" if known else "this board has none to choose"
+        raise UserError(f"--view: there is no {what} {value!r}; {there}.")
 
 
 @app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")
@@ -190,8 +213,8 @@ def rebuild() -> None:
     store = Store(home.database_url)
     count = store.rebuild(home.records)
     profiled = profiles.rebuild(store, home.profiles)
-    more = f" and {profiled} profiles" if profiled else ""
-    print(f"The board holds {count} records{more}.", flush=True)
+    more = f" and {counted(profiled, 'profile')}" if profiled else ""
+    print(f"The board holds {counted(count, 'record')}{more}.", flush=True)
     with progress() as report:
         complaints = compute(home.records, report)
     for complaint in complaints:

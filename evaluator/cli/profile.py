@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, print_table, progress, split_list, split_numbers, warn
 from tasks.errors import UserError
 from tasks.home import Home
@@ -30,18 +31,20 @@ def profile(
 ) -> None:
     """Measure memory, time and multiply-adds of a forward pass over the length of a clip, each in a fresh process.
 
+    Nine lengths are measured unless --seconds names fewer: minutes for a small model, and at most nine times --timeout
+    for each precision (2 h 15 min). `--seconds 1,5,10` is soon done, and the other lengths can follow.
+
     A clip that does not fit is a result, and longer ones are not tried. Killed or interrupted, the same command goes on
     where it stopped. Profiles lie in BEANS_HOME/profiles and on the leaderboard's page Efficiency.
     """
     from evaluator.efficiency.profiling import profile as measure
-    from evaluator.submission import Submission
 
-    lengths = split_numbers("--seconds", seconds)
+    lengths = split_numbers("--seconds", seconds, "1,5,10")
     if not lengths:
         raise UserError(f"--seconds needs at least one length: write for example --seconds {LENGTHS}.")
     precisions = choose_precisions(precision)
     kind = choose_device(device)
-    entry = Submission.read(submission)
+    entry = read_submission(submission)
     home = Home.from_environment()
     found: list[Profile] = []
     places = sorted(set(lengths))

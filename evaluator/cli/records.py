@@ -1,5 +1,6 @@
 """``beans records``: the results as files: list, check, take in from others, send to MLflow."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +30,9 @@ def list_records(as_json: Json = False) -> None:
     """List the record files, where they came from, and whether MLflow has them."""
     from leaderboard.record import read_imported, read_record, read_tracking, record_paths
 
+    home = Home.from_environment()
     rows: list[dict[str, Any]] = []
-    for path in record_paths(Home.from_environment().records):
+    for path in record_paths(home.records):
         record, tracking, imported = read_record(path), read_tracking(path), read_imported(path)
         rows.append(
             {
@@ -64,7 +66,7 @@ def list_records(as_json: Json = False) -> None:
         for row in rows
     ]
     columns = ["id", "submission", "task", "track", "test", "created", "MLflow run", "origin"]
-    print_table("Records", columns, table, numeric=("test",))
+    print_table(f"Records in {home.records}", columns, table, numeric=("test",))
 
 
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 beans records push")
@@ -171,8 +173,10 @@ def import_records(
     if as_json:
         print_json([_said(arrival) for arrival in arrivals])
     else:
+        count = Counter(arrival.state for arrival in arrivals)
         print_table(
-            "Would be imported" if dry_run else "Imported",
+            f"{count['accepted']} {'would be ' if dry_run else ''}imported, {count['present']} here already,"
+            f" {count['refused']} refused",
             ["file", "record", "", "reason"],
             [
                 [arrival.file, arrival.record.id if arrival.record else "", arrival.state, arrival.reason]

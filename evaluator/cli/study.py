@@ -47,7 +47,7 @@ def vram(
     from evaluator.efficiency import study
     from evaluator.efficiency.report import verdict, write_report
 
-    lengths = split_numbers("--seconds", seconds)
+    lengths = split_numbers("--seconds", seconds, "1,5,10")
     precisions = choose_precisions(precision)
     if not lengths or layers not in ("last", "all"):
         raise UserError("Give at least one length with --seconds, and --layers last or all.")

@@ -75,7 +75,6 @@ def submit(
     """
     from evaluator.environment import pick_device
     from evaluator.evaluate import evaluate
-    from evaluator.submission import Submission
 
     for option, value, known in (
         ("--device", device, ("auto", "cpu", "cuda")),
@@ -85,14 +84,15 @@ def submit(
             raise UserError(f"{option} {value} is unknown: choose from {', '.join(known)}.")
     home = Home.from_environment()
     place = pick_device(device)
-    rules = choices.rules(trials, split_numbers("--lr", lr), seeds, precision)
+    rules = choices.rules(trials, split_numbers("--lr", lr, "1e-4,1e-3"), seeds, precision)
     tracks = choices.tracks(track)
+    few = split_numbers("--shots", shots, "1,5,10")
     budget = None if frames_budget is None else int(frames_budget * 2**30)
-    submissions = [Submission.read(path) for path in submission]
+    submissions = [choices.read_submission(path) for path in submission]
     failures: list[str] = []
     unprepared: dict[str, str] = {}
     manifests = choices.manifests(tasks, data_dir, home, limit, failures, unprepared)
-    variants = choices.variants(manifests, low, split_numbers("--shots", shots), shots_seed, failures)
+    variants = choices.variants(manifests, low, few, shots_seed, failures)
     if failures and (fail_fast or not any(variants.values())):
         raise typer.Exit(2)
     outcomes: list[Outcome] = []

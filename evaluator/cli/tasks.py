@@ -93,16 +93,22 @@ def items(
     task: Annotated[str, typer.Argument(help="A prepared task, or a task file.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """Print every item as CSV: id, split, audio file, and where in the file it lies, in seconds."""
+    """Print every item as CSV: id, split, path of the audio file, and where in it the item starts and ends, in seconds.
+
+    A clip ends with its file; where the task crops clips, `end` is where they are cropped, and a shorter clip ends
+    before. Without cropping it is empty.
+    """
     import csv
 
     from tasks.manifest import read_manifest
     from tasks.task import load_task
 
     entry = load_task(task, data=Home.from_environment().data, data_dir=data_dir)
+    manifest = read_manifest(entry)
+    # Only now: a failure must not leave a file that looks like a task without items.
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("id", "split", "path", "start", "end"))
-    for split, own in read_manifest(entry).items.items():
+    for split, own in manifest.items.items():
         for item in own:
             start, end = item.window or (0.0, entry.max_duration or "")
             table.writerow((item.id, split, item.path, start, end))

@@ -10,8 +10,11 @@ from builders import Run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
+from consistent import write_consistent
 from factory import make_record
 
+from evaluator.cli import doctor
+from leaderboard.record import NOTES, write_record
 from leaderboard.store import Store
 from tasks.home import Home
 
@@ -54,6 +57,27 @@ def test_doctor_reports_versions_devices_and_paths(beans: Run, own_home: Path) -
     assert all(check["ok"] for check in found.values())
 
 
+def test_doctor_counts_records_and_says_what_needs_the_parts_that_are_not_there(
+    beans: Run, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_record(own_home / "records", make_record("one", "esc50", group="auxiliary"))
+    for note in NOTES:
+        path.with_suffix(f".{note}.json").write_text("{}")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(doctor, "_EXTRAS", (("no-such-package", "nothing", "`make it`"),))
+    code, out, _ = beans("doctor", "--json")
+    found = {check["check"]: check for check in json.loads(out)}
+    assert found["records"]["found"] == "1", "notes beside a record are none"
+    assert code == 0, "an installation without them is whole"
+    assert found["no-such-package"]["found"] == "not installed; needed for nothing: `make it`"
+    assert found["no-such-package"]["status"] == found["Chromium (CHROMIUM)"]["status"] == "optional"
+    assert "PostgreSQL server" in found
+    monkeypatch.undo()
+    needed = [name for name, *_ in doctor._EXTRAS]
+    assert needed == ["espnet", "kaggle", "mamba-ssm", "causal-conv1d"]
+
+
 def test_doctor_does_not_show_passwords(beans: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEANS_DATABASE_URL", "postgresql+psycopg://me:secret@db/board")
     _, out, _ = beans("doctor")
@@ -84,9 +108,41 @@ def test_committed_submissions_are_listed_and_shown(beans: Run, monkeypatch: pyt
     assert code == 0 and json.loads(out)["model"] == "microsoft/wavlm-large"
 
 
-def test_an_empty_board_says_what_to_do(beans: Run) -> None:
+def test_a_submission_with_a_mistake_is_listed_among_the_others(beans: Run, tmp_path: Path) -> None:
+    """A file that somebody is still writing must not keep a script from those that are there."""
+    (tmp_path / "a.toml").write_text('[submission]\nname = "a"\n')
+    (tmp_path / "b.toml").write_text('[submission]\nname = "bee"\nloader = "statistics"\n')
+    code, out, err = beans("submissions", "list", "--directory", tmp_path, "--json")
+    broken, good = json.loads(out)
+    assert code == 0 and err.count("a.toml has no key loader") == err.count("\n") == 1
+    assert broken["name"] == "a" and "has no key loader" in broken["error"] and broken.keys() == good.keys()
+    assert good["name"] == "bee" and not good["error"]
+    code, out, _ = beans("submissions", "list", "--directory", tmp_path)
+    assert code == 0 and "broken" in out and "bee" in out
+
+
+def test_an_empty_board_says_what_to_do_and_where_it_looked(beans: Run, own_home: Path) -> None:
+    """In another directory than usual it is another home."""
     code, out, _ = beans("leaderboard", "show")
-    assert code == 0 and "beans submit" in out
+    assert code == 0 and "beans submit" in out and str(own_home) in out and "BEANS_HOME" in out
+
+
+def test_legends_stand_once_below_all_boards(beans: Run, own_home: Path) -> None:
+    for track in ("ta", "twa"):
+        write_consistent(own_home / "records", "one", track=track)
+    code, out, _ = beans("leaderboard", "rebuild")
+    assert code == 0 and "The board holds 2 records." in out
+    code, out, _ = beans("leaderboard", "show")
+    assert code == 0 and out.count("own tasks") == 2
+    for start in ("3 (2-5), for example, is", "Ranks that share a group", "Borda:", "Tasks with few", "VRAM (peak"):
+        assert out.count(start) == 1, start
+    assert out.index("3 (2-5)") > out.rindex("own tasks")
+
+
+def test_items_that_cannot_be_read_leave_no_table(beans: Run, tmp_path: Path) -> None:
+    """A file with a header alone looks like a task without items."""
+    code, out, err = beans("tasks", "items", "watkins")
+    assert (code, out) == (2, "") and "beans tasks prepare watkins" in err
 
 
 def test_the_board_in_the_terminal_says_what_overlaps_and_whose_code_ran(beans: Run, own_home: Path) -> None:

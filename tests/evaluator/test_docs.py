@@ -3,15 +3,21 @@
 import inspect
 import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 import torch
-from builders import Run, save_checkpoint
+from builders import Run, save_checkpoint, write_clips_task
 
 from evaluator.backbones import LOADERS, loader
 from evaluator.backbones.huggingface.families import FAMILIES
+from evaluator.cli.new_submission import EXAMPLE
+from evaluator.cli.submit import submit
 from evaluator.submission import Submission
 
 ROOT = Path(__file__).parents[2]
@@ -38,9 +44,12 @@ def test_the_guides_own_model_takes_twelve_lines_passes_its_checks_and_is_evalua
     (model,) = (block for block in code_blocks if "class Mine(" in block)
     (submission,) = (block for block in code_blocks if '"mine:Mine"' in block)
     assert len([line for line in model.splitlines() if line.strip()]) <= 12
-    (tmp_path / "mine.py").write_text(model)
-    (tmp_path / "mine.toml").write_text(submission)
-    code, out, err = beans("check", tmp_path / "mine.toml", "--json")
+    # Where the guide's commands write files, and where readers are owed a table of their own.
+    directory = tmp_path / "submissions"
+    directory.mkdir()
+    (directory / "mine.py").write_text(model)
+    (directory / "mine.toml").write_text(submission)
+    code, out, err = beans("check", directory / "mine.toml", "--json")
     assert code == 0, out + err
     says = {finding["name"]: finding["says"] for finding in json.loads(out)["findings"]}
     # Strides of 320, 2 and 2 samples at 32 kHz.
@@ -49,7 +58,7 @@ def test_the_guides_own_model_takes_twelve_lines_passes_its_checks_and_is_evalua
         assert f"layer {layer} ms" in says["layers"]
     assert "unequal length share a batch" in says["alone as in a batch"]
     quick = ("--trials", 2, "--seeds", 1, "--json")
-    code, out, err = beans("submit", tmp_path / "mine.toml", "--tasks", clips_task, "--track", "ta,twa", *quick)
+    code, out, err = beans("submit", directory / "mine.toml", "--tasks", clips_task, "--track", "ta,twa", *quick)
     assert code == 0, err
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     assert [row["track"] for row in rows] == ["ta", "twa"]
@@ -57,6 +66,27 @@ def test_the_guides_own_model_takes_twelve_lines_passes_its_checks_and_is_evalua
         assert [layer["name"] for layer in row["layers"]] == ["conv 1", "conv 2", "conv 3"]
         # Chance is 0.25; convolutions that were never trained tell the task's tones apart a little.
         assert all(0 <= layer["test"] <= 1 for layer in row["layers"]) and row["valid"] > 0.25
+
+
+def test_the_guides_command_without_questions_writes_a_pinned_submission(
+    beans: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = "".join(blocks(ROOT / "docs/submitting.md")).replace("\\\n", " ").splitlines()
+    run = [line for line in (*commands, EXAMPLE.partition("answer: ")[2]) if "submissions new --name" in line]
+    assert len(run) == 2
+    for command in run:
+        code, _, err = beans(*shlex.split(command)[1:])
+        assert code == 0, err
+        (file,) = (tmp_path / "submissions").iterdir()
+        assert len(Submission.read(file).arguments["revision"]) == 40
+        file.unlink()
+
+
+def test_the_guide_has_every_option_of_submit() -> None:
+    table = (ROOT / "docs/submitting.md").read_text().partition("\n## Running it\n")[2]
+    for name in set(inspect.signature(submit).parameters) - {"submission", "as_json"}:
+        assert re.search(rf"^\|.*`--{name.replace('_', '-')}\b", table, flags=re.MULTILINE), name
 
 
 @pytest.mark.parametrize("document", ["submitting.md", "backbones.md"])
@@ -104,6 +134,40 @@ def test_the_shown_pretraining_of_a_biomamba_trains_and_is_loaded(tmp_path: Path
     assert all(gradient is not None and gradient.any() for gradient in gradients)
     (tmp_path / "m.toml").write_text('[submission]\nname = "m"\nloader = "biomamba"\nmodel = "mine"\n')
     assert len(Submission.read(tmp_path / "m.toml").load().layers) == 3
+
+
+def test_the_page_of_mlflow_runs_as_it_stands_and_so_do_the_lines_that_export_prints(
+    beans: Run, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python that was told nothing looks for runs and models in a database of its own, which it makes."""
+    root = tmp_path / "project"
+    home = root / ".beans"
+    home.mkdir(parents=True)
+    shutil.copy(empty_database, home / "mlflow.db")
+    # The task of the examples by its name, and quicker.
+    task = write_clips_task(tmp_path / "task", "mini-calls")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("BEANS_HOME", str(home))
+    statistics = ROOT / "submissions/statistics.toml"
+    code, out, err = beans("submit", statistics, "--tasks", task, "--limit", 30, "--json")
+    assert code == 0, err
+    record = json.loads(out.splitlines()[-1])
+    name = Path(record["record"]).stem.rpartition(".")[2]
+    named = ("--submission", statistics, "--task", task, "--register", "NAME")
+    code, out, err = beans("records", "export-probe", name, *named)
+    assert code == 0, err
+    printed = out[out.index("import mlflow") :]
+    shutil.copy(task.parent / "audio/clip_000.wav", root / "a.wav")
+    shown = [block for block in blocks(ROOT / "docs/mlflow.md") if block.startswith("import mlflow")]
+    assert len(shown) == 2
+    seen = "\nimport json\nprint(json.dumps([len(runs), len(curve), len(trials)]))"
+    for place, lines in ((root, "\n".join(shown) + seen), (tmp_path, f"{printed}\nprint(model.metadata.run_id)")):
+        command = [sys.executable, "-W", "ignore", "-c", lines]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not list(place.glob("mlflow.db")), "it looked elsewhere than in the home"
+        if place == root:
+            assert json.loads(done.stdout.splitlines()[-1]) == [1, record["n_layers"], 16 * record["n_layers"]]
 
 
 def test_every_document_that_is_linked_is_there() -> None:

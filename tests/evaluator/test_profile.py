@@ -218,7 +218,7 @@ def test_command_line_writes_file_database_and_mlflow_which_may_be_down_at_first
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--seconds", "1,x"], "--seconds 1,x: 'x' is not a positive number"),
+        (["--seconds", "1,x"], "--seconds 1,x: 'x' is not a positive number; write for example --seconds 1,5"),
         (["--seconds", ","], "--seconds needs at least one length"),
         (["--precision", "fp16"], "--precision fp16 is unknown: choose from fp32, bf16"),
         (["--device", "tpu"], "--device tpu is unknown"),

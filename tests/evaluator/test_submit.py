@@ -171,8 +171,23 @@ def test_a_failed_task_is_named_and_the_others_still_run(
     assert code == 2
     assert [row["task"] for row in results(out)] == ["scape"]
     assert "clip_001.flac is not audio" in err and "Traceback" not in err
+    assert f"({broken.parent / 'clips.csv'}, line 3): replace" in err and "--data-dir" not in err
     code, out, _ = beans("submit", statistics, "--tasks", f"{broken},{windows_task}", *QUICK, "--json", "--fail-fast")
     assert code == 2 and results(out) == []
+
+
+def test_audio_that_is_not_there_is_named_with_its_line_and_where_paths_start(
+    beans: Run, statistics: Path, clips_task: Path, windows_task: Path
+) -> None:
+    """The usual cause is data that lie elsewhere, and with many clips the line is hard to find."""
+    for task, lost, where in ((clips_task, "clip_007.flac", "clips.csv, line 9"),
+                              (windows_task, "train_1.wav", "train.jsonl, line 2")):  # fmt: skip
+        (task.parent / "audio" / lost).unlink()
+        code, _, err = beans("submit", statistics, "--tasks", task, "--dry-run")
+        assert code == 2 and f"{lost} is missing ({task.parent / where})" in err
+        assert f"relative paths start at {task.parent}, and --data-dir names another place" in err
+    code, _, err = beans("submit", statistics, "--tasks", clips_task, "--data-dir", "/nowhere")
+    assert code == 2 and f"name the one that the relative paths of {clips_task} start from" in err
 
 
 def test_a_failed_submission_leaves_the_others_to_run(
@@ -190,10 +205,13 @@ def test_a_failed_submission_leaves_the_others_to_run(
     [
         (("--tasks", "no-such-task"), "no task 'no-such-task'"),
         (("--tasks", "no-such.toml"), "does not exist"),
-        (("--tasks", "mini-calls"), "beans tasks prepare mini-calls"),
+        (("--tasks", "mini-calls"), "Task mini-calls: not prepared: run `beans tasks prepare mini-calls`"),
         ((), "No task is prepared"),
         (("--track", "lstm"), "--track"),
-        (("--lr", "1e-3,fast"), "'fast' is not a positive number"),
+        (("--lr", "1e-3,fast"), "'fast' is not a positive number; write for example --lr 1e-"),
+        (("--shots", "0"), "'0' is not a positive number; write for example --shots 1,5,10"),
+        ((".",), "is a directory: name a submission file in it"),
+        (("--track", "ta", "twa"), "join tracks by commas, as in --track ta,twa"),
         (("--device", "tpu"), "--device tpu"),
         (("--precision", "fp8"), "--precision fp8"),
     ],

@@ -141,6 +141,11 @@ def test_dry_run_says_what_would_be_and_leaves_no_trace(beans: Beans, home: Home
     assert code == 2
     assert [(row["submission"], row["state"]) for row in json.loads(out)] == [(None, "refused"), ("good", "accepted")]
     assert not home.root.exists()
+    _, out, _ = beans("records", "import", sent, "--dry-run")
+    assert "1 would be imported, 0 here already, 1 refused" in out
+    beans("records", "import", sent)
+    _, out, _ = beans("records", "import", sent, "--dry-run")
+    assert "0 would be imported, 1 here already, 1 refused" in out
 
 
 def test_database_that_is_down_loses_no_record(

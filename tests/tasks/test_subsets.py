@@ -108,8 +108,16 @@ def test_a_task_without_few_labels_says_what_to_do(tmp_path: Path) -> None:
     manifest = write_clips(
         tmp_path, ["a.wav,x,train,a,0", "b.wav,y,train,b,0", "c.wav,x,valid,c,1", "d.wav,x,test,d,1"]
     )
-    with pytest.raises(UserError, match=r"no few-label split here.*--shots"):
+    with pytest.raises(UserError, match=r"no few-label split: mark .* column `low` .*clips\.csv, or use --shots"):
         few_labels(manifest)
+    for name, told in (
+        ("mini-calls", "it is generated, and none is made of it; use --shots"),
+        ("cbi", "BEANS made none of it; use --shots"),
+        ("watkins", "prepare it --from origin --again, or use --shots"),
+    ):
+        task = load_task(name, data=tmp_path)
+        with pytest.raises(UserError, match=f"Task {name} has no few-label split: .*{told}"):
+            few_labels(Manifest(task, manifest.labels, manifest.items))
 
 
 @pytest.mark.parametrize("subset", [shots, limit])

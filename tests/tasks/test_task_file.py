@@ -146,17 +146,17 @@ def test_the_examples_read_the_recordings_they_are_for(
 
 def test_the_examples_of_the_guide_work_as_they_stand(tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8")
-    clips, table, scapes, lines = re.findall(r"```(?:toml|csv|json)\n(.*?)```", guide, flags=re.S)
+    clips, table, scapes, *lines = re.findall(r"```(?:toml|csv|json)\n(.*?)```", guide, flags=re.S)
     (tmp_path / "clips.toml").write_text(clips)
     (tmp_path / "clips.csv").write_text(table)
     manifest = read_manifest(load_task(str(tmp_path / "clips.toml"), data=tmp_path))
     assert manifest.labels == ("dolphin, common", "robin", "wren")
 
     (tmp_path / "scapes.toml").write_text(scapes)
-    for split in ("train", "valid", "test"):
-        (tmp_path / f"{split}.jsonl").write_text(lines.replace("dawn", f"{split}-dawn"))
+    for split, own in zip(("train", "valid", "test"), lines, strict=True):
+        (tmp_path / f"{split}.jsonl").write_text(own)
     manifest = read_manifest(load_task(str(tmp_path / "scapes.toml"), data=tmp_path))
-    assert len(manifest.items["train"]) == 2 * 59
+    assert {split: len(items) for split, items in manifest.items.items()} == {"train": 2 * 59, "valid": 59, "test": 59}
     assert manifest.items["train"][4].labels == (0, 1)
 
 

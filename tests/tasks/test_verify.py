@@ -75,6 +75,9 @@ def test_damaged_and_missing_files_are_named(clips: Task) -> None:
     assert readable.status == "fail"
     assert all(f"{number}.wav" in readable.says for number in (3, 4, 5)), readable.says
     assert all(f"{number}.wav" not in readable.says for number in (0, 1, 2, 6))
+    assert readable.says.endswith("mend or replace what is named here"), "nothing prepares a task of one's own"
+    made = clips.model_copy(update={"group": "core"})
+    assert "`beans tasks prepare own --again`" in found(made)["readable"].says
 
 
 def test_sound_in_two_splits_is_found_whatever_it_is_encoded_as(clips: Task) -> None:
