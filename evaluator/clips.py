@@ -15,7 +15,6 @@ from torch import Tensor
 from evaluator.audio import Cut, load
 from evaluator.headers import Headers, Seen
 from tasks.errors import UserError
-from tasks.manifest import places
 from tasks.sound import Header
 
 if TYPE_CHECKING:
@@ -117,26 +116,26 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
         problems: what is wrong, file by file.
         files: as many.
     """
+    # Only here: training runs where manifests cannot be read, for want of pydantic.
+    from tasks.manifest import places
+
     if task.group != "own":
         refuse(problems)
-    named = places(task, set(files[:_NAMED]))
+    lines = places(task, set(files[:_NAMED]))
     told = [
-        f"{problem} ({named[file]})" if file in named else problem
-        for problem, file in zip(problems[:_NAMED], files, strict=False)
+        f"{problem} ({lines[file]})" if file in lines else problem
+        for problem, file in zip(problems, files, strict=True)
     ]
-    more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-    start = f"; relative paths start at {task.root}, and --data-dir names another place"
     lost = any(not file.exists() for file in files)
-    raise UserError(
-        f"{'; '.join(told)}{more}: replace the audio or take it out of the manifest{start if lost else ''}."
-    )
+    refuse(told, f"; relative paths start at {task.root}, and --data-dir names another place" if lost else "")
 
 
-def refuse(problems: Sequence[str]) -> None:
+def refuse(problems: Sequence[str], hint: str = "") -> None:
     """Raise one UserError that names the first few of ``problems``, if there are any."""
     if problems:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        raise UserError("; ".join(problems[:_NAMED]) + more + ": replace the audio or take it out of the manifest.")
+        advice = f"replace the audio or take it out of the manifest{hint}"
+        raise UserError(f"{'; '.join(problems[:_NAMED])}{more}: {advice}.")
 
 
 def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:

@@ -151,5 +151,5 @@ def test_lost_database_comes_back_from_a_dump_or_from_the_records(
     with connect(services, "beans", "beans") as board:
         board.execute("DROP TABLE results, documents, failures, profiles, alembic_version")
     done = services.run("leaderboard", "beans", "leaderboard", "rebuild")
-    assert (done.returncode, done.stdout.strip()) == (0, "The board holds 1 records."), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "The board holds 1 record."), done.stderr
     assert shown() == ["floor"]
