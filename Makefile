@@ -41,9 +41,10 @@ lint: install  ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# One thread a worker: two workers with two threads each would wait for one another on two cores.
+# One thread a worker: two workers with two threads each would wait for one another on two cores. Neighbours share servers
+# and models, so each worker keeps its half in order and takes from the other's when it is done.
 test: lint  ## lint, types and every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
 
 gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
 	python3 -m benchmarks.gpu
