@@ -11,13 +11,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Layer
-from evaluator.backbones.huggingface.weights import (
-    find_model,
-    load_strictly,
-    quieten,
-    read_config,
-    warn_unpinned,
-)
+from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
 from evaluator.backbones.waveforms import standardise
 from tasks.errors import UserError
 
