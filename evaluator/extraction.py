@@ -16,6 +16,8 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from tasks.task import Manifest
 
+# Part of the key of every feature: raise it with any change of the values, or of the files, that hold the features.
+VERSION = 1
 # Audio in one forward pass. More does not run faster on a CPU; a GPU wants to be filled.
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
 # Seconds of noise that tell hops apart: layers that give equally many frames for all of them are stacked.

@@ -2,18 +2,17 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator import efficiency, heads, metrics, probes, protocol, samples, search, trainer
+from evaluator import efficiency, metrics, probes, search
 from evaluator.backbones import Loaded
 from evaluator.environment import device_name
 from evaluator.features import Features
-from evaluator.heads import NEEDS_FRAMES
+from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard import bootstrap
@@ -24,10 +23,7 @@ from tasks.task import Metric
 
 
 def identity(submission: Submission, features: Features, track: str, rules: Protocol, limit: int | None) -> str:
-    """What a result depends on: weights, audio, labels, rules, and the code that trains and scores."""
-    code = [
-        Path(str(module.__file__)) for module in (bootstrap, heads, metrics, probes, protocol, samples, search, trainer)
-    ]
+    """What a result depends on: weights, audio, labels, rules, and the versions of the stages that train and score."""
     content = {
         "submission": submission.name,
         "features": features.directory.name,
@@ -39,7 +35,13 @@ def identity(submission: Submission, features: Features, track: str, rules: Prot
         "track": track,
         "protocol": rules.name,
         "limit": limit,
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        "versions": {
+            "head": HEADS[track].VERSION,
+            "training": probes.VERSION,
+            "search": search.VERSION,
+            "metrics": metrics.VERSION,
+            "bootstrap": bootstrap.VERSION,
+        },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

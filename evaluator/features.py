@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluator import audio, clips, extraction, headers
+from evaluator import audio, extraction
 from evaluator.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
 from evaluator.extraction import Block, Extractor
 from evaluator.headers import Headers
@@ -22,7 +22,6 @@ from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
 from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
 from evaluator.streaming import Streamed, keep_sounds
-from tasks import sound
 from tasks.errors import UserError
 from tasks.files import write_atomically
 
@@ -58,7 +57,7 @@ class FeatureStore:
     """Features on disk, below ``root``. Safe to share between processes; safe to delete.
 
     A shard's name is a hash of what fixes its waveforms, and the directory's of what fixes the backbone, so a changed
-    weight, file, crop, rate or line of code never meets an old feature. Each shard is written whole or not at all,
+    weight, file, crop, rate or VERSION never meets an old feature. Each shard is written whole or not at all,
     with a checksum of its content, which is compared again when a file's size or times are others than when it was
     written, and when it is read; a shard that does not check out is computed again.
     """
@@ -75,7 +74,7 @@ class FeatureStore:
         self.frames_budget = frames_budget
 
     def key(self, extractor: Extractor) -> str:
-        """What identifies a backbone, how it is run, and the code that runs it."""
+        """What identifies a backbone, how it is run, and the versions of the stages that run it."""
         return _digest(self._identity(extractor))[:16]
 
     def is_checked(self, extractor: Extractor) -> bool:
@@ -209,10 +208,8 @@ class FeatureStore:
         import torchaudio
 
         model = extractor.model
-        code = [Path(str(module.__file__)) for module in (sound, audio, clips, extraction, headers)]
         return {
             "weights": model.weights_sha256,
-            "class": type(model.backbone).__qualname__,
             "options": model.options,
             "sample_rate": model.backbone.sample_rate,
             "layers": [list(layer) for layer in model.backbone.layers],
@@ -222,10 +219,7 @@ class FeatureStore:
             "exact_masking": model.exact_masking,
             "device": extractor.device.type,
             "precision": extractor.precision,
-            "code": {
-                f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
-                for path in [*code, *model.code]
-            },
+            "versions": {"decoding": audio.VERSION, "extraction": extraction.VERSION, **model.versions},
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
         }

@@ -11,15 +11,21 @@ from tasks.files import write_atomically
 from tasks.sound import Header, read_header
 
 _THREADS = 2
+# Read at once for a checksum.
+_BLOCK_BYTES = 1 << 20
 
 
-Seen = tuple[int, int, int, int]
-"""A file as it was looked at: size in bytes, time of its last change in nanoseconds, sample rate in Hz, samples."""
+Seen = tuple[int, int, int, int, str]
+"""One file: size in bytes, time of last change in nanoseconds, sample rate in Hz, samples, checksum of its bytes."""
 
 
 @dataclass
 class Headers:
-    """Headers of files that lie unchanged, by path. Size and time of change stand for the content."""
+    """Header and checksum of every file, by path.
+
+    A file is read again only when its size or its time of change differs. Neither is part of a key: the same audio in
+    another place, or copied at another time, has the same features.
+    """
 
     seen: dict[str, Seen] = field(default_factory=dict)
     is_new: bool = False
@@ -31,7 +37,8 @@ class Headers:
             content = json.loads(path.read_bytes())
             # Plain tuples: of 100,000 objects the garbage collector alone would take half a second.
             return cls({
-                name: (size, changed, rate, frames) for name, (size, changed, rate, frames) in content.items()
+                name: (size, changed, rate, frames, checksum)
+                for name, (size, changed, rate, frames, checksum) in content.items()
             })  # fmt: skip
         except (OSError, ValueError, TypeError, AttributeError):
             return cls()
@@ -71,13 +78,24 @@ class Headers:
                 if isinstance(answer, UserError):
                     problems.append(str(answer))
                 else:
-                    found[name] = self.seen[name] = (size, changed, answer.sample_rate, answer.frames)
+                    header, checksum = answer
+                    found[name] = self.seen[name] = (size, changed, header.sample_rate, header.frames, checksum)
                     self.is_new = True
         return found, problems
 
 
-def _open(file: Path) -> Header | UserError:
+def _open(file: Path) -> tuple[Header, str] | UserError:
     try:
-        return read_header(file)
+        return read_header(file), _checksum(file)
     except UserError as error:
         return error
+
+
+def _checksum(file: Path) -> str:
+    import xxhash
+
+    content = xxhash.xxh3_128()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK_BYTES):
+            content.update(block)
+    return content.hexdigest()

@@ -23,7 +23,13 @@ _NOTHING = 1e-15
 
 
 class Head(Protocol):
-    """A stack of heads of one kind."""
+    """A stack of heads of one kind.
+
+    Attributes:
+        VERSION: part of the id of every record; raised with any change of the logits or of their derivatives.
+    """
+
+    VERSION: int
 
     def shapes(self, width: int, classes: int) -> dict[str, tuple[tuple[int, ...], int]]:
         """Per parameter: its shape in a single head, and the fan-in that its initial range follows."""
@@ -45,6 +51,8 @@ class Head(Protocol):
 
 class TimeAverage:
     """Track ``ta``: a linear layer on the mean over frames, which the feature store has already taken."""
+
+    VERSION = 1
 
     def shapes(self, width: int, classes: int) -> dict[str, tuple[tuple[int, ...], int]]:
         """One linear layer."""
@@ -69,6 +77,8 @@ class TimeWeighted:
 
     The softmax does not see b, whose derivative is therefore 0.
     """
+
+    VERSION = 1
 
     def shapes(self, width: int, classes: int) -> dict[str, tuple[tuple[int, ...], int]]:
         """A linear layer, and width + 1 values for the frame scores."""
@@ -139,7 +149,7 @@ def _linear(parameters: Parameters, inputs: Tensor) -> Tensor:
     return torch.matmul(parameters["weight"], inputs.permute(0, 2, 3, 1)).add_(parameters["bias"][..., None])
 
 
-HEADS: dict[str, Callable[[], Head]] = {"ta": TimeAverage, "twa": TimeWeighted}
+HEADS: dict[str, type[Head]] = {"ta": TimeAverage, "twa": TimeWeighted}
 """Every track by name."""
 
 NEEDS_FRAMES = {"ta": False, "twa": True}

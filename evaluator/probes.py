@@ -16,6 +16,8 @@ from evaluator.samples import Samples
 if TYPE_CHECKING:
     from tasks.task import Metric
 
+# Part of the id of every record: raise it with any change of the probes that training returns.
+VERSION = 1
 # Validation and test items a step; only memory depends on it.
 _EVALUATION_BATCH = 256
 # torch.optim.Adam's own defaults.

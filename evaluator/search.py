@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial as OptunaTrial
 
+# Part of the id of every record: raise it with any change of the rates that are tried or of the choice among them.
+VERSION = 1
 # Rates trained together. The second batch can learn from the first.
 _BATCH = 8
 # A best rate in the outer twentieth of the range, on a log scale, says that the range may be too narrow.

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from tasks.task import Metric
 
+# Part of the id of every record and of every file of resamples: raise it with any change of the resampled scores.
+VERSION = 1
+
+
 Scores = NDArray[np.float32]
 Targets = NDArray[np.int64] | NDArray[np.uint8]
 Counts = NDArray[np.int64]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from leaderboard.bootstrap import resampled
+from leaderboard.bootstrap import VERSION, resampled
 from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.ranking import Result
 from leaderboard.record import Record
@@ -14,8 +14,6 @@ from tasks.files import write_atomically
 from tasks.task import Metric
 
 RESAMPLES = 1000
-# Raised whenever other numbers come out of the same predictions, so that no older file is taken for a new one.
-VERSION = 1
 
 
 def scored(directory: Path, record: Record) -> Scored:

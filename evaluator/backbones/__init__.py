@@ -71,7 +71,8 @@ class Loaded:
         weights_sha256: over names, shapes and values of every parameter and buffer, or over the options where the
             backbone is no torch module.
         parameters: number of trained values.
-        code: the source files that define what it computes.
+        versions: what stands for the code that computes it: by loader its declared VERSION, and by class of a user's
+            own module the SHA-256 of its source file.
     """
 
     backbone: Backbone
@@ -81,7 +82,7 @@ class Loaded:
     min_samples: int = 1
     normalisation: str = "none"
     options: Mapping[str, object] = field(default_factory=dict)
-    code: tuple[Path, ...] = ()
+    versions: Mapping[str, int | str] = field(default_factory=dict)
 
 
 def loader(name: str) -> Callable[..., Backbone]:
@@ -116,20 +117,39 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
         min_samples=int(getattr(backbone, "min_samples", 1)),
         normalisation=str(getattr(backbone, "normalisation", "none")),
         options=options,
-        code=_source(type(backbone)),
+        versions=_versions(backbone),
     )
 
 
-def _source(kind: type) -> tuple[Path, ...]:
-    """The files of a class, of what it inherits but for torch's own, and of what they take from other loaders."""
-    files = []
-    for one in kind.__mro__:
-        if one is object or one.__module__.partition(".")[0] in ("torch", "typing"):
-            continue
-        used = (getattr(value, "__module__", None) for value in vars(sys.modules[one.__module__]).values())
-        modules = {name for name in used if name and name.startswith("evaluator.")} - {__name__}
-        for name in (one.__module__, *sorted(modules)):
-            file = getattr(sys.modules.get(name), "__file__", None)
-            if file:
-                files.append(Path(file))
-    return tuple(dict.fromkeys(files))
+def _versions(backbone: Backbone) -> dict[str, int | str]:
+    """What stands for the code of a backbone and of the encoders it is built on.
+
+    A loader declares an integer VERSION, which is raised when its outputs change. Nobody raises a version in a user's
+    own module, so its whole source file is hashed.
+    """
+    parts: list[object] = [backbone, *vars(backbone).values()]
+    if isinstance(backbone, torch.nn.Module):
+        parts.extend(backbone.modules())
+    versions: dict[str, int | str] = {}
+    for kind in dict.fromkeys(type(part) for part in parts):
+        for one in kind.__mro__:
+            declared = _declared_version(one.__module__)
+            if declared is not None:
+                versions[declared[0]] = declared[1]
+    for one in type(backbone).__mro__:
+        package = one.__module__.partition(".")[0]
+        if one is not object and package not in ("evaluator", "torch", "typing"):
+            file = getattr(sys.modules[one.__module__], "__file__", None)
+            if file and _declared_version(one.__module__) is None:
+                versions[one.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return versions
+
+
+def _declared_version(module: str) -> tuple[str, int] | None:
+    """Name and VERSION of the loader that a module is, or is a part of; None for other modules."""
+    while module:
+        version = getattr(sys.modules.get(module), "VERSION", None)
+        if isinstance(version, int):
+            return module.rpartition(".")[2], version
+        module = module.rpartition(".")[0]
+    return None

@@ -26,6 +26,8 @@ from evaluator.backbones.checkpoints import (
 from evaluator.backbones.waveforms import receptive_field
 from tasks.errors import UserError
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
 # Of the pretraining task: its head, the embedding that replaces masked frames, and how many steps were trained.
 _PRETRAINING = ("losses.", "util_modules.", "global_step")
 _INSTALL = "make xeus"

@@ -20,6 +20,8 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from tasks.task import Manifest
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
 SUFFIXES = (".npz", ".parquet")
 
 

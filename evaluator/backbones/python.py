@@ -13,6 +13,9 @@ import torch
 from evaluator.backbones import Backbone
 from tasks.errors import UserError
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
+
 
 def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
     """Call ``module:function`` and return its backbone.
@@ -43,8 +46,8 @@ def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
         raise UserError(f"target {target!r} returned a {type(backbone).__name__} without {', '.join(missing)}.")
     source = inspect.getsourcefile(module)
     code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
-    # The code is part of what the model is: an edited encode must not meet features of the old one.
-    backbone.options = {**getattr(backbone, "options", {}), "code": code, "seed": seed}
+    # The code is part of the model: after an edit of encode, features of the old one must not be used.
+    backbone.options = {**getattr(backbone, "options", {}), "function": function_name, "code": code, "seed": seed}
     return backbone  # type: ignore[no-any-return]
 
 

@@ -6,6 +6,9 @@ from torch import Tensor
 from evaluator.backbones import Layer
 from tasks.errors import UserError
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
+
 
 class Statistics(torch.nn.Module):
     """Mean, standard deviation, minimum and maximum over time, of log-mel bands and of their cepstrum.

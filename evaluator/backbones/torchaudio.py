@@ -22,6 +22,8 @@ from evaluator.backbones.checkpoints import (
 from evaluator.backbones.waveforms import receptive_field, standardise
 from tasks.errors import UserError
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
 # Of the pretraining task, which is made only for the start values of its encoder and then dropped.
 _TASK = {
     **dict.fromkeys(("mask_prob", "mask_other", "mask_channel_prob", "mask_channel_other"), 0.0),

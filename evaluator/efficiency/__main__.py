@@ -6,7 +6,6 @@ The questions: ``{"cost": SUBMISSION, "precision": ...}``, ``{"describe": SUBJEC
 """
 
 import contextlib
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Backbone, Layer, loader, ready
-from evaluator.efficiency import attention, measure, memory, operations, point
+from evaluator.efficiency import attention, measure, memory, point
 from evaluator.extraction import is_out_of_memory
 from tasks.errors import UserError
 
@@ -60,14 +59,13 @@ def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, 
     place = torch.device(device)
     free = memory.available(place)
     model = ready(_load(subject)())
-    code = [*(Path(str(module.__file__)) for module in (attention, memory, operations, point)), *model.code]
     return {
         "weights_sha256": model.weights_sha256,
         "parameters": model.parameters,
         "sample_rate": model.backbone.sample_rate,
         "attention": attention.implementation(model.backbone, place),
         "available_bytes": free,
-        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in code],
+        "versions": {"profile": point.VERSION, **model.versions},
         "options": json.dumps(dict(model.options), sort_keys=True, default=str),
         "environment": environment(place, precision).model_dump(mode="json"),
     }

@@ -12,6 +12,8 @@ from evaluator.efficiency import operations
 from evaluator.efficiency.attention import Forced, forced, implementation
 from evaluator.efficiency.memory import gauge
 
+# Part of the id of every profile: raise it with any change of what is measured, or of how.
+VERSION = 1
 # Passes, fewer where they take longer than so many seconds together.
 _WARM_UP, _WARM_UP_SECONDS = 3, 10.0
 _TIMED, _TIMED_SECONDS, _TIMED_AT_LEAST = 10, 30.0, 3

@@ -93,7 +93,7 @@ def _start(submission: Submission, device: Kind, precision: str, batch: int) -> 
         "threads": environment.threads if device == "cpu" else None,
         "precision": precision,
         "batch": batch,
-        **{key: said[key] for key in ("weights_sha256", "attention", "code", "options")},
+        **{key: said[key] for key in ("weights_sha256", "attention", "versions", "options")},
     }
     return Profile(
         id=hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16],

@@ -453,7 +453,6 @@ def test_a_copied_model_finds_its_features_and_an_altered_one_does_not(tmp_path:
     assert load(submit(tmp_path, f'model = "{save(tmp_path / "two")}"')).options == first
     assert load(submit(tmp_path, f'model = "{save(tmp_path / "three", mask_time_length=7)}"')).options != first
     assert first["kernels"] == "transformers"
-    assert set(first["code"]) == {"configuration.py", "mixers.py", "modeling.py"}
     json.dumps(first)
 
 

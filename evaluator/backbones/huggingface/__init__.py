@@ -23,6 +23,9 @@ from evaluator.backbones.huggingface.weights import (
 )
 from tasks.errors import UserError
 
+# Part of the key of every feature: raise it with any change that alters what this loader's models return.
+VERSION = 1
+
 
 def load(
     *,
