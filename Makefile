@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 XEUS := .venv/.xeus
 
 .DEFAULT_GOAL := help
-.PHONY: help install xeus demo board test lint gpu clean
+.PHONY: help install xeus demo board test lint golden gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ lint: install  ## ruff and mypy
 # and models, so each worker keeps its half in order and takes from the other's when it is done.
 test: lint  ## lint, types and every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
+
+golden: install  ## write tests/golden/golden.json anew, after the VERSION of a stage was raised
+	PYTHONPATH=tests/evaluator $(BIN)/python tests/golden/stages.py --write
 
 gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
 	python3 -m benchmarks.gpu
