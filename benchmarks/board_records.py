@@ -16,7 +16,7 @@ from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.record import Predictions, Record, file_stem, record_path
 from leaderboard.standings import catalogue
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 from tasks.task import Task
 
 TRACKS = ("ta", "twa")

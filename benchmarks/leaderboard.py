@@ -32,7 +32,7 @@ from benchmarks.report import count, facts, table
 from leaderboard.serve import leaderboard_command
 from leaderboard.standings import read_standings
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 GOAL_SECONDS = 2.0
 WHOLE = "first page, the whole table"

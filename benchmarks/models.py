@@ -28,8 +28,8 @@ from evaluator.efficiency import CLIP_SECONDS, measure, study
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.report import verdict, write_report
 from evaluator.extraction import Extractor
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 
 PROFILE_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0)
 _LARGE = {

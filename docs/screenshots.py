@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 from leaderboard.serve import leaderboard_command
 from leaderboard.standings import read_standings
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 TABLE, CHART = "tbody tr", "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
 HEADING, INFO = "[data-testid=stHeading]", "[data-testid=stAlert]"

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from evaluator.audio import Cut, load
 from evaluator.headers import Headers, Seen
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from pathlib import Path

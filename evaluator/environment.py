@@ -52,7 +52,7 @@ def package_versions() -> dict[str, str]:
 
 def pick_device(choice: str) -> torch.device:
     """``auto`` is CUDA where there is one; a device that is asked for and not there is the caller's mistake."""
-    from tasks.errors import UserError
+    from tasks.support.errors import UserError
 
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"

@@ -41,9 +41,9 @@ from leaderboard.record import (
 )
 from leaderboard.resamples import scored
 from leaderboard.store import Store
-from tasks.errors import UserError
-from tasks.home import Home
-from tasks.progress import Report, silent
+from tasks.support.errors import UserError
+from tasks.support.home import Home
+from tasks.support.progress import Report, silent
 from tasks.task import Manifest
 
 

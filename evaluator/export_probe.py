@@ -28,12 +28,12 @@ from evaluator.tracking import track
 from leaderboard.predictions import read_predictions
 from leaderboard.record import Record, read_record, record_paths
 from leaderboard.reproduce import departures, toml
-from tasks.errors import UserError
-from tasks.home import Home
 from tasks.manifest import read_manifest
-from tasks.progress import Report, silent
 from tasks.sound import decode, read_header
 from tasks.subsets import few_labels, limit, shots
+from tasks.support.errors import UserError
+from tasks.support.home import Home
+from tasks.support.progress import Report, silent
 from tasks.task import Item, Manifest, Task
 
 if TYPE_CHECKING:

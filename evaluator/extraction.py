@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evaluator.backbones import Loaded
 from evaluator.clips import Clip
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.task import Manifest

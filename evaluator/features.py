@@ -22,8 +22,8 @@ from evaluator.heads import NEEDS_FRAMES
 from evaluator.samples import Frames, Pooled, Samples
 from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
 from evaluator.streaming import Streamed, keep_sounds
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:
     from tasks.task import Manifest, Split

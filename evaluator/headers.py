@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.errors import UserError
-from tasks.files import write_atomically
 from tasks.sound import Header, read_header
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 
 _THREADS = 2
 # Read at once for a checksum.

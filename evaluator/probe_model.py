@@ -22,8 +22,8 @@ from evaluator.extraction import Encoded, Extractor
 from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.samples import Whole
 from evaluator.submission import Submission
-from tasks.errors import UserError
 from tasks.sound import Header, decode, read_header, resample
+from tasks.support.errors import UserError
 from tasks.task import Item, Kind
 from tasks.windows import Window, cut_windows
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evaluator.protocol import Protocol
 from leaderboard.record import Trial
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from evaluator.clips import Shard, fingerprint
 from evaluator.extraction import Encoded
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 
 _CHECKSUM = "xxh3_128"
 _LEDGER = "ledger.json"

@@ -13,7 +13,7 @@ from torch import Tensor
 from evaluator.clips import Clip, Shard, ahead, waveforms
 from evaluator.extraction import Extractor
 from evaluator.samples import Batch, Frames, Place
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 @dataclass(frozen=True)

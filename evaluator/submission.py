@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from evaluator.backbones import LOADERS, Backbone, loader
 from evaluator.spelling import instead
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -20,8 +20,8 @@ from leaderboard.record import (
     record_paths,
     tracking_path,
 )
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

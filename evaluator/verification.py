@@ -14,10 +14,10 @@ from evaluator.search import best_of_layer, select
 from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.record import Record
 from leaderboard.verification import contradictions, parse_record, prediction_problems
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare import why_not_prepared
 from tasks.subsets import few_labels, limit, shots
+from tasks.support.errors import UserError
 from tasks.task import Manifest, Split, Task, catalogue_names, load_task
 
 # A score may be added up in another order on another machine.

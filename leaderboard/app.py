@@ -8,8 +8,8 @@ import streamlit as st
 from leaderboard import text
 from leaderboard.store import Store
 from leaderboard.views import board, board_table, compare, efficiency, guide, submission, task
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 _STYLE = """
 [data-testid="stMainBlockContainer"] {padding: 4.5rem clamp(1rem, 4vw, 4rem) 3rem}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 # Whoever builds a model may listen to these and still be measured on items that nobody has heard.

@@ -26,9 +26,9 @@ from leaderboard.record import (
     write_record,
 )
 from leaderboard.verification import contradictions, parse_record, shown
-from tasks.errors import UserError
-from tasks.files import write_atomically
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
+from tasks.support.home import Home
 
 # A record of 100 layers and 100 trials has 1 MB; the scores of the largest BEANS task have 16 MB.
 MOST_ENTRIES = 10_000

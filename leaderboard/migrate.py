@@ -30,7 +30,7 @@ def downgrade(engine: sa.Engine, revision: str) -> None:
 
 def _migrate(engine: sa.Engine, change: Callable[[Config, str], None], revision: str) -> None:
     config = Config()
-    config.set_main_option("script_location", "leaderboard:migrations")
+    config.set_main_option("script_location", "leaderboard.database:migrations")
     # Who looks at the schema first changes it. SQLite's lock is taken at the beginning, since a transaction that has
     # read cannot wait for it any more.
     with _one_at_a_time, engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:

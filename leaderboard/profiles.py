@@ -12,8 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from leaderboard.record import Count, Environment, Name, Sha256
 from leaderboard.store import Base, Store, UtcDateTime
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 from tasks.task import explain
 
 SCHEMA_VERSION: Literal[1] = 1

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 from tasks.task import Group, Kind, Metric, explain
 
 SCHEMA_VERSION: Literal[1] = 1

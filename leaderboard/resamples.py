@@ -9,8 +9,8 @@ from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.ranking import Result
 from leaderboard.record import Record
 from leaderboard.significance import Scored
-from tasks.errors import UserError
-from tasks.files import write_atomically
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
 from tasks.task import Metric
 
 RESAMPLES = 1000

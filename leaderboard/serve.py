@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 # Seconds a child gets to end by itself, and between two looks at the children.
 GRACE = 5.0

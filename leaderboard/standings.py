@@ -15,8 +15,8 @@ from leaderboard.record import read_record, record_paths
 from leaderboard.resamples import resamples_name
 from leaderboard.significance import Combined, Scored, rank_combined
 from leaderboard.store import Store
-from tasks.errors import UserError
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.progress import Report
 from tasks.task import Task, catalogue_names, load_task
 
 NOT_COMPUTED = "not computed: run `beans leaderboard rebuild`"

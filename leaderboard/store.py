@@ -22,7 +22,7 @@ from leaderboard.predictions import check_predictions
 from leaderboard.ranking import Result, Said, said
 from leaderboard.record import Record, Tracking, read_confirmed, read_record, read_tracking, record_paths
 from leaderboard.verification import refuse_unpublishable
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Seconds to wait for another process's write, and for a server that does not answer.
 BUSY_TIMEOUT = 60

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from leaderboard.predictions import PredictedScores
 from leaderboard.record import SCHEMA_VERSION, Record
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.task import DEFAULT_METRIC, explain
 
 # Far beyond any record the suite can make, and small enough to be harmless.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 from tasks.windows import Annotation, cut_windows
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # A WAV file written as a stream declares a length near the end of the range because it is not known yet.
 _STREAMED_BYTES = 0x7FFF0000

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
-from tasks.errors import UserError
 from tasks.manifest import manifest_files
+from tasks.support.errors import UserError
 from tasks.task import Item, Manifest, Task
 
 

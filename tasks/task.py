@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 Split = Literal["train", "valid", "test"]
 Kind = Literal["classification", "detection"]

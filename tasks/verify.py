@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tasks.errors import UserError
-from tasks.findings import Finding
 from tasks.manifest import read_manifest
 from tasks.prepare import preparation
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.findings import Finding
+from tasks.support.progress import Report
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 # A manifest's length may round; beyond this the windows would be of something else.

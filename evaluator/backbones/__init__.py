@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 LOADERS = ("biomamba", "espnet", "features", "huggingface", "python", "statistics", "torchaudio")
+# Loaders whose module has another name.
+_MODULES = {"features": "embeddings"}
 
 
 class Layer(NamedTuple):
@@ -87,7 +89,7 @@ class Loaded:
 
 def loader(name: str) -> Callable[..., Backbone]:
     """The ``load`` function of the module called ``name``, which is one of ``LOADERS``."""
-    module = importlib.import_module(f"evaluator.backbones.{name}")
+    module = importlib.import_module(f"evaluator.backbones.{_MODULES.get(name, name)}")
     return cast(Callable[..., Backbone], module.load)
 
 

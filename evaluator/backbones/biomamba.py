@@ -12,7 +12,7 @@ from torch import Tensor
 from evaluator.backbones import Layer
 from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
 from evaluator.backbones.waveforms import standardise
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones.paths import not_there
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 _TIMEOUT = (15.0, 60.0)  # seconds to wait for a connection, and for the next byte
 _BLOCK = 1 << 20

@@ -15,7 +15,7 @@ from evaluator.backbones import Layer, Loaded
 from evaluator.backbones.paths import not_there
 from evaluator.clips import Clip
 from evaluator.extraction import Block, Encoded, Extractor
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.task import Manifest

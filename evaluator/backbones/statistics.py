@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Layer
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1

@@ -20,7 +20,7 @@ from evaluator.backbones.checkpoints import (
     warn_unpinned,
 )
 from evaluator.backbones.waveforms import receptive_field, standardise
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1

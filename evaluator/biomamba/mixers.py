@@ -15,7 +15,7 @@ from transformers import initialization as init
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer, mamba2_chunk_scan
 
 from evaluator.biomamba.configuration import BioMambaConfig
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 Kernels = Literal["auto", "transformers", "mamba_ssm"]
 

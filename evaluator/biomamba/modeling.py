@@ -16,7 +16,7 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
 
 from evaluator.biomamba.configuration import BioMambaConfig
 from evaluator.biomamba.mixers import Kernels, Mixer
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # What must be equal for another model's convolutions to compute the same here.
 _CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation")

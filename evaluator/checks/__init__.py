@@ -11,9 +11,9 @@ from evaluator.backbones import ready
 from evaluator.checks import behaviour, values
 from evaluator.checks.subject import Subject, Verdict
 from evaluator.extraction import Extractor
-from tasks.errors import UserError
-from tasks.findings import Finding
-from tasks.progress import Report, silent
+from tasks.support.errors import UserError
+from tasks.support.findings import Finding
+from tasks.support.progress import Report, silent
 from tasks.task import Task
 
 if TYPE_CHECKING:

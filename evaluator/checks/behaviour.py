@@ -10,7 +10,7 @@ from evaluator.backbones import ready
 from evaluator.checks.sounds import Sound, equals, ladder, noise
 from evaluator.checks.subject import FRAMES_APART, MEANS_APART, Subject, Verdict, apart
 from evaluator.extraction import Block
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.task import Task
 
 _SHORTEST_SECONDS, _LONG_SECONDS = 0.1, 30.0

@@ -15,8 +15,8 @@ from evaluator.backbones import Loaded
 from evaluator.checks.sounds import Sound
 from evaluator.clips import Clip
 from evaluator.extraction import Encoded, Extractor
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 from tasks.task import Item
 
 MEANS_APART, FRAMES_APART = 1e-4, 2e-3

@@ -7,7 +7,7 @@ import torch
 
 from evaluator.checks.sounds import changing, ladder, variety
 from evaluator.checks.subject import FRAMES_APART, HALF_MIN, Features, Subject, Verdict
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 _SAME = 1e-5
 

@@ -7,7 +7,7 @@ import typer
 
 from evaluator.cli import check, doctor, leaderboard, profile, records, study, submissions, submit, tasks
 from evaluator.cli.console import complain
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 app = typer.Typer(
     name="beans",

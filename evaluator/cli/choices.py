@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.cli.console import complain, split_list
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 if TYPE_CHECKING:
     from evaluator.protocol import Protocol

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tasks.errors import UserError
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.progress import Report
 
 METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
 """Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from evaluator.cli.console import print_json, print_table
-from tasks.home import Home
+from tasks.support.home import Home
 
 EXAMPLE = "Example: beans doctor --json"
 

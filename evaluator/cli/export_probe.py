@@ -8,8 +8,8 @@ import typer
 from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, progress
 from evaluator.mlflow_connection import address
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 EXAMPLE = "Example: beans records export-probe 0123456789abcdef --register mini-calls"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evaluator.cli.console import METRIC_NAMES, counted, print_json, print_table, progress, warn
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +115,7 @@ def export(
 ) -> None:
     """Write one board to a file, with the filters and in the order of a page's address; without, the first board."""
     from leaderboard.export import to_csv, to_latex, to_parquet
-    from tasks.files import write_atomically
+    from tasks.support.files import write_atomically
 
     kind = file.suffix.lower()
     if kind not in (".csv", ".parquet", ".tex"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
 import typer
 
 from evaluator.cli.console import warn
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -150,7 +150,7 @@ def _write(
     """Ask what is open, and write the file; returns it, and whether it replaced another."""
     from evaluator.submission import About, Submission
     from leaderboard.reproduce import toml
-    from tasks.files import write_atomically
+    from tasks.support.files import write_atomically
 
     if path is not None:
         _refuse_existing(path, force=force)

@@ -7,8 +7,8 @@ import typer
 
 from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, print_table, progress, split_list, split_numbers, warn
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 if TYPE_CHECKING:
     from leaderboard.profiles import Kind, Profile

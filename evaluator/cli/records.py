@@ -9,8 +9,8 @@ import typer
 
 from evaluator.cli import export_probe
 from evaluator.cli.console import complain, print_json, print_table, progress, warn
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 if TYPE_CHECKING:
     from leaderboard.incoming import Arrival

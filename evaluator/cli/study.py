@@ -7,8 +7,8 @@ import typer
 
 from evaluator.cli.console import print_json, progress, split_numbers
 from evaluator.cli.profile import choose_device, choose_precisions
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 app = typer.Typer(help="Studies: vram.", no_args_is_help=True, epilog="Example: beans study vram")
 

@@ -7,7 +7,7 @@ import typer
 
 from evaluator.cli import new_submission
 from evaluator.cli.console import print_json, print_table, warn
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 app = typer.Typer(
     help="Submissions: list, show, new.", no_args_is_help=True, epilog="Example: beans submissions show statistics"

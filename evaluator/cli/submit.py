@@ -17,8 +17,8 @@ from evaluator.cli.console import (
     split_numbers,
     warn,
 )
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 if TYPE_CHECKING:
     import torch

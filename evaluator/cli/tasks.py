@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from evaluator.cli.console import complain, print_json, print_table, progress
-from tasks.errors import UserError
-from tasks.home import Home
 from tasks.prepare.source import Copy
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 app = typer.Typer(help="Tasks: list, show, prepare, verify.", no_args_is_help=True, epilog="Example: beans tasks list")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from evaluator.backbones import Backbone, Layer, loader, ready
 from evaluator.efficiency import attention, measure, memory, point
 from evaluator.extraction import is_out_of_memory
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 class LastLayer(torch.nn.Module):

@@ -11,7 +11,7 @@ from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.submission import Submission
 from leaderboard.profiles import Kind, Point, Profile, merge, profile_path, read_profile, write_profile
 from leaderboard.record import Environment
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # For loading and describing a model, which may have to be downloaded first.
 _DESCRIBE_SECONDS = 3600.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from evaluator.efficiency.curve import Point
 from evaluator.efficiency.study import Line, Study
-from tasks.files import write_atomically
+from tasks.support.files import write_atomically
 
 CLAIM = "BioMamba takes about 40 % less VRAM than AVES for clips of 5 to 1000 s"
 # What still counts as about 40 %.

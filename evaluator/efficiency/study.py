@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from evaluator.efficiency.curve import Point, walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
-from tasks.errors import UserError
-from tasks.files import write_atomically
-from tasks.progress import Report, silent
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
+from tasks.support.progress import Report, silent
 
 LENGTHS = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1000.0)
 TIMEOUT = 600.0

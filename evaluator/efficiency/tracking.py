@@ -12,7 +12,7 @@ from evaluator.mlflow_connection import address, connect, is_http
 from evaluator.tracking import is_finished, open_experiment
 from leaderboard.profiles import Profile, note_path, read_profile
 from leaderboard.record import Tracking
-from tasks.files import write_atomically
+from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

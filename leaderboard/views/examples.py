@@ -7,9 +7,9 @@ import streamlit as st
 from leaderboard import text
 from leaderboard.charts import tasks as charts
 from leaderboard.examples import HEARD, SLOWED, Clip, Example, Overview, make_clip, overview, why_not_played
-from tasks.errors import UserError
 from tasks.manifest import manifest_files, read_manifest
 from tasks.prepare import why_not_prepared
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Task
 
 # More bars than this are a wall; the extremes say more.

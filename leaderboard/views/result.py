@@ -12,7 +12,7 @@ from leaderboard.ranking import Result
 from leaderboard.record import Record
 from leaderboard.standings import NO_PREDICTIONS
 from leaderboard.verification import prediction_problems
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 EDGES = {
     "lr-at-lower-edge": "The best learning rate lies at the lower edge of the range; a lower one may be better.",

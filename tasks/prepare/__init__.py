@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Entry
 from tasks.prepare.source import Copy
 from tasks.prepare.state import (
@@ -23,7 +22,8 @@ from tasks.prepare.state import (
     preparation,
     why_not_prepared,
 )
-from tasks.progress import Report, silent
+from tasks.support.errors import UserError
+from tasks.support.progress import Report, silent
 from tasks.task import Task, load_task
 
 __all__ = ["Preparation", "is_prepared", "preparation", "prepare", "why_not_prepared"]

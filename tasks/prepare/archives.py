@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from tasks.errors import UserError
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.progress import Report
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 """What the names of archives end with."""

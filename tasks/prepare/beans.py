@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Clip, Entry, Recording, Sound, item_id, label_text, recording_of, unique
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Split, Task
 
 # Of each task the folder below BEANS' data directory, and what the list of a split is called in it.

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
 from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, item_id, recording_of
 from tasks.sound import Header, read_header
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 import requests
 from urllib3.exceptions import HTTPError as BrokenStream
 
-from tasks.errors import UserError
-from tasks.files import write_atomically
 from tasks.prepare.source import Remote
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
+from tasks.support.progress import Report
 
 TIMEOUT = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next byte."""

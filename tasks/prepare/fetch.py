@@ -5,11 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.archives import DamagedArchiveError, archive_stem, extract, first_files
 from tasks.prepare.kaggle import fetch_competition
 from tasks.prepare.source import Origin, Remote
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.progress import Report
 
 # How many of an archive's files are looked for to tell whether the user extracted it.
 _SAMPLE = 20

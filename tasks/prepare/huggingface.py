@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import UserError
 from tasks.prepare.beans import Row, entry, in_low
 from tasks.prepare.entries import Clip, Entry, Sound, unique
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Task
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from tasks.errors import UserError
-from tasks.progress import Report
+from tasks.support.errors import UserError
+from tasks.support.progress import Report
 
 _POLL_SECONDS = 0.5
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Clip, Entry, Sound, item_id, label_text, recording_of, unique
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 if TYPE_CHECKING:

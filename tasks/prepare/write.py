@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import UserError
-from tasks.files import write_atomically
 from tasks.prepare.entries import Clip, Entry, Recording
-from tasks.progress import Report
 from tasks.sound import decode, encode_flac, read_header, resample
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
+from tasks.support.progress import Report
 from tasks.task import SPLITS, Task
 
 # Each may hold a recording of hours.

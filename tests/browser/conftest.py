@@ -26,8 +26,8 @@ from leaderboard.record import Tracking
 from leaderboard.serve import leaderboard_command
 from leaderboard.standings import compute
 from leaderboard.store import Store
-from tasks.home import Home
-from tasks.progress import silent
+from tasks.support.home import Home
+from tasks.support.progress import silent
 
 RUN = Tracking(uri="https://user:secret@mlflow.example.org", experiment_id="3", run_id="abc123")
 ARGUMENTS = [

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tasks.home import Home
 from tasks.prepare import prepare
 from tasks.prepare.state import BEANS_VERSION, MARK
+from tasks.support.home import Home
 from tasks.task import load_task
 
 BAT_RATE = 250_000

@@ -9,7 +9,7 @@ from reading import expect_names, names, table
 from sample import HOSTILE, records
 from written import TASKS, by_mean, rank_ranges, scores
 
-from tasks.home import Home
+from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
 

@@ -11,7 +11,7 @@ from leaderboard import text
 from leaderboard.record import read_record
 from leaderboard.resamples import scored
 from leaderboard.significance import Scored, compare
-from tasks.home import Home
+from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from reading import expect_names, names, table
 from written import RECORD, TASKS, by_mean, rank_ranges, resampled_difference, scores, signed
 
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
 

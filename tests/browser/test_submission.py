@@ -15,7 +15,7 @@ from leaderboard.failures import Failure
 from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.record import Record, read_record, write_record
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from prepared import prepare_tasks, small_copy
 from sample import BACKGROUNDS, HOSTILE, records
 
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
 

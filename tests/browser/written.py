@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy.stats import rankdata
 
-from tasks.home import Home
+from tasks.support.home import Home
 
 TASKS = ["clicks", "songs"]
 RECORD = "{name}.{task}.ta.????????????????.json"

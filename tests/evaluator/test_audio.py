@@ -11,8 +11,8 @@ import torchaudio
 from builders import tone
 
 from evaluator.audio import Cut, load
-from tasks.errors import UserError
 from tasks.sound import read_header
+from tasks.support.errors import UserError
 
 
 def save(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:

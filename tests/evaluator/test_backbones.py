@@ -11,7 +11,7 @@ from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
 from evaluator.backbones import ready
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 def load(path: Path) -> torch.nn.Module:

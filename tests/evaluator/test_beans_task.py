@@ -10,7 +10,7 @@ from builders import Run, write_submission
 
 from leaderboard.record import read_record
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 SMALL_HUBERT = """loader = "huggingface"
 weights = "random"

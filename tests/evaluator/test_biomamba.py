@@ -30,7 +30,7 @@ from evaluator.backbones import ready
 from evaluator.biomamba import BioMambaConfig, BioMambaForPreTraining, BioMambaModel
 from evaluator.biomamba.mixers import Mixer, kernels_on
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 TINY: dict[str, Any] = {

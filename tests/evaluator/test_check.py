@@ -15,7 +15,7 @@ from evaluator.checks import Finding, require, run
 from evaluator.checks.behaviour import sample_rate
 from evaluator.extraction import Extractor
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.task import Facts, Task
 
 CPU = torch.device("cpu")

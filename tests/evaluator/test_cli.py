@@ -16,7 +16,7 @@ from factory import make_record
 from evaluator.cli import doctor
 from leaderboard.record import NOTES, write_record
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 COMMANDS = [
     ("submit",), ("check",), ("profile",), ("study", "vram"), ("doctor",), ("tasks", "list"),

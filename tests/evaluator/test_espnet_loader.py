@@ -15,7 +15,7 @@ from builders import write_submission
 
 from evaluator.backbones import Loaded, ready
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # XEUS' architecture in small, with the keys of the config.yaml that ESPnet writes beside its weights.
 XEUS: dict[str, Any] = {

@@ -11,8 +11,8 @@ from evaluator.audio import Cut
 from evaluator.backbones import Layer, ready
 from evaluator.clips import Clip
 from evaluator.extraction import Encoded, Extractor
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 from tasks.task import Item
 
 RATE, HOP = 1000, 10

@@ -17,9 +17,9 @@ from evaluator.clips import plan, waveforms
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
 from evaluator.samples import Samples
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.sound import read_header, resample
+from tasks.support.errors import UserError
 from tasks.task import Item, Manifest, Task, load_task
 
 

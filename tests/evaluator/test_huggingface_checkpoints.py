@@ -30,7 +30,7 @@ from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
 from evaluator.backbones import ready
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 @pytest.mark.parametrize(

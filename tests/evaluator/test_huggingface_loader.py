@@ -36,8 +36,8 @@ from evaluator.backbones.huggingface.encoder import spectra
 from evaluator.backbones.huggingface.families import FAMILIES
 from evaluator.clips import Clip
 from evaluator.extraction import Extractor
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 
 
 @pytest.fixture(scope="module", autouse=True)

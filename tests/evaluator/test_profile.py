@@ -23,8 +23,8 @@ from evaluator.efficiency.profiling import profile
 from evaluator.submission import Submission
 from leaderboard.profiles import Point, Profile, profile_paths, profiles, rebuild
 from leaderboard.store import Store
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 Run = Callable[..., tuple[int, str, str]]
 MIB = 2**20

@@ -12,7 +12,7 @@ from evaluator.efficiency import study
 from evaluator.efficiency.curve import Point
 from evaluator.efficiency.report import markdown, verdict
 from evaluator.efficiency.study import Line, Study, Way
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).resolve().parents[2]

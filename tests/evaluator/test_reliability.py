@@ -17,7 +17,7 @@ import evaluator.clips
 from evaluator.cli import main
 from leaderboard.record import read_record, record_paths
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")
 NEVER = ("evaluator.features:store", 10**6, "before")

@@ -9,7 +9,7 @@ import pytest
 from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, edge_flags, search, select
 from leaderboard.record import Trial
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 def quality(rate: float) -> float:

@@ -7,7 +7,7 @@ from builders import tone
 from scipy.fft import dct
 
 from evaluator.backbones.statistics import load
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 RATE, WINDOW, HOP, BANDS, COEFFICIENTS = 32_000, 1024, 512, 64, 20
 

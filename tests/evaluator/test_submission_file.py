@@ -9,7 +9,7 @@ from evaluator.backbones import ready
 from evaluator.facts import submission_info
 from evaluator.submission import Submission
 from leaderboard.record import SubmissionInfo
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 ABOUT = '[about]\ndescription = "d"\nfamily = "f"\nauthors = "a"\nlicence = "l"\n'
 GOOD = '[submission]\nname = "x"\nloader = "statistics"\n'

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from leaderboard.predictions import read_predictions
 from leaderboard.record import read_record
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)
 

@@ -19,7 +19,7 @@ from transformers import HubertConfig, HubertModel
 from evaluator.backbones import Loaded, ready
 from evaluator.backbones.torchaudio import Wav2Vec2Encoder
 from evaluator.submission import Submission
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # The keys of aves-base-bio.torchaudio.model_config.json, in small.
 AVES: dict[str, Any] = {

@@ -18,8 +18,8 @@ import evaluator.shards
 from evaluator.backbones import Layer, ready
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
+from tasks.support.errors import UserError
 from tasks.task import load_task
 
 CPU = torch.device("cpu")

@@ -21,8 +21,8 @@ from evaluator.heads import HEADS
 from evaluator.probes import fit
 from evaluator.protocol import Protocol
 from evaluator.samples import Frames, Pooled, Samples
-from tasks.errors import UserError
 from tasks.sound import Header
+from tasks.support.errors import UserError
 
 pytestmark = [
     pytest.mark.gpu,

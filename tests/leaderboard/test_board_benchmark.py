@@ -16,7 +16,7 @@ from leaderboard.predictions import read_predictions
 from leaderboard.record import read_record, record_paths
 from leaderboard.standings import read_standings, with_certainty
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 
 @pytest.fixture

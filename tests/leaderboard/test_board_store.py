@@ -20,7 +20,7 @@ from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.ranking import Result
 from leaderboard.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
 from leaderboard.store import Base, Store, _engine
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
 

@@ -21,7 +21,7 @@ from leaderboard.record import Record, Tracking, read_record, record_paths, writ
 from leaderboard.resamples import resamples_path
 from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, read_standings, standings, with_certainty
 from leaderboard.store import Store, StoredResult
-from tasks.progress import silent
+from tasks.support.progress import silent
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
 FAMILY = {"family": "AVES"}

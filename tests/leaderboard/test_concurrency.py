@@ -14,7 +14,7 @@ from postgres_server import Server
 
 from leaderboard.record import Record
 from leaderboard.store import Store
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 PROCESSES, EACH = 8, 25
 FIRST, LAST = 4, 12
@@ -110,7 +110,7 @@ def test_postgresql_killed_in_the_middle_of_publishing_loses_nothing(mortal: Ser
     mortal.kill()
     _, complaint = process.communicate("go on\n", timeout=60)
     assert process.returncode != 0
-    assert "tasks.errors.UserError: Leaderboard database" in complaint, "the user reads what is down"
+    assert "tasks.support.errors.UserError: Leaderboard database" in complaint, "the user reads what is down"
     with pytest.raises(UserError, match="cannot be used"):
         Store(url).results()
 

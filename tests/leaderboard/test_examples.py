@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from leaderboard.charts.tasks import class_balance, spectrogram
 from leaderboard.examples import Example, Overview, make_clip, mel, mel_decibels, overview, why_not_played
 from leaderboard.standings import catalogue
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Facts, Task, load_task
 
 

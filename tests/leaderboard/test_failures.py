@@ -13,7 +13,7 @@ from ports import free_port
 from leaderboard.failures import MOST_CHARACTERS, Failure, for_others
 from leaderboard.ranking import NOT_RUN, OTHER_WEIGHTS, Result, boards
 from leaderboard.store import Store
-from tasks.home import Home
+from tasks.support.home import Home
 
 QUICK = ("--trials", "2", "--seeds", "2")
 FLOOR = 'loader = "statistics"\nsample_rate = 16000\nbands = 24'

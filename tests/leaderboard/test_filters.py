@@ -23,8 +23,8 @@ from leaderboard.resamples import scored
 from leaderboard.significance import rank_submissions
 from leaderboard.standings import catalogue, compute, read_standings, standings, with_certainty
 from leaderboard.store import Store
-from tasks.home import Home
-from tasks.progress import silent
+from tasks.support.home import Home
+from tasks.support.progress import silent
 
 CORE = [task for task in catalogue() if task.group == "core"]
 # By hand, from what the tasks are (BEANS, tables 1 and 2).

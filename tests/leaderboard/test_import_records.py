@@ -24,8 +24,8 @@ from leaderboard.record import read_imported, read_record, record_paths, trackin
 from leaderboard.resamples import resample
 from leaderboard.store import Store
 from leaderboard.verification import parse_record
-from tasks.errors import UserError
-from tasks.home import Home
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 
 Beans = Callable[..., tuple[int, str, str]]
 

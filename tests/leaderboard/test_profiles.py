@@ -16,7 +16,7 @@ from leaderboard.charts.efficiency import memory_curve, speed_curve
 from leaderboard.profiles import Profile, current, merge, spell, vram_at_10_seconds
 from leaderboard.standings import read_standings
 from leaderboard.store import Store
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 EARLY = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATE = EARLY + timedelta(days=1)

@@ -16,7 +16,7 @@ from leaderboard.bootstrap import BLOCK, resampled
 from leaderboard.predictions import PredictedScores, write_predictions
 from leaderboard.resamples import RESAMPLES, resample, resamples_path, scored
 from leaderboard.significance import Scored, Standing, compare, holm, rank_submissions
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 RESAMPLED = 300
 

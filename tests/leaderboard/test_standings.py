@@ -20,8 +20,8 @@ from leaderboard.record import read_record
 from leaderboard.resamples import resamples_path
 from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
 from leaderboard.store import Store
-from tasks.home import Home
-from tasks.progress import silent
+from tasks.support.home import Home
+from tasks.support.progress import silent
 
 NAMES = ("one", "two", "three", "four")
 TARGETS = {"mine": np.arange(24) % 3, "yours": np.arange(24) // 2 % 3}

@@ -16,10 +16,10 @@ from evaluator.protocol import Protocol
 from evaluator.verification import Verifier, parse_protocol
 from leaderboard.predictions import PredictedScores, read_predictions, write_predictions
 from leaderboard.record import read_record
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare.state import MARK, generated
 from tasks.subsets import limit, shots
+from tasks.support.errors import UserError
 from tasks.task import Manifest, load_task
 
 Beans = Callable[..., tuple[int, str, str]]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import UserError
 from tasks.prepare.archives import DamagedArchiveError, archive_stem, extract, first_files
 from tasks.prepare.fetch import prepare_source
+from tasks.support.errors import UserError
 
 FILES = {
     "Train/a.wav": random.Random(1).randbytes(30_000),

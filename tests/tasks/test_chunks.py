@@ -11,7 +11,6 @@ import torchaudio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import UserError
 from tasks.prepare.chunks import (
     Span,
     chunk_lengths,
@@ -23,6 +22,7 @@ from tasks.prepare.chunks import (
     split_by_position,
 )
 from tasks.sound import Header
+from tasks.support.errors import UserError
 from tasks.windows import count_windows
 
 # Eighths of a second are exact as floats, also after a border's 60 s are taken off. Borders are drawn often.

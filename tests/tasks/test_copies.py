@@ -22,13 +22,13 @@ import replicas_recordings
 import soundfile
 from datasets import ClassLabel, Dataset, Features, Value
 
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare import beans, huggingface, prepare
 from tasks.prepare.entries import Clip, Entry
 from tasks.prepare.origins import origin
 from tasks.prepare.state import MARK
 from tasks.sound import decode, read_header
+from tasks.support.errors import UserError
 from tasks.task import Task, load_task
 from tasks.verify import verify
 
@@ -493,7 +493,7 @@ READ = """
 import os, sys
 from pathlib import Path
 import datasets, psutil
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 from tasks.prepare import huggingface
 from tasks.task import load_task
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, serving
 
-from tasks.errors import UserError
 from tasks.prepare import download as module
 from tasks.prepare.download import download, to_come
 from tasks.prepare.entries import Entry
 from tasks.prepare.fetch import fetch, needed
 from tasks.prepare.source import Origin, Remote
+from tasks.support.errors import UserError
 
 CONTENT = bytes(range(256)) * 1500 + os.urandom(16_000)  # 400 kB
 OTHER = CONTENT[::-1]

@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import UserError
 from tasks.prepare import kaggle as module
 from tasks.prepare.entries import Entry
 from tasks.prepare.fetch import fetch
 from tasks.prepare.kaggle import fetch_competition
 from tasks.prepare.source import Origin
+from tasks.support.errors import UserError
 
 CLIENT = Path(sys.executable).parent / "kaggle"
 NAME = "birdsong-recognition"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.subsets import limit
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 CLIPS = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "valid"), ("d", "dog", "test")]

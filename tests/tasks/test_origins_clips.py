@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import replicas_clips
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Clip
 from tasks.prepare.origins import origin
 from tasks.prepare.origins.cbi import split_recordists
 from tasks.prepare.splits import stratified
+from tasks.support.errors import UserError
 from tasks.task import load_task
 
 TASKS = replicas_clips.TASKS

@@ -14,9 +14,9 @@ import soundfile
 import torch
 import torchaudio
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Entry, Recording
 from tasks.prepare.origins import origin
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Facts, Split, load_task
 from tasks.windows import count_windows
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from quick_processes import QuickProcess
 
-from tasks import synthetic
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare import is_prepared, prepare, why_not_prepared
 from tasks.prepare.source import Generated, Progress
 from tasks.prepare.state import MARK
 from tasks.prepare.synthetic import SOURCES
+from tasks.prepare.synthetic import plans as synthetic
+from tasks.support.errors import UserError
 from tasks.task import Split, Task, load_task
 
 # Each soundscape of the built-in task is a minute long and takes as much work as any other: five show what 22 do.

@@ -15,9 +15,9 @@ import replicas_recordings
 import soundfile
 
 from evaluator.clips import plan, waveforms
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.prepare import is_prepared, preparation, prepare, why_not_prepared
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, Manifest, load_task
 
 TASKS = [*replicas_clips.TASKS, *replicas_recordings.TASKS]

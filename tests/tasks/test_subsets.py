@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
 from tasks.subsets import few_labels, limit, shots
+from tasks.support.errors import UserError
 from tasks.task import Manifest, load_task
 
 

@@ -16,9 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from tasks.calls import CALLS, Voice, coloured_noise, render_call, seeded
 from tasks.manifest import read_manifest
-from tasks.synthetic import (
+from tasks.prepare.synthetic.calls import CALLS, Voice, coloured_noise, render_call, seeded
+from tasks.prepare.synthetic.plans import (
     CLIP_SECONDS,
     CLIP_SNR,
     RATES,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import UserError
 from tasks.manifest import read_manifest
+from tasks.support.errors import UserError
 from tasks.task import Facts, catalogue_names, load_task
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.findings import Finding
 from tasks.manifest import read_manifest
+from tasks.support.findings import Finding
 from tasks.task import Published, Task, load_task
 from tasks.verify import verify
 

@@ -28,10 +28,10 @@ from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard.predictions import PredictedScores, read_predictions
 from leaderboard.record import Record, read_record
-from tasks.errors import UserError
-from tasks.home import Home
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
+from tasks.support.errors import UserError
+from tasks.support.home import Home
 from tasks.task import Task, load_task
 
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from evaluator.backbones.huggingface.weights import (
     refuse_without_audio,
     warn_unpinned,
 )
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones.huggingface.encoder import MAX_SECONDS, Encoder, listening, spectra, window_of
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 # Seconds of the two sounds that tell whether frames follow the clip's length.
 _SHORT, _LONG = 1.0, 1.7

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.chunks import Span, cut, few, find_audio, read_table, split_by_position
 from tasks.prepare.entries import Entry, unique
 from tasks.prepare.source import Origin, Remote
+from tasks.support.errors import UserError
 
 RATE = 16_000
 FOLDER = "Development_Set"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Entry
 from tasks.prepare.source import Origin, Remote
 from tasks.prepare.splits import clips, read_table
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 _FOLDS: dict[int, Split] = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "test"}

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.chunks import Span, cut, few, find_audio, read_table
 from tasks.prepare.entries import Entry, index_by_name, label_text, unique
 from tasks.prepare.source import Origin, Remote
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 RATE = 9_600

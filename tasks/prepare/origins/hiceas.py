@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from tasks.errors import UserError
 from tasks.prepare.chunks import few
 from tasks.prepare.entries import Entry, Recording, Sound, index_by_name, item_id, label_text, recording_of, unique
 from tasks.prepare.source import Origin, Remote
+from tasks.support.errors import UserError
 from tasks.task import SPLITS, explain
 
 Time = Annotated[float, Field(allow_inf_nan=False)]

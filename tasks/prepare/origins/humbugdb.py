@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Entry
 from tasks.prepare.source import Origin, Remote
 from tasks.prepare.splits import clips, read_table, stratified
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd

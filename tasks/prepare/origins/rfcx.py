@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.chunks import Span, count_samples, few, find_audio, read_table, sound_header
 from tasks.prepare.entries import Entry, Recording, Sound, index_by_name, item_id, label_text, recording_of, unique
 from tasks.prepare.source import Origin
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 RATE = 48_000

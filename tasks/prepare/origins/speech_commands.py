@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tasks.errors import UserError
 from tasks.prepare.entries import Entry
 from tasks.prepare.source import Origin, Remote
 from tasks.prepare.splits import clips
+from tasks.support.errors import UserError
 from tasks.task import Split
 
 _LISTS: dict[str, Split] = {"validation_list.txt": "valid", "testing_list.txt": "test"}

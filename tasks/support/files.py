@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from tasks.errors import UserError
+from tasks.support.errors import UserError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

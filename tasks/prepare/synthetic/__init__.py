@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import calls, synthetic
 from tasks.prepare.source import Generated, Progress
+from tasks.prepare.synthetic import calls
+from tasks.prepare.synthetic import plans as synthetic
 from tasks.task import SPLITS
 
 

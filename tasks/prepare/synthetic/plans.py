@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.calls import CALLS, Samples, Voice, coloured_noise, log_uniform, render_call, seeded
+from tasks.prepare.synthetic.calls import CALLS, Samples, Voice, coloured_noise, log_uniform, render_call, seeded
 from tasks.task import SPLITS, Split
 
 RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

@@ -1,0 +1,1 @@
+"""Errors, files, the home directory and progress, for all three packages."""
