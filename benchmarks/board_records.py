@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from evaluator.metrics import score
-from leaderboard import resamples
-from leaderboard.predictions import PredictedScores, write_predictions
-from leaderboard.record import Predictions, Record, file_stem, record_path
-from leaderboard.standings import catalogue
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking import resamples
+from leaderboard.ranking.standings import catalogue
+from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.record import Predictions, Record, file_stem, record_path
 from tasks.support.home import Home
 from tasks.task import Task
 

@@ -29,9 +29,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from benchmarks.board_records import TRACKS, fill
 from benchmarks.report import count, facts, table
-from leaderboard.serve import leaderboard_command
-from leaderboard.standings import read_standings
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.standings import read_standings
+from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 
 GOAL_SECONDS = 2.0

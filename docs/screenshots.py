@@ -27,9 +27,9 @@ from urllib.parse import urlencode
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
-from leaderboard.serve import leaderboard_command
-from leaderboard.standings import read_standings
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.standings import read_standings
+from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 
 TABLE, CHART = "tbody tr", "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from leaderboard.record import Environment
+from leaderboard.records.record import Environment
 
 PACKAGES = (
     "torch",

@@ -24,9 +24,11 @@ from evaluator.search import best_of_layer, edge_flags, select
 from evaluator.submission import Submission
 from evaluator.tracking import track
 from evaluator.trainer import Trainer
-from leaderboard.failures import Failure, for_others
-from leaderboard.predictions import write_predictions
-from leaderboard.record import (
+from leaderboard.database.store import Store
+from leaderboard.ranking.resamples import scored
+from leaderboard.records.failure import Failure, for_others
+from leaderboard.records.predictions import write_predictions
+from leaderboard.records.record import (
     Efficiency,
     LayerScore,
     Record,
@@ -39,8 +41,6 @@ from leaderboard.record import (
     read_tracking,
     write_record,
 )
-from leaderboard.resamples import scored
-from leaderboard.store import Store
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 from tasks.support.progress import Report, silent

@@ -25,9 +25,9 @@ from evaluator.probes import fit, predict
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from evaluator.tracking import track
-from leaderboard.predictions import read_predictions
-from leaderboard.record import Record, read_record, record_paths
-from leaderboard.reproduce import departures, toml
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import Record, read_record, record_paths
+from leaderboard.records.reproduce import departures, toml
 from tasks.manifest import read_manifest
 from tasks.sound import decode, read_header
 from tasks.subsets import few_labels, limit, shots

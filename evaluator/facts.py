@@ -15,9 +15,9 @@ from evaluator.features import Features
 from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
-from leaderboard import bootstrap
-from leaderboard.predictions import PredictedScores
-from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
+from leaderboard.ranking import bootstrap
+from leaderboard.records.predictions import PredictedScores
+from leaderboard.records.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
 from tasks.task import Metric
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from leaderboard.predictions import PredictedScores
-from leaderboard.record import Record
+from leaderboard.records.predictions import PredictedScores
+from leaderboard.records.record import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

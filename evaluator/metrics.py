@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leaderboard.bootstrap import Scores, Targets, resampled
+from leaderboard.ranking.bootstrap import Scores, Targets, resampled
 
 if TYPE_CHECKING:
     from tasks.task import Metric

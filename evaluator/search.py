@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from evaluator.protocol import Protocol
-from leaderboard.record import Trial
+from leaderboard.records.record import Trial
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:

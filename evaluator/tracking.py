@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING
 
 from evaluator.figures import class_precision, confusion_matrix, layer_curve
 from evaluator.mlflow_connection import TrackingError, address, connect, is_http
-from leaderboard.predictions import read_predictions
-from leaderboard.record import (
-    Record,
-    Tracking,
-    read_record,
-    read_tracking,
-    record_paths,
-    tracking_path,
-)
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import Record, Tracking, read_record, read_tracking, record_paths, tracking_path
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 

@@ -11,9 +11,9 @@ from typing import Any
 from evaluator.facts import metrics_on_test
 from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, select
-from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import Record
-from leaderboard.verification import contradictions, parse_record, prediction_problems
+from leaderboard.records.plausibility import contradictions, parse_record, prediction_problems
+from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.record import Record
 from tasks.manifest import read_manifest
 from tasks.prepare import why_not_prepared
 from tasks.subsets import few_labels, limit, shots

@@ -35,7 +35,7 @@ def export_probe(
     """
     from evaluator import export_probe as work
     from evaluator.environment import pick_device
-    from leaderboard.record import read_record
+    from leaderboard.records.record import read_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task
 

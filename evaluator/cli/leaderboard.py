@@ -13,7 +13,7 @@ from tasks.support.home import Home
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leaderboard.ranking import Board, Cell
+    from leaderboard.ranking.boards import Board, Cell
 
 app = typer.Typer(
     help="Leaderboard: show, export, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
@@ -23,8 +23,8 @@ app = typer.Typer(
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
-    from leaderboard.standings import read_standings, with_certainty
-    from leaderboard.store import Store
+    from leaderboard.database.store import Store
+    from leaderboard.ranking.standings import read_standings, with_certainty
 
     home = Home.from_environment()
     store = Store(home.database_url)
@@ -52,7 +52,7 @@ def _empty(home: Home) -> str:
 
 
 def _print_board(board: "Board") -> None:
-    from leaderboard import text
+    from leaderboard.web import text
 
     tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
     rows = [
@@ -79,7 +79,7 @@ def _print_board(board: "Board") -> None:
 
 def _legends(boards: "Sequence[Board]") -> list[str]:
     """What the tables need to be read, once for all of them."""
-    from leaderboard import text
+    from leaderboard.web import text
 
     rows = [row for board in boards for row in board.rows]
     lines = [legend for board in boards for legend in text.certainty_legends(board)]
@@ -95,7 +95,7 @@ def _legends(boards: "Sequence[Board]") -> list[str]:
 
 
 def _spell(cell: "Cell") -> str:
-    from leaderboard import text
+    from leaderboard.web import text
 
     result = cell.result
     if result is None:
@@ -114,7 +114,7 @@ def export(
     ] = "",
 ) -> None:
     """Write one board to a file, with the filters and in the order of a page's address; without, the first board."""
-    from leaderboard.export import to_csv, to_latex, to_parquet
+    from leaderboard.web.export import to_csv, to_latex, to_parquet
     from tasks.support.files import write_atomically
 
     kind = file.suffix.lower()
@@ -143,11 +143,11 @@ def _view(address: str) -> tuple["Board", list[str]]:
     """The board that a page's address shows, and its filters in words; unlike there, nothing unknown is left out."""
     from urllib.parse import parse_qs, urlsplit
 
-    from leaderboard import text
-    from leaderboard.filters import FILTERS, Filters, of_taxa, passing, sort_names
-    from leaderboard.ranking import sort_rows
-    from leaderboard.standings import catalogue, read_standings, with_certainty
-    from leaderboard.store import Store
+    from leaderboard.database.store import Store
+    from leaderboard.ranking.boards import sort_rows
+    from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing, sort_names
+    from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
+    from leaderboard.web import text
 
     asked = urlsplit(address).query if "://" in address else address
     try:
@@ -197,7 +197,7 @@ def serve(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
 ) -> None:
     """Serve the leaderboard in the browser until interrupted."""
-    from leaderboard.serve import serve as serve_pages
+    from leaderboard.web.serve import serve as serve_pages
 
     serve_pages(Home.from_environment(), host=host, port=port, mlflow_port=mlflow_port if mlflow else None)
 
@@ -205,9 +205,9 @@ def serve(
 @app.command(epilog="Example: beans leaderboard rebuild")
 def rebuild() -> None:
     """Rebuild the board's database from the files of records and profiles, and work out how far ranks go."""
-    from leaderboard import profiles
-    from leaderboard.standings import compute
-    from leaderboard.store import Store
+    from leaderboard.database.store import Store
+    from leaderboard.ranking.standings import compute
+    from leaderboard.records import profile as profiles
 
     home = Home.from_environment()
     store = Store(home.database_url)

@@ -149,7 +149,7 @@ def _write(
 ) -> tuple[Path, bool]:
     """Ask what is open, and write the file; returns it, and whether it replaced another."""
     from evaluator.submission import About, Submission
-    from leaderboard.reproduce import toml
+    from leaderboard.records.reproduce import toml
     from tasks.support.files import write_atomically
 
     if path is not None:
@@ -393,7 +393,7 @@ def _from_option(text: str) -> dict[str, Any]:
 def _data_set(data: str, domain: str | None, hours: str | None, collections: str | None) -> dict[str, Any]:
     """One entry; what is None is asked."""
     from evaluator.submission import Domain, Pretraining
-    from leaderboard.overlap import known_collections
+    from leaderboard.records.overlap import known_collections
 
     where = f"--pretraining {data}:"
     heard = _ask(
@@ -429,8 +429,8 @@ def _data_set(data: str, domain: str | None, hours: str | None, collections: str
 
 def overlaps(about: Mapping[str, object]) -> list[str]:
     """What the board discloses of a submission file's table ``[about]``, on the tasks of the suite."""
-    from leaderboard.overlap import heard, overlap
-    from leaderboard.standings import catalogue
+    from leaderboard.ranking.standings import catalogue
+    from leaderboard.records.overlap import heard, overlap
 
     told = heard(about)
     return [reason for task in catalogue() for reason in overlap(told, task.name, task.facts.collections)]

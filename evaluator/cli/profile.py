@@ -11,7 +11,7 @@ from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 if TYPE_CHECKING:
-    from leaderboard.profiles import Kind, Profile
+    from leaderboard.records.profile import Kind, Profile
 
 EXAMPLE = "Example: beans profile submissions/random-hubert-small.toml --seconds 1,5,10 --precision fp32,bf16"
 LENGTHS = "1,5,10,30,60,120,300,600,1000"
@@ -101,8 +101,8 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
     """To the board and to MLflow; either being down loses nothing."""
     from evaluator.efficiency.tracking import track
     from evaluator.mlflow_connection import TrackingError
-    from leaderboard.profiles import profile_path, publish
-    from leaderboard.store import Store
+    from leaderboard.database.store import Store
+    from leaderboard.records.profile import profile_path, publish
 
     try:
         publish(Store(home.database_url), done)
@@ -116,7 +116,7 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
 
 def _described(done: "Profile") -> dict[str, Any]:
     """What a script wants: the profile, with what follows from its points."""
-    from leaderboard.profiles import spell
+    from leaderboard.records.profile import spell
 
     points = [
         {
@@ -132,8 +132,8 @@ def _described(done: "Profile") -> dict[str, Any]:
 
 
 def _print(done: "Profile") -> None:
-    from leaderboard import text
-    from leaderboard.profiles import spell
+    from leaderboard.records.profile import spell
+    from leaderboard.web import text
 
     def size(count: int | None) -> str:
         return "–" if count is None else text.memory(count)

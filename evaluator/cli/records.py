@@ -13,7 +13,7 @@ from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 if TYPE_CHECKING:
-    from leaderboard.incoming import Arrival
+    from leaderboard.records.incoming import Arrival
 
 app = typer.Typer(
     help="Records: list, verify, import, push, export-probe.",
@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 @app.command("list", epilog="Example: beans records list --json")
 def list_records(as_json: Json = False) -> None:
     """List the record files, where they came from, and whether MLflow has them."""
-    from leaderboard.record import read_imported, read_record, read_tracking, record_paths
+    from leaderboard.records.record import read_imported, read_record, read_tracking, record_paths
 
     home = Home.from_environment()
     rows: list[dict[str, Any]] = []
@@ -106,8 +106,8 @@ def verify(
     does not check out.
     """
     from evaluator.verification import Verifier
-    from leaderboard.record import record_paths
-    from leaderboard.verification import shown
+    from leaderboard.records.plausibility import shown
+    from leaderboard.records.record import record_paths
 
     home = Home.from_environment()
     if bool(record) == every:
@@ -153,8 +153,8 @@ def import_records(
     overwritten. Exit code 2 where a record was refused.
     """
     from evaluator.verification import Verifier
-    from leaderboard.incoming import receive
-    from leaderboard.standings import compute
+    from leaderboard.ranking.standings import compute
+    from leaderboard.records.incoming import receive
 
     home = Home.from_environment()
     arrivals = []
@@ -204,7 +204,7 @@ def _hand_over(home: Home, paths: Iterable[Path]) -> None:
     """Send records to MLflow and put them on the board; either being down loses nothing and is said once."""
     from evaluator.mlflow_connection import TrackingError
     from evaluator.tracking import track
-    from leaderboard.store import Store
+    from leaderboard.database.store import Store
 
     store = Store(home.database_url)
     tracking = publishing = True

@@ -54,7 +54,7 @@ def show(
 ) -> None:
     """Show what a submission file loads and says of itself, and what the board discloses of it."""
     from evaluator.submission import Submission
-    from leaderboard import text
+    from leaderboard.web import text
 
     path = Path(submission) if submission.endswith(".toml") else directory / f"{submission}.toml"
     entry = Submission.read(path)

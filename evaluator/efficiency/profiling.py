@@ -9,8 +9,8 @@ from pathlib import Path
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.submission import Submission
-from leaderboard.profiles import Kind, Point, Profile, merge, profile_path, read_profile, write_profile
-from leaderboard.record import Environment
+from leaderboard.records.profile import Kind, Point, Profile, merge, profile_path, read_profile, write_profile
+from leaderboard.records.record import Environment
 from tasks.support.errors import UserError
 
 # For loading and describing a model, which may have to be downloaded first.

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from evaluator.mlflow_connection import address, connect, is_http
 from evaluator.tracking import is_finished, open_experiment
-from leaderboard.profiles import Profile, note_path, read_profile
-from leaderboard.record import Tracking
+from leaderboard.records.profile import Profile, note_path, read_profile
+from leaderboard.records.record import Tracking
 from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 from consistent import write_consistent
 from factory import make_record
 
-from leaderboard.record import Record, Tracking
+from leaderboard.records.record import Record, Tracking
 
 H200, A100 = "NVIDIA H200", "NVIDIA A100-SXM4-80GB"
 # By name: mean score, MiB, seconds for 10 s of audio, device.

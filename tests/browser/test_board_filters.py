@@ -16,10 +16,10 @@ from reading import expect_names, saved
 from sample import BACKGROUNDS
 from slow import slow_line
 
-from leaderboard.export import latex
-from leaderboard.record import Record, Tracking
-from leaderboard.standings import catalogue
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.standings import catalogue
+from leaderboard.records.record import Record, Tracking
+from leaderboard.web.export import latex
 
 pytestmark = pytest.mark.browser
 

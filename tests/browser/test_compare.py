@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Page, expect
 from sample import A100, COSTS, H200, HOSTILE
 
-from leaderboard import text
-from leaderboard.record import read_record
-from leaderboard.resamples import scored
-from leaderboard.significance import Scored, compare
+from leaderboard.ranking.resamples import scored
+from leaderboard.ranking.significance import Scored, compare
+from leaderboard.records.record import read_record
+from leaderboard.web import text
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser

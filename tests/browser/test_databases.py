@@ -13,7 +13,7 @@ from postgres_server import Server
 from reading import expect_names, names, table
 from written import RECORD, TASKS, by_mean, rank_ranges, resampled_difference, scores, signed
 
-from leaderboard.store import Store
+from leaderboard.database.store import Store
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser

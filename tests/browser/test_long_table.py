@@ -7,7 +7,7 @@ import pytest
 from factory import make_record
 from playwright.sync_api import Page, expect
 
-from leaderboard.store import Store
+from leaderboard.database.store import Store
 
 pytestmark = pytest.mark.browser
 

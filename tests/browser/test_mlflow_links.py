@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tracking"))
 from mlflow_server import Server
 from ports import free_port
 
-from leaderboard.record import Tracking
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import Tracking
 
 pytestmark = pytest.mark.browser
 

@@ -11,10 +11,10 @@ from consistent import write_consistent
 from playwright.sync_api import Locator, Page, expect
 from sklearn.metrics import confusion_matrix
 
-from leaderboard.failures import Failure
-from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import Record, read_record, write_record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.failure import Failure
+from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.record import Record, read_record, write_record
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser

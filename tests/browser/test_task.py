@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from prepared import prepare_tasks, small_copy
 from sample import BACKGROUNDS, HOSTILE, records
 
-from leaderboard.store import Store
+from leaderboard.database.store import Store
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser

@@ -12,8 +12,8 @@ from builders import write_clips_task, write_submission
 from compose import Machine, example, postgres_programs
 from mlflow import MlflowClient
 
-from leaderboard import text
-from leaderboard.record import Tracking
+from leaderboard.records.record import Tracking
+from leaderboard.web import text
 
 
 def connect(machine: Machine, role: str, database: str, password: str | None = None) -> psycopg.Connection:

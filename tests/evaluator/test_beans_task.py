@@ -8,8 +8,8 @@ import replicas_clips
 import replicas_recordings
 from builders import Run, write_submission
 
-from leaderboard.record import read_record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import read_record
 from tasks.support.home import Home
 
 SMALL_HUBERT = """loader = "huggingface"

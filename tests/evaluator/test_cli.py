@@ -14,8 +14,8 @@ from consistent import write_consistent
 from factory import make_record
 
 from evaluator.cli import doctor
-from leaderboard.record import NOTES, write_record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import NOTES, write_record
 from tasks.support.home import Home
 
 COMMANDS = [

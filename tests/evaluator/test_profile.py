@@ -21,8 +21,8 @@ from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.efficiency.profiling import profile
 from evaluator.submission import Submission
-from leaderboard.profiles import Point, Profile, profile_paths, profiles, rebuild
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.profile import Point, Profile, profile_paths, profiles, rebuild
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 

@@ -15,8 +15,8 @@ from quick_processes import QuickProcess
 
 import evaluator.clips
 from evaluator.cli import main
-from leaderboard.record import read_record, record_paths
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import read_record, record_paths
 from tasks.support.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")
@@ -95,7 +95,7 @@ ON_THE_WAY_TO_THE_BOARD = [
     ("evaluator.evaluate:write_predictions", 1, "after"),
     ("evaluator.evaluate:write_record", 1, "after"),
     ("evaluator.evaluate:track", 1, "after"),
-    ("leaderboard.store:Store.publish", 2, "before"),
+    ("leaderboard.database.store:Store.publish", 2, "before"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, edge_flags, search, select
-from leaderboard.record import Trial
+from leaderboard.records.record import Trial
 from tasks.support.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 from evaluator.backbones import ready
 from evaluator.facts import submission_info
 from evaluator.submission import Submission
-from leaderboard.record import SubmissionInfo
+from leaderboard.records.record import SubmissionInfo
 from tasks.support.errors import UserError
 
 ABOUT = '[about]\ndescription = "d"\nfamily = "f"\nauthors = "a"\nlicence = "l"\n'

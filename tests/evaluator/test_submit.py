@@ -13,9 +13,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from leaderboard.predictions import read_predictions
-from leaderboard.record import read_record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import read_record
 from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)

@@ -36,7 +36,7 @@ from evaluator.efficiency import operations, point
 from evaluator.heads import HEADS, NEEDS_FRAMES, initial
 from evaluator.protocol import Protocol
 from evaluator.samples import Frames, Pooled, Samples
-from leaderboard import bootstrap
+from leaderboard.ranking import bootstrap
 from tasks.sound import Header, read_header
 from tasks.task import Item
 

@@ -19,7 +19,7 @@ from evaluator.backbones import features as features_loader
 from evaluator.backbones import python as python_loader
 from evaluator.backbones.huggingface import encoder
 from evaluator.efficiency import operations
-from leaderboard import bootstrap
+from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("evaluator", "leaderboard", "tasks")

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from leaderboard.profiles import Point, Profile
-from leaderboard.record import Environment
+from leaderboard.records.profile import Point, Profile
+from leaderboard.records.record import Environment
 
 H200, GIB = "NVIDIA H200", 2**30
 

@@ -6,9 +6,9 @@ import pytest
 from factory import make_record
 from streamlit.testing.v1 import AppTest
 
-from leaderboard.store import Store
+from leaderboard.database.store import Store
 
-APP = Path(__file__).parents[2] / "leaderboard" / "app.py"
+APP = Path(__file__).parents[2] / "leaderboard" / "web" / "app.py"
 
 
 def told() -> str:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error as BrowserError
 
-from leaderboard.predictions import read_predictions
-from leaderboard.record import read_record, record_paths
-from leaderboard.standings import read_standings, with_certainty
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.standings import read_standings, with_certainty
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import read_record, record_paths
 from tasks.support.home import Home
 
 

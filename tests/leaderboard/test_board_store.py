@@ -13,13 +13,13 @@ from alembic.migration import MigrationContext
 from factory import make_record
 from ports import free_port
 
-import leaderboard.profiles  # noqa: F401  # its table belongs to the schema
-from leaderboard import migrate
-from leaderboard.failures import Failure
-from leaderboard.predictions import PredictedScores, write_predictions
-from leaderboard.ranking import Result
-from leaderboard.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
-from leaderboard.store import Base, Store, _engine
+import leaderboard.records.profile  # noqa: F401  # its table belongs to the schema
+from leaderboard.database import migrate
+from leaderboard.database.store import Base, Store, _engine
+from leaderboard.ranking.boards import Result
+from leaderboard.records.failure import Failure
+from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
 from tasks.support.errors import UserError
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
@@ -309,7 +309,7 @@ def test_store_recovers_when_the_file_was_replaced(tmp_path: Path) -> None:
 
 
 def test_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leaderboard.store.CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr("leaderboard.database.store.CONNECT_TIMEOUT", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -12,11 +12,11 @@ from factory import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard import text
-from leaderboard.export import to_csv
-from leaderboard.ranking import Result, boards
-from leaderboard.record import Tracking
-from leaderboard.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.ranking.boards import Result, boards
+from leaderboard.records.record import Tracking
+from leaderboard.records.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.web import text
+from leaderboard.web.export import to_csv
 
 HOSTILE = "<script>alert(1)</script>"
 

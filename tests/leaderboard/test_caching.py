@@ -13,14 +13,21 @@ import sqlalchemy as sa
 from consistent import write_consistent
 from factory import make_record
 
-from leaderboard import resamples
-from leaderboard import standings as standings_module
-from leaderboard.failures import Failure
-from leaderboard.ranking import Board, Result
-from leaderboard.record import Record, Tracking, read_record, record_paths, write_record
-from leaderboard.resamples import resamples_path
-from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, read_standings, standings, with_certainty
-from leaderboard.store import Store, StoredResult
+from leaderboard.database.store import Store, StoredResult
+from leaderboard.ranking import resamples
+from leaderboard.ranking import standings as standings_module
+from leaderboard.ranking.boards import Board, Result
+from leaderboard.ranking.resamples import resamples_path
+from leaderboard.ranking.standings import (
+    NO_PREDICTIONS,
+    NOT_COMPUTED,
+    compute,
+    read_standings,
+    standings,
+    with_certainty,
+)
+from leaderboard.records.failure import Failure
+from leaderboard.records.record import Record, Tracking, read_record, record_paths, write_record
 from tasks.support.progress import silent
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")

@@ -12,8 +12,8 @@ import pytest
 from factory import make_record
 from postgres_server import Server
 
-from leaderboard.record import Record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import Record
 from tasks.support.errors import UserError
 
 PROCESSES, EACH = 8, 25
@@ -24,7 +24,7 @@ PUBLISH = """
 import sys
 import sqlalchemy
 from factory import make_record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
 url, stop, *names = sys.argv[1:]
 current = None
 def before_commit(connection):
@@ -90,7 +90,7 @@ def mortal(postgres_programs: Path) -> Iterator[Server]:
 def test_eight_processes_publish_200_records_at_once(url: str) -> None:
     """A cluster finishes a night's work; the database was not even made before."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["leaderboard.store"])
+    context.set_forkserver_preload(["leaderboard.database.store"])
     together = context.Barrier(PROCESSES)
     processes = [context.Process(target=publish_many, args=(url, who, together)) for who in range(PROCESSES)]
     for process in processes:

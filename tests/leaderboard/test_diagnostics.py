@@ -9,10 +9,10 @@ from sklearn.metrics import average_precision_score, confusion_matrix, recall_sc
 
 from evaluator.protocol import Protocol
 from evaluator.search import Choice, edge_flags
-from leaderboard import diagnostics
-from leaderboard.diagnostics import Confusion
-from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import read_record
+from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.record import read_record
+from leaderboard.web import diagnostics
+from leaderboard.web.diagnostics import Confusion
 
 
 def classified(seed: int, *, seeds: int = 3, items: int = 200, classes: int = 7) -> PredictedScores:

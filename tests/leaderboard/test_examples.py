@@ -12,9 +12,9 @@ import soundfile
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from leaderboard.charts.tasks import class_balance, spectrogram
-from leaderboard.examples import Example, Overview, make_clip, mel, mel_decibels, overview, why_not_played
-from leaderboard.standings import catalogue
+from leaderboard.ranking.standings import catalogue
+from leaderboard.web.charts.tasks import class_balance, spectrogram
+from leaderboard.web.examples import Example, Overview, make_clip, mel, mel_decibels, overview, why_not_played
 from tasks.manifest import read_manifest
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Facts, Task, load_task

@@ -10,9 +10,9 @@ from builders import Run, write_clips_task, write_submission
 from factory import make_record
 from ports import free_port
 
-from leaderboard.failures import MOST_CHARACTERS, Failure, for_others
-from leaderboard.ranking import NOT_RUN, OTHER_WEIGHTS, Result, boards
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.boards import NOT_RUN, OTHER_WEIGHTS, Result, boards
+from leaderboard.records.failure import MOST_CHARACTERS, Failure, for_others
 from tasks.support.home import Home
 
 QUICK = ("--trials", "2", "--seeds", "2")

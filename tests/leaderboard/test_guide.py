@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from evaluator.protocol import Protocol
-from leaderboard.resamples import RESAMPLES
-from leaderboard.views import guide
+from leaderboard.ranking.resamples import RESAMPLES
+from leaderboard.web.views import guide
 
 WORDS = {5: "five"}
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from ports import free_port
 
 from evaluator.verification import Verifier
-from leaderboard import incoming
-from leaderboard.incoming import Arrival, receive
-from leaderboard.predictions import read_predictions
-from leaderboard.record import read_imported, read_record, record_paths, tracking_path
-from leaderboard.resamples import resample
-from leaderboard.store import Store
-from leaderboard.verification import parse_record
+from leaderboard.database.store import Store
+from leaderboard.ranking.resamples import resample
+from leaderboard.records import incoming
+from leaderboard.records.incoming import Arrival, receive
+from leaderboard.records.plausibility import parse_record
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import read_imported, read_record, record_paths, tracking_path
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from factory import make_record
 
-from leaderboard.charts.tasks import DEPTHS, layer_depths
-from leaderboard.layers import Curve, median_curve, read_curves
-from leaderboard.record import Record
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.records.record import Record
+from leaderboard.web.charts.tasks import DEPTHS, layer_depths
+from leaderboard.web.layers import Curve, median_curve, read_curves
 
 
 def curve(*tests: float, best: int = 0) -> Curve:
@@ -48,7 +48,7 @@ def test_curves_are_read_again_when_a_record_changed(url: str) -> None:
 
 
 def test_more_curves_than_one_statement_holds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leaderboard.layers._AT_ONCE", 3)
+    monkeypatch.setattr("leaderboard.web.layers._AT_ONCE", 3)
     store = Store(url)
     records = [make_record("one", split=str(number), test=number / 10) for number in range(7)]
     for record in records:

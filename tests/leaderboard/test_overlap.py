@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.submission import Submission
-from leaderboard.export import to_csv
-from leaderboard.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
-from leaderboard.ranking import Board, Result, boards, disclosures
-from leaderboard.record import Record
-from leaderboard.standings import catalogue
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.boards import Board, Result, boards, disclosures
+from leaderboard.ranking.standings import catalogue
+from leaderboard.records.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
+from leaderboard.records.record import Record
+from leaderboard.web.export import to_csv
 from tasks.task import Task
 
 ROOT = Path(__file__).parents[2]

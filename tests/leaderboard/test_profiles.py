@@ -11,11 +11,11 @@ from profile_factory import GIB, H200, make_profile, measured, profiles_of_a_boa
 from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
-from leaderboard import profiles
-from leaderboard.charts.efficiency import memory_curve, speed_curve
-from leaderboard.profiles import Profile, current, merge, spell, vram_at_10_seconds
-from leaderboard.standings import read_standings
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking.standings import read_standings
+from leaderboard.records import profile as profiles
+from leaderboard.records.profile import Profile, current, merge, spell, vram_at_10_seconds
+from leaderboard.web.charts.efficiency import memory_curve, speed_curve
 from tasks.support.errors import UserError
 
 EARLY = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -191,8 +191,8 @@ def test_an_axis_has_numbers_wherever_the_values_lie(spread: float) -> None:
 
 def part_of_a_page(url: str, submission: str) -> None:
     """What the page of a submission calls; run by Streamlit on its own."""
-    from leaderboard.store import Store
-    from leaderboard.views.efficiency import section
+    from leaderboard.database.store import Store
+    from leaderboard.web.views.efficiency import section
 
     section(Store(url), submission)
 

@@ -13,14 +13,14 @@ import psutil
 import pytest
 from ports import free_port
 
-from leaderboard.serve import serve
+from leaderboard.web.serve import serve
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from leaderboard.serve import serve
+from leaderboard.web.serve import serve
 from tasks.support.home import Home
 serve(Home.at(Path(sys.argv[1])), port=int(sys.argv[2]), mlflow_port=int(sys.argv[3]) or None)
 """

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from leaderboard.bootstrap import BLOCK, resampled
-from leaderboard.predictions import PredictedScores, write_predictions
-from leaderboard.resamples import RESAMPLES, resample, resamples_path, scored
-from leaderboard.significance import Scored, Standing, compare, holm, rank_submissions
+from leaderboard.ranking.bootstrap import BLOCK, resampled
+from leaderboard.ranking.resamples import RESAMPLES, resample, resamples_path, scored
+from leaderboard.ranking.significance import Scored, Standing, compare, holm, rank_submissions
+from leaderboard.records.predictions import PredictedScores, write_predictions
 from tasks.support.errors import UserError
 
 RESAMPLED = 300

@@ -12,14 +12,15 @@ from builders import write_clips_task, write_submission
 from consistent import write_consistent
 from scipy.stats import rankdata
 
-from leaderboard import resamples, text
-from leaderboard.export import to_csv
-from leaderboard.predictions import read_predictions
-from leaderboard.ranking import Board, sort_rows
-from leaderboard.record import read_record
-from leaderboard.resamples import resamples_path
-from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
-from leaderboard.store import Store
+from leaderboard.database.store import Store
+from leaderboard.ranking import resamples
+from leaderboard.ranking.boards import Board, sort_rows
+from leaderboard.ranking.resamples import resamples_path
+from leaderboard.ranking.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import read_record
+from leaderboard.web import text
+from leaderboard.web.export import to_csv
 from tasks.support.home import Home
 from tasks.support.progress import silent
 

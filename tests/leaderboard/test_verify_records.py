@@ -14,8 +14,8 @@ from consistent import PROTOCOL, write_consistent
 
 from evaluator.protocol import Protocol
 from evaluator.verification import Verifier, parse_protocol
-from leaderboard.predictions import PredictedScores, read_predictions, write_predictions
-from leaderboard.record import read_record
+from leaderboard.records.predictions import PredictedScores, read_predictions, write_predictions
+from leaderboard.records.record import read_record
 from tasks.manifest import read_manifest
 from tasks.prepare.state import MARK, generated
 from tasks.subsets import limit, shots

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from leaderboard.predictions import PredictedScores, write_predictions
-from leaderboard.record import (
+from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.record import (
     Efficiency,
     Environment,
     LayerScore,

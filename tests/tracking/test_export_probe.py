@@ -26,8 +26,8 @@ from evaluator.export_probe import export_probe, find_record, protocol_of, regis
 from evaluator.probe_model import ProbeModel
 from evaluator.protocol import Protocol
 from evaluator.submission import Submission
-from leaderboard.predictions import PredictedScores, read_predictions
-from leaderboard.record import Record, read_record
+from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.record import Record, read_record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
 from tasks.support.errors import UserError

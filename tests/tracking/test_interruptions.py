@@ -22,7 +22,7 @@ from record_factory import make_record
 import evaluator.tracking
 from evaluator.mlflow_connection import FIRST_REQUEST, TrackingError
 from evaluator.tracking import push, track
-from leaderboard.record import Tracking, read_record, read_tracking, tracking_path
+from leaderboard.records.record import Tracking, read_record, read_tracking, tracking_path
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds
 

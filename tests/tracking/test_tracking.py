@@ -17,8 +17,8 @@ from mlflow_server import Store
 from record_factory import make_record
 
 from evaluator.tracking import metric_points, push, track
-from leaderboard.predictions import read_predictions
-from leaderboard.record import Record, read_record, read_tracking
+from leaderboard.records.predictions import read_predictions
+from leaderboard.records.record import Record, read_record, read_tracking
 
 
 def runs_of(client: MlflowClient, protocol: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:

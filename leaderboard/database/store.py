@@ -1,0 +1,392 @@
+"""The leaderboard's database, on SQLite or PostgreSQL through the same code. The record files remain the truth."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.util import CommandError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from leaderboard.database.cache import Latest
+from leaderboard.database.migrate import upgrade
+from leaderboard.ranking.boards import Result, Said, said
+from leaderboard.records.failure import Failure
+from leaderboard.records.plausibility import refuse_unpublishable
+from leaderboard.records.predictions import check_predictions
+from leaderboard.records.record import Record, Tracking, read_confirmed, read_record, read_tracking, record_paths
+from tasks.support.errors import UserError
+
+# Seconds to wait for another process's write, and for a server that does not answer.
+BUSY_TIMEOUT = 60
+CONNECT_TIMEOUT = 10
+
+
+Version = tuple[tuple[int, int], ...]
+"""What `Store.version` returns."""
+
+# The columns that are fields of `Result` too.
+_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Said.__annotations__})
+# Few enough to be added up for millions of rows, and so many that no two changes come out the same.
+_BITS_OF_CHANGE = 40
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """Time in UTC. SQLite keeps no zone, so none is stored and UTC is put back on reading."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """To UTC, without the zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """With the zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """What `leaderboard.database.migrations` builds; a test holds the two together."""
+
+    type_annotation_map = {float: sa.Double}  # noqa: RUF012
+
+
+class StoredResult(Base):
+    """One record: the columns of `Result` for the board; the whole record is a `StoredDocument`."""
+
+    __tablename__ = "results"
+
+    record_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+    protocol: Mapped[str]
+    limit: Mapped[int | None]
+    track: Mapped[str]
+    submission: Mapped[str] = mapped_column(index=True)
+    weights_sha256: Mapped[str] = mapped_column(sa.String(64))
+    task: Mapped[str]
+    group: Mapped[str]
+    metric: Mapped[str]
+    split_hash: Mapped[str] = mapped_column(sa.String(64))
+    test: Mapped[float]
+    test_std: Mapped[float]
+    ci_low: Mapped[float]
+    ci_high: Mapped[float]
+    valid: Mapped[float]
+    best_layer: Mapped[int]
+    best_layer_name: Mapped[str]
+    last_layer: Mapped[int]
+    parameters: Mapped[int] = mapped_column(sa.BigInteger)
+    vram_bytes: Mapped[int | None] = mapped_column(sa.BigInteger)
+    vram_reason: Mapped[str]
+    device: Mapped[str]
+    tracking_uri: Mapped[str | None]
+    experiment_id: Mapped[str | None]
+    run_id: Mapped[str | None]
+    # When it was last submitted: of the results of one name, the one with the latest is the current one.
+    confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
+    predictions_file: Mapped[str]
+    predictions_sha256: Mapped[str] = mapped_column(sa.String(64))
+    # The record's own words of the submission, of which `said` takes what the board shows.
+    submission_json: Mapped[str] = mapped_column(sa.Text)
+    # A random number, drawn again whenever the row is written: `Store.version` adds them up.
+    changed: Mapped[int] = mapped_column(sa.BigInteger, index=True)
+
+
+class StoredDocument(Base):
+    """One whole record as JSON, apart from its result: SQLite goes through a long text to reach what stands behind."""
+
+    __tablename__ = "documents"
+
+    record_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    # Text and not a JSON type: what is read back is what was written, to the last digit.
+    document: Mapped[str] = mapped_column(sa.Text)
+
+
+class StoredFailure(Base):
+    """One `Failure`."""
+
+    __tablename__ = "failures"
+
+    failure_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    submission: Mapped[str]
+    weights_sha256: Mapped[str] = mapped_column(sa.String(64))
+    task: Mapped[str]
+    track: Mapped[str]
+    protocol: Mapped[str]
+    limit: Mapped[int | None]
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str]
+    reason: Mapped[str] = mapped_column(sa.String(500))
+    changed: Mapped[int] = mapped_column(sa.BigInteger)
+
+
+class Store:
+    """The database at one SQLAlchemy address. Nothing is touched before the first call of a method.
+
+    Results that were read are kept, and read again when the database has changed, by whomever. Every method raises
+    UserError when the database cannot be opened, reached or used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._address = url
+        self._opened: sa.Engine | None = None
+        self._read: Latest[Version, list[Result]] = Latest()
+
+    def publish(
+        self, record: Record, tracking: Tracking | None = None, *, confirmed: datetime | None = None
+    ) -> list[str]:
+        """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new.
+
+        Args:
+            record: whole and validated; `publish_file` also looks at its predictions.
+            tracking: its MLflow run.
+            confirmed: when it was last submitted, if later than it was made.
+
+        Returns:
+            What the submitter should know, a sentence each: another model has the same name.
+
+        Raises:
+            UserError: the protocol or the date is none that a board could place.
+        """
+        with self.transaction() as connection:
+            result = _upsert(connection, record, tracking, confirmed)
+            # After the write, which has the lock: a transaction of SQLite that has read first cannot wait for it.
+            return _namesakes(connection, result)
+
+    def publish_file(self, path: Path) -> list[str]:
+        """Put the record at ``path`` on the board with the notes beside it, if the predictions there are its own.
+
+        Returns:
+            As `publish`.
+
+        Raises:
+            UserError: the record or a note cannot be read, or the predictions are missing or not the record's.
+        """
+        record = read_record(path)
+        check_predictions(path.parent, record)
+        return self.publish(record, read_tracking(path), confirmed=read_confirmed(path))
+
+    def publish_failure(self, failure: Failure) -> None:
+        """Note that a submission was tried on a task without a result; a result of the same key takes the note away."""
+        values = {**asdict(failure), "failure_id": failure.failure_id, "changed": secrets.randbits(_BITS_OF_CHANGE)}
+        with self.transaction() as connection:
+            statement = _insert(connection)(StoredFailure).values(values)
+            newer = StoredFailure.at <= statement.excluded.at
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[StoredFailure.failure_id], set_=values, where=newer)
+            )
+
+    def failures(self) -> list[Failure]:
+        """Every failure that no result has taken away."""
+        columns = [getattr(StoredFailure, field.name) for field in fields(Failure)]
+        with self.transaction() as connection:
+            return [Failure(*row) for row in connection.execute(sa.select(*columns).order_by(StoredFailure.failure_id))]
+
+    def version(self) -> Version:
+        """Something that differs whenever a result or a failure was written or deleted in between."""
+        tables = (StoredResult, StoredFailure)
+        sums = [sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.changed), 0)) for table in tables]
+        with self.transaction() as connection:
+            return tuple((count, int(total)) for count, total in (connection.execute(query).one() for query in sums))
+
+    def results(self, submission: str | None = None) -> list[Result]:
+        """Every result ever published, of one submission or of all, superseded ones too; submitted last, last."""
+        # The version first: what is written meanwhile belongs to a later one, and the next call reads again.
+        found = self._read.get(self.version(), self._all_results)
+        return [result for result in found if submission is None or result.submission == submission]
+
+    def _all_results(self) -> list[Result]:
+        columns = [getattr(StoredResult, name) for name in _COLUMNS]
+        run = [getattr(StoredResult, name) for name in ("tracking_uri", "experiment_id", "run_id")]
+        query = sa.select(StoredResult.submission_json, *run, *columns)
+        with self.transaction() as connection:
+            rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
+        # The same words stand in every result of a submission.
+        told = {row[0]: said(json.loads(row[0])) for row in rows}
+        return [
+            Result(
+                **dict(zip(_COLUMNS, values, strict=True)),
+                **told[info],
+                run=Tracking(uri=uri, experiment_id=experiment, run_id=run_id) if run_id else None,
+            )
+            for info, uri, experiment, run_id, *values in rows
+        ]
+
+    def record(self, record_id: str) -> Record | None:
+        """One whole record, or None when it is not here."""
+        query = sa.select(StoredDocument.document).where(StoredDocument.record_id == record_id)
+        with self.transaction() as connection:
+            document = connection.scalar(query)
+        return None if document is None else Record.model_validate_json(document)
+
+    def rebuild(self, records: Path) -> int:
+        """Replace all results by the record files in ``records``, all or nothing. No file holds failures: they stay.
+
+        The records alone are enough; predictions that lie beside them must be theirs.
+
+        Returns:
+            How many records the board holds now.
+
+        Raises:
+            UserError: the directory is missing, a file cannot be read as a record, or predictions are not the record's;
+                the database is as it was.
+        """
+        if not records.is_dir():
+            raise UserError(f"There is no directory {records}: the board was left as it is; check BEANS_HOME.")
+        found = set()
+        with self.transaction() as connection:
+            connection.execute(sa.delete(StoredResult))
+            connection.execute(sa.delete(StoredDocument))
+            for path in record_paths(records):
+                try:
+                    record, tracking, confirmed = read_record(path), read_tracking(path), read_confirmed(path)
+                    if (records / record.predictions.file).exists():
+                        check_predictions(records, record)
+                except OSError as error:
+                    raise UserError(f"{path} cannot be read ({error.strerror}): mend or move it.") from error
+                _upsert(connection, record, tracking, confirmed)
+                found.add(record.id)
+        return len(found)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A connection in one transaction; the schema is brought up to date before the first."""
+        try:
+            if self._opened is None:
+                engine = _engine(self._address)
+                upgrade(engine)
+                self._opened = engine
+            with self._opened.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            # The database may have been replaced under us: look at its schema again next time.
+            self._opened = None
+            reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            raise UserError(
+                f"Leaderboard database {_shown(self._address)} cannot be used ({reason}): "
+                "check that it is there and running, or set BEANS_DATABASE_URL."
+            ) from error
+        except CommandError as error:
+            raise UserError(
+                f"Leaderboard database {_shown(self._address)} was made by another version of the suite ({error}): "
+                "update the suite, or set BEANS_DATABASE_URL to a new database and run `beans leaderboard rebuild`."
+            ) from error
+
+
+def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None, confirmed: datetime | None) -> Result:
+    refuse_unpublishable(record)
+    result = Result.of(record, tracking)
+    values: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS}
+    values["confirmed"] = max(confirmed, result.created) if confirmed else result.created
+    values["submission_json"] = record.submission.model_dump_json()
+    values["changed"] = secrets.randbits(_BITS_OF_CHANGE)
+    if tracking is not None:
+        values |= {"tracking_uri": tracking.uri, "experiment_id": tracking.experiment_id, "run_id": tracking.run_id}
+    insert = _insert(connection)
+    statement = insert(StoredResult).values(values)
+    # Whoever knows of no later submission does not undo one.
+    known, new = StoredResult.confirmed, statement.excluded.confirmed
+    values["confirmed"] = sa.case((known > new, known), else_=new)
+    connection.execute(statement.on_conflict_do_update(index_elements=[StoredResult.record_id], set_=values))
+    whole = {"record_id": record.id, "document": record.model_dump_json()}
+    document = insert(StoredDocument).values(whole)
+    connection.execute(document.on_conflict_do_update(index_elements=[StoredDocument.record_id], set_=whole))
+    same = ("submission", "weights_sha256", "task", "track", "protocol")
+    connection.execute(
+        sa.delete(StoredFailure).where(
+            *(getattr(StoredFailure, name) == getattr(result, name) for name in same),
+            StoredFailure.limit.is_not_distinct_from(result.limit),
+        )
+    )
+    return result
+
+
+def _insert(connection: sa.Connection) -> Any:
+    """The insert of this kind of database, which may say what happens to a row that is there already."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
+    """Say so where the latest other result of the same name on the same board is one of another model."""
+    same = [
+        getattr(StoredResult, name) == getattr(result, name) for name in ("submission", "protocol", "track", "group")
+    ]
+    limit = StoredResult.limit.is_(None) if result.limit is None else StoredResult.limit == result.limit
+    columns = (StoredResult.weights_sha256, StoredResult.confirmed, StoredResult.record_id)
+    query = sa.select(*columns).where(*same, limit)
+    latest = query.order_by(StoredResult.confirmed.desc(), StoredResult.record_id.desc())
+    own = connection.execute(query.where(StoredResult.record_id == result.record_id)).one()
+    other = connection.execute(latest.where(StoredResult.record_id != result.record_id).limit(1)).first()
+    if other is None or other.weights_sha256 == own.weights_sha256:
+        return []
+    found = f"with other weights ({other.weights_sha256[:8]} and not {own.weights_sha256[:8]})"
+    when = f"{other.confirmed:%Y-%m-%d %H:%M} UTC"
+    if (own.confirmed, own.record_id) > (other.confirmed, other.record_id):
+        return [
+            f"The name {result.submission} was used {found} until {when}: those results no longer count on the board; "
+            "give one of the two models another name if both should stay."
+        ]
+    return [
+        f"The name {result.submission} was used {found} later, at {when}: this result does not count on the board; "
+        "give one of the two models another name, or submit this one again."
+    ]
+
+
+def _engine(address: str) -> sa.Engine:
+    """An engine without a pool: connections survive neither forks nor restarts of the server."""
+    try:
+        url = sa.make_url(address)
+        if url.drivername in ("postgres", "postgresql"):
+            url = url.set(drivername="postgresql+psycopg")
+        kind = url.get_backend_name()
+        if kind not in ("sqlite", "postgresql"):
+            raise UserError(f"Leaderboard database {_shown(address)}: only sqlite:/// and postgresql:// are supported.")
+        timeout = {"timeout": BUSY_TIMEOUT} if kind == "sqlite" else {"connect_timeout": CONNECT_TIMEOUT}
+        arguments = {key: value for key, value in timeout.items() if key not in url.query}
+        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
+    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
+        raise UserError(
+            "BEANS_DATABASE_URL is not an address this suite can open: "
+            "write sqlite:////absolute/path.db or postgresql://user:password@host:5432/name."
+        ) from error
+    if kind == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    database = engine.url.database
+    if not database or database == ":memory:":
+        raise UserError("The leaderboard needs a database file: write sqlite:////absolute/path.db.")
+    try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"Directory {Path(database).parent} for the leaderboard database cannot be made ({error.strerror}): "
+            "set BEANS_HOME or BEANS_DATABASE_URL to a place that can be written."
+        ) from error
+
+    # Python's driver opens transactions when it sees fit; these two make them begin where the code says so.
+    @sa.event.listens_for(engine, "connect")
+    def _leave_transactions_alone(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
+
+
+def _shown(address: str) -> str:
+    """The address without its password, which may also hide in the query."""
+    try:
+        return sa.make_url(address).set(query={}).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(unreadable address)"

@@ -1,0 +1,417 @@
+"""Who is ranked with whom, and in what order. Pure functions: the same results give the same boards, in any order."""
+
+import math
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Self, TypedDict
+
+from leaderboard.ranking.significance import Standing
+from leaderboard.records.failure import Failure
+from leaderboard.records.overlap import Heard, heard, overlap, short
+from leaderboard.records.record import Record, Tracking, file_stem
+from tasks.task import GROUPS, Group, Metric, Task
+
+NOT_RUN = "not run"
+OTHER_WEIGHTS = "measured with other weights than the newest result of this name: submit again"
+OTHER_DATA = "not comparable: measured on other data than most submissions of this task"
+
+
+class Said(TypedDict):
+    """The fields of `Result` that no column of the database holds."""
+
+    pretraining: tuple[Heard, ...]
+    remote_code: bool
+    family: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the board needs of one record; see `Record` for the meaning of each field.
+
+    Scores are in 0..1, ``last_layer`` is the highest index of a layer, ``created`` is in UTC, ``run`` is None until
+    MLflow has the record, ``confirmed`` is when it was last submitted. ``pretraining``, ``remote_code``, ``family`` and
+    ``licence`` are what the submission says of itself, see `said`.
+    """
+
+    record_id: str
+    created: datetime
+    protocol: str
+    limit: int | None
+    track: str
+    submission: str
+    weights_sha256: str
+    task: str
+    group: Group
+    metric: Metric
+    split_hash: str
+    test: float
+    test_std: float
+    ci_low: float
+    ci_high: float
+    valid: float
+    best_layer: int
+    best_layer_name: str
+    last_layer: int
+    parameters: int
+    vram_bytes: int | None
+    vram_reason: str
+    device: str
+    predictions_file: str
+    predictions_sha256: str
+    pretraining: tuple[Heard, ...] = ()
+    remote_code: bool = False
+    family: str = ""
+    licence: str = ""
+    run: Tracking | None = None
+    confirmed: datetime | None = None
+
+    @property
+    def stem(self) -> str:
+        """How the files beside the record are called before their suffixes, as `Record.stem`."""
+        return file_stem(self.submission, self.task, self.track, self.record_id)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """What kinds of sound the submission has heard, each once; "none" where it has heard nothing, and no entry
+        where nothing is stated."""
+        return tuple(dict.fromkeys(entry.domain for entry in self.pretraining if entry.domain))
+
+    @classmethod
+    def of(cls, record: Record, run: Tracking | None = None) -> Self:
+        """The board's view of a record."""
+        created = record.created if record.created.tzinfo else record.created.replace(tzinfo=UTC)
+        return cls(
+            record_id=record.id,
+            created=created.astimezone(UTC),
+            protocol=record.protocol,
+            limit=record.limit,
+            track=record.track,
+            submission=record.submission.name,
+            weights_sha256=record.submission.weights_sha256,
+            task=record.task.name,
+            group=record.task.group,
+            metric=record.metric,
+            split_hash=record.task.split_hash,
+            test=record.test,
+            test_std=record.test_std,
+            ci_low=record.ci_low,
+            ci_high=record.ci_high,
+            valid=record.valid,
+            best_layer=record.best_layer,
+            best_layer_name=record.best_layer_name,
+            last_layer=max((layer.index for layer in record.layers), default=0),
+            parameters=record.submission.parameters,
+            vram_bytes=record.efficiency.vram_bytes,
+            vram_reason=record.efficiency.reason,
+            device=record.efficiency.device,
+            predictions_file=record.predictions.file,
+            predictions_sha256=record.predictions.sha256,
+            **said(record.submission.model_dump()),
+            run=run,
+            confirmed=created.astimezone(UTC),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One submission on one task: a result, or the reason why there is none.
+
+    ``overlap`` says in words what the submission heard of the task in pretraining; the score counts all the same.
+    """
+
+    result: Result | None
+    reason: str = ""
+    overlap: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One task of a board; ``recordings`` is how many its test split has, None until the resamples tell."""
+
+    task: str
+    metric: Metric
+    recordings: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One submission on a board.
+
+    Attributes:
+        rank: 1 is best, equal means share it; None where a task is missing or ``limit`` is set.
+        mean: unweighted mean over all tasks of the board; None where one is missing, since the mean over other tasks
+            cannot be compared.
+        cells: one a column of the board.
+        limit: the row's results saw only so many items a split.
+        vram_bytes: peak allocated memory for one 10-s clip on ``device``; None with ``vram_reason``.
+        standing: how far the rank can be trusted; None until `leaderboard.ranking.standings.with_certainty` has found
+            it, and where it cannot be: ``standing_reason`` says why.
+    """
+
+    rank: int | None
+    submission: str
+    mean: float | None
+    cells: tuple[Cell, ...]
+    limit: int | None
+    parameters: int
+    vram_bytes: int | None
+    vram_reason: str
+    device: str
+    standing: Standing | None = None
+    standing_reason: str = ""
+
+    @property
+    def covered(self) -> int:
+        """Tasks with a result."""
+        return sum(cell.result is not None for cell in self.cells)
+
+    @property
+    def remote_code(self) -> bool:
+        """Whether a result of the row was made by code that came with the checkpoint."""
+        return any(cell.result is not None and cell.result.remote_code for cell in self.cells)
+
+    @property
+    def runs(self) -> tuple[Tracking, ...]:
+        """The MLflow runs of its results."""
+        return tuple(cell.result.run for cell in self.cells if cell.result is not None and cell.result.run is not None)
+
+    @property
+    def coverage(self) -> str:
+        """For example ``9/10 tasks``."""
+        return f"{self.covered}/{len(self.cells)} tasks"
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """All submissions of one protocol, track and task group: ranked first, then incomplete, then limited ones."""
+
+    protocol: str
+    track: str
+    group: Group
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+
+def current(results: Iterable[Result]) -> list[Result]:
+    """The newest result of each submission, task, track, protocol and limit; older ones are history."""
+    newest: dict[tuple[object, ...], Result] = {}
+    for result in results:
+        key = (result.submission, result.task, result.track, result.protocol, result.limit)
+        if key not in newest or _age(result) > _age(newest[key]):
+            newest[key] = result
+    return list(newest.values())
+
+
+def boards(results: Iterable[Result], catalogue: Sequence[Task] = (), failures: Iterable[Failure] = ()) -> list[Board]:
+    """Every board there is, standard protocol, ``ta`` track and core tasks first.
+
+    Args:
+        results: in any order, superseded ones included.
+        catalogue: the suite's own tasks. They fix the columns of their groups, so that one submission that ran nine of
+            ten core tasks is not ranked on the nine, and nobody can add a column; a result that claims a group its
+            task is not in counts as an own task. Without a catalogue the columns are the tasks that were run.
+        failures: what was tried without a result: they say why a cell is empty, and make no row.
+    """
+    results = list(results)
+    overlaps = disclosures(results, catalogue)
+    failed = {failure.key: failure for failure in failures}
+    group_of = {task.name: task.group for task in catalogue}
+    fixed = set(group_of.values())
+    found: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
+    for result in current(results):
+        own = result.group in fixed and group_of.get(result.task) != result.group
+        found[result.protocol, result.track, "own" if own else result.group].append(result)
+    return [
+        _board(protocol, track, group, members, [task for task in catalogue if task.group == group], overlaps, failed)
+        for (protocol, track, group), members in sorted(found.items(), key=lambda item: _board_order(*item[0]))
+    ]
+
+
+def disclosures(results: Iterable[Result], catalogue: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+    """By record id, how the pretraining of its submission overlaps with its task; records without overlap are left out.
+
+    What the newest result of the same name and weights says holds for all of them, since a submitter may have learned
+    more since. A user's own task may have the name of one of the catalogue and be another.
+    """
+    results = sorted(results, key=_age)
+    told = {(result.submission, result.weights_sha256): result.pretraining for result in results}
+    collections = {(task.name, task.group): task.facts.collections for task in catalogue}
+    found = {
+        result.record_id: overlap(
+            told[result.submission, result.weights_sha256],
+            result.task,
+            collections.get((result.task, result.group), ()),
+        )
+        for result in results
+    }
+    return {record_id: reasons for record_id, reasons in found.items() if reasons}
+
+
+def said(submission: Mapping[str, Any]) -> Said:
+    """What a record's ``submission`` says of itself and the board shows; records are anybody's, so nothing is assumed.
+
+    ``remote_code`` is whether code that came with the checkpoint was run (``trust_remote_code = true``); ``family`` and
+    ``licence`` are "" where they are not stated.
+    """
+    about = submission["about"]
+    return {
+        "pretraining": heard(about),
+        "remote_code": submission["arguments"].get("trust_remote_code") is True,
+        "family": short(about.get("family")),
+        "licence": short(about.get("licence")),
+    }
+
+
+def sort_rows(board: Board, key: str) -> list[Row]:
+    """The board's rows by another column, best first; rows without a value, then limited rows, stay below.
+
+    Args:
+        board: any board.
+        key: ``mean``, ``submission``, ``borda``, ``parameters``, ``vram``, ``runs`` or ``task:NAME``; a
+            leading ``-`` turns the order round. Anything else means ``mean``, since the key comes from an address that
+            anybody can type.
+    """
+    plain = key.removeprefix("-")
+    tasks = {f"task:{column.task}": index for index, column in enumerate(board.columns)}
+
+    def value(row: Row) -> float | None:
+        if plain in tasks:
+            result = row.cells[tasks[plain]].result
+            return None if result is None else -result.test
+        if plain == "parameters":
+            return row.parameters
+        if plain == "vram":
+            return row.vram_bytes
+        if plain == "borda":
+            return None if row.standing is None else -row.standing.borda
+        if plain == "runs":
+            return -len(row.runs) or None
+        return None if row.mean is None else -row.mean
+
+    def order(row: Row) -> tuple[bool, bool, float, str]:
+        found = value(row)
+        return row.limit is not None, found is None, (found or 0) * (-1 if key.startswith("-") else 1), row.submission
+
+    if plain == "submission":
+        rows = sorted(board.rows, key=lambda row: row.submission.casefold(), reverse=key.startswith("-"))
+        return sorted(rows, key=lambda row: row.limit is not None)
+    if key in ("", "mean"):
+        return list(board.rows)
+    return sorted(board.rows, key=order)
+
+
+def _age(result: Result) -> tuple[datetime, str]:
+    return result.confirmed or result.created, result.record_id
+
+
+def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
+    # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
+    return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
+
+
+def _board(
+    protocol: str,
+    track: str,
+    group: Group,
+    results: list[Result],
+    catalogue: list[Task],
+    overlaps: dict[str, tuple[str, ...]],
+    failed: Mapping[tuple[object, ...], Failure],
+) -> Board:
+    full: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.limit is None:
+            full[result.task].append(result)
+    definitions = {task: _definition(members) for task, members in full.items()}
+
+    metrics: dict[str, Metric] = {result.task: result.metric for result in sorted(results, key=_age)}
+    metrics |= {task: metric for task, (_, metric) in definitions.items()}
+    if catalogue:
+        metrics = {task.name: task.metric for task in catalogue}
+    columns = tuple(Column(task, metrics[task]) for task in sorted(metrics, key=lambda task: (metrics[task], task)))
+
+    members_of: dict[tuple[str, int | None], list[Result]] = defaultdict(list)
+    for result in results:
+        members_of[result.submission, result.limit].append(result)
+    rows = [
+        _row(name, limit, members, columns, definitions, overlaps, failed)
+        for (name, limit), members in members_of.items()
+    ]
+    return Board(protocol, track, group, columns, ranked(rows))
+
+
+def _definition(results: list[Result]) -> tuple[str, Metric]:
+    """The data and metric by which most submissions were measured; of equally many, the one used last."""
+    users: dict[tuple[str, Metric], list[Result]] = defaultdict(list)
+    for result in results:
+        users[result.split_hash, result.metric].append(result)
+    return max(users, key=lambda key: (len(users[key]), max(map(_age, users[key]))))
+
+
+def _row(
+    name: str,
+    limit: int | None,
+    results: list[Result],
+    columns: tuple[Column, ...],
+    definitions: dict[str, tuple[str, Metric]],
+    overlaps: dict[str, tuple[str, ...]],
+    failed: Mapping[tuple[object, ...], Failure],
+) -> Row:
+    newest = max(results, key=_age)
+    of_task = {result.task: result for result in results}
+
+    def cell(task: str) -> Cell:
+        result = of_task.get(task)
+        if result is None or result.weights_sha256 != newest.weights_sha256:
+            failure = failed.get((name, newest.weights_sha256, task, newest.track, newest.protocol, limit))
+            if failure is not None:
+                return Cell(None, failure.words)
+            return Cell(None, NOT_RUN if result is None else OTHER_WEIGHTS)
+        # A limited result has its own, smaller split; it is never compared.
+        if limit is None and (result.split_hash, result.metric) != definitions[task]:
+            return Cell(None, OTHER_DATA)
+        return Cell(result, overlap=overlaps.get(result.record_id, ()))
+
+    cells = tuple(cell(column.task) for column in columns)
+    same = [result for result in results if result.weights_sha256 == newest.weights_sha256]
+    cost = max(same, key=lambda result: (result.vram_bytes is not None, _age(result)))
+    return Row(
+        rank=None,
+        submission=name,
+        mean=mean(cells),
+        cells=cells,
+        limit=limit,
+        parameters=newest.parameters,
+        vram_bytes=cost.vram_bytes,
+        vram_reason=cost.vram_reason or "not measured",
+        device=cost.device,
+    )
+
+
+def mean(cells: Sequence[Cell]) -> float | None:
+    """Unweighted mean of the test scores; None where one is missing."""
+    scores = [cell.result.test for cell in cells if cell.result is not None]
+    return math.fsum(scores) / len(scores) if len(scores) == len(cells) else None
+
+
+def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """``rows``, which have no rank yet, by mean: ranked ones first, then incomplete, then limited ones."""
+    rows = list(rows)
+    # Means that differ only by rounding, as of (0.1, 0.2) and (0.15, 0.15), are the same mean.
+    scored = sorted(
+        ((-round(row.mean, 12), row.submission, row) for row in rows if row.limit is None and row.mean is not None),
+        key=lambda entry: entry[:2],
+    )
+    means = [negative for negative, _, _ in scored]
+    ranked = [replace(row, rank=1 + bisect_left(means, negative)) for negative, _, row in scored]
+    incomplete = sorted(
+        (row for row in rows if row.limit is None and row.mean is None), key=lambda row: (-row.covered, row.submission)
+    )
+    limited = sorted(
+        ((row.submission, -row.limit, row) for row in rows if row.limit is not None), key=lambda entry: entry[:2]
+    )
+    return (*ranked, *incomplete, *(row for _, _, row in limited))

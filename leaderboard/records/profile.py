@@ -1,0 +1,289 @@
+"""What a submission costs over the length of a clip: the profile, its file, and its row in the database."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, mapped_column
+
+from leaderboard.database.store import Base, Store, UtcDateTime
+from leaderboard.records.record import Count, Environment, Name, Sha256
+from tasks.support.errors import UserError
+from tasks.support.files import write_atomically
+from tasks.task import explain
+
+SCHEMA_VERSION: Literal[1] = 1
+BOARD_SECONDS = 10.0
+"""The length of the clip whose VRAM is the board's column."""
+
+Kind = Literal["cuda", "cpu"]
+Outcome = Literal["measured", "out of memory", "timeout", "failed"]
+# Beside a profile lies the note of its MLflow run.
+_NOTE = ".mlflow.json"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Point(_Model):
+    """One clip length. What was not measured is None, and ``detail`` says why.
+
+    Bytes are peaks of one forward pass, weights included: on a GPU what torch's allocator gave out and, reserved, what
+    it took from the device; on a CPU the weights and the growth of the process's resident memory. ``latency_seconds``
+    is the median of ``runs`` passes over the batch, ``latency_p90_seconds`` their 90th percentile. ``inferred`` is set
+    on lengths that were not tried because a shorter clip had not fitted, or had no answer in time.
+    """
+
+    seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    outcome: Outcome
+    detail: str = ""
+    inferred: bool = False
+    weights_bytes: Count | None = None
+    peak_bytes: Count | None = None
+    reserved_bytes: Count | None = None
+    latency_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    latency_p90_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    runs: Count = 0
+    multiply_adds: Count | None = None
+    counted: str = ""
+    attention: str = ""
+
+    @property
+    def activation_bytes(self) -> int | None:
+        """The peak without the weights."""
+        if self.peak_bytes is None or self.weights_bytes is None:
+            return None
+        return self.peak_bytes - self.weights_bytes
+
+    @model_validator(mode="after")
+    def _measured_points_have_a_time(self) -> Self:
+        if (self.outcome == "measured") != (self.latency_seconds is not None):
+            raise ValueError("a point has a latency exactly when it was measured")
+        return self
+
+
+class Profile(_Model):
+    """One submission on one device at one precision and batch size, over clip lengths.
+
+    ``id`` is content-addressed: the same weights, code, versions and settings give the same id, and its points may
+    become more. ``created`` is when the last of them was measured. ``kind`` says whether bytes are of a GPU or of the
+    host, which are never compared. ``available_bytes`` is what a process could take when the first point was measured.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    created: AwareDatetime
+    submission: Name
+    loader: str
+    arguments: dict[str, object]
+    weights_sha256: Sha256
+    parameters: Count
+    sample_rate: Annotated[int, Field(gt=0)]
+    device: Name
+    kind: Kind
+    precision: Literal["fp32", "bf16"]
+    batch: Annotated[int, Field(gt=0)]
+    attention: Name
+    available_bytes: Count | None
+    points: tuple[Point, ...]
+    environment: Environment
+
+    @model_validator(mode="after")
+    def _one_point_a_length_in_order(self) -> Self:
+        lengths = [point.seconds for point in self.points]
+        if lengths != sorted(set(lengths)):
+            raise ValueError("points: one a clip length, the shortest first")
+        return self
+
+    @property
+    def stem(self) -> str:
+        """File name without suffix, readable and unique."""
+        return f"{self.submission}.{self.kind}.{self.precision}.batch{self.batch}.{self.id}"
+
+    def at(self, seconds: float) -> Point | None:
+        """The point of a clip length, None where there is none."""
+        return next((point for point in self.points if point.seconds == seconds), None)
+
+    def throughput(self, point: Point) -> float | None:
+        """Seconds of audio encoded in a second."""
+        return None if point.latency_seconds is None else self.batch * point.seconds / point.latency_seconds
+
+
+class StoredProfile(Base):
+    """One profile: the columns that the board selects by, and the whole of it as JSON."""
+
+    __tablename__ = "profiles"
+
+    profile_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UtcDateTime)
+    submission: Mapped[str] = mapped_column(index=True)
+    weights_sha256: Mapped[str] = mapped_column(sa.String(64))
+    device: Mapped[str]
+    kind: Mapped[str]
+    document: Mapped[str] = mapped_column(sa.Text)
+
+
+class Vram(NamedTuple):
+    """What the board's column says: bytes, or None and why not; ``device`` is where."""
+
+    bytes: int | None
+    reason: str
+    device: str
+
+
+def publish(store: Store, profile: Profile) -> None:
+    """Put a profile into the database; one of the same id is replaced unless it is newer.
+
+    Raises:
+        UserError: the database cannot be used.
+    """
+    with store.transaction() as connection:
+        _upsert(connection, profile)
+
+
+def profiles(store: Store, submission: str | None = None) -> list[Profile]:
+    """Every profile in the database, of one submission or of all, the oldest first.
+
+    Raises:
+        UserError: the database cannot be used.
+    """
+    query = sa.select(StoredProfile.document)
+    if submission is not None:
+        query = query.where(StoredProfile.submission == submission)
+    with store.transaction() as connection:
+        documents = connection.scalars(query.order_by(StoredProfile.created, StoredProfile.profile_id)).all()
+    return [Profile.model_validate_json(document) for document in documents]
+
+
+def version(store: Store) -> tuple[object, ...]:
+    """Something that differs whenever a profile was written or deleted in between."""
+    size = sa.func.coalesce(sa.func.sum(sa.func.length(StoredProfile.document)), 0)
+    query = sa.select(sa.func.count(), sa.func.max(StoredProfile.created), size)
+    with store.transaction() as connection:
+        return tuple(connection.execute(query).one())
+
+
+def rebuild(store: Store, directory: Path) -> int:
+    """Replace all profiles in the database by the files in ``directory``, all or nothing; none where it is missing.
+
+    Returns:
+        How many the database holds now.
+
+    Raises:
+        UserError: a file is no profile, or the database cannot be used; the database is as it was.
+    """
+    found = [read_profile(path) for path in profile_paths(directory)]
+    with store.transaction() as connection:
+        connection.execute(sa.delete(StoredProfile))
+        for profile in found:
+            _upsert(connection, profile)
+    return len({profile.id for profile in found})
+
+
+def current(found: Iterable[Profile]) -> list[Profile]:
+    """The newest profile of each submission, weights, device, precision, batch and attention; others are history."""
+    newest: dict[tuple[object, ...], Profile] = {}
+    for profile in sorted(found, key=lambda profile: (profile.created, profile.id)):
+        newest[
+            profile.submission,
+            profile.weights_sha256,
+            profile.kind,
+            profile.device,
+            profile.precision,
+            profile.batch,
+            profile.attention,
+        ] = profile
+    return list(newest.values())
+
+
+def vram_at_10_seconds(found: Iterable[Profile]) -> dict[tuple[str, str], Vram]:
+    """VRAM of one 10-s clip at batch 1 in float32, by submission and weights: the newest profile with such a point.
+
+    Host memory is no VRAM and never counts. A clip that did not fit has no bytes, and its reason says so.
+    """
+    said: dict[tuple[str, str], Vram] = {}
+    for profile in sorted(current(found), key=lambda profile: (profile.created, profile.id)):
+        point = profile.at(BOARD_SECONDS)
+        if profile.kind != "cuda" or profile.precision != "fp32" or profile.batch != 1 or point is None:
+            continue
+        said[profile.submission, profile.weights_sha256] = Vram(point.peak_bytes, spell(profile, point), profile.device)
+    return said
+
+
+def spell(profile: Profile, point: Point) -> str:
+    """Why a point has no bytes, in words such as "> 139.8 GiB at 600 s (out of memory)"; empty where it has."""
+    if point.outcome == "measured":
+        return "" if point.peak_bytes is not None else point.detail
+    at = f"at {point.seconds:g} s"
+    if point.outcome == "out of memory":
+        limit = "" if profile.available_bytes is None else f"> {profile.available_bytes / 2**30:.1f} GiB "
+        return f"{limit}{at} (out of memory)"
+    return f"{point.outcome} {at}: {point.detail}"
+
+
+def profile_path(directory: Path, profile: Profile) -> Path:
+    """Where ``profile`` lies below the home's directory of profiles."""
+    return directory / f"{profile.stem}.json"
+
+
+def write_profile(directory: Path, profile: Profile) -> Path:
+    """Write the profile as JSON, atomically."""
+    path = profile_path(directory, profile)
+    write_atomically(path, profile.model_dump_json(indent=2))
+    return path
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one profile.
+
+    Raises:
+        UserError: the file is no profile of this schema version.
+    """
+    try:
+        return Profile.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not a profile of schema version {SCHEMA_VERSION} ({explain(error)}): move it out of the way."
+        ) from error
+
+
+def profile_paths(directory: Path) -> Iterator[Path]:
+    """All profile files of a directory, in the order of their names."""
+    return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(_NOTE))
+
+
+def note_path(profile_file: Path) -> Path:
+    """Where the note about a profile's MLflow run lies."""
+    return profile_file.with_suffix(_NOTE)
+
+
+def merge(known: Sequence[Point], new: Iterable[Point]) -> tuple[Point, ...]:
+    """The points of both, the shortest clip first; of one length the new one."""
+    points = {point.seconds: point for point in (*known, *new)}
+    return tuple(points[seconds] for seconds in sorted(points))
+
+
+def _upsert(connection: sa.Connection, profile: Profile) -> None:
+    values = {
+        "profile_id": profile.id,
+        "created": profile.created,
+        "submission": profile.submission,
+        "weights_sha256": profile.weights_sha256,
+        "device": profile.device,
+        "kind": profile.kind,
+        "document": profile.model_dump_json(),
+    }
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(StoredProfile).values(values)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[StoredProfile.profile_id],
+            set_={name: statement.excluded[name] for name in values},
+            where=StoredProfile.created <= statement.excluded.created,
+        )
+    )

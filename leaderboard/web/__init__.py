@@ -1,0 +1,1 @@
+"""The Streamlit pages, their charts, tables and exports."""

@@ -1,0 +1,16 @@
+"""The charts of the pages. What a line means never hangs on its colour alone."""
+
+from leaderboard.web.charts.classes import class_bars, confusions
+from leaderboard.web.charts.costs import cost_chart
+from leaderboard.web.charts.layers import layer_curve, layer_curves, layer_outline
+from leaderboard.web.charts.rates import rate_curve
+
+__all__ = [
+    "class_bars",
+    "confusions",
+    "cost_chart",
+    "layer_curve",
+    "layer_curves",
+    "layer_outline",
+    "rate_curve",
+]

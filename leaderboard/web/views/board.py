@@ -1,0 +1,201 @@
+"""The board: one protocol, track and task group, ranked; filters choose its tasks and rows."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from leaderboard.database.store import Store
+from leaderboard.ranking.boards import Board, sort_rows
+from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing, sort_names
+from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
+from leaderboard.web import text
+from leaderboard.web.export import to_csv, to_latex, to_parquet
+from leaderboard.web.views import board_table
+from leaderboard.web.views.board_table import MLflow, task_address
+from leaderboard.web.views.controls import choose_board, select, several
+
+# How few and how many submissions can be compared at once.
+MOST = (2, 5)
+_EMPTY = """
+The board is empty. One command measures a model and puts it here:
+
+    beans submit submissions/statistics.toml --tasks mini-calls,mini-soundscape
+
+Results that are already in the records directory come back with `beans leaderboard rebuild`.
+"""
+
+
+def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, compare_page: Any) -> None:
+    """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol``, ``sort``, the filters (see
+    `Filters`), and ``with`` for the submissions to compare."""
+    st.title("Frozen audio encoders on animal sounds", anchor=False)
+    st.caption("Test score of a probe on each encoder's best layer; layer and learning rate are chosen on validation.")
+    found = read_standings(store)
+    if not found:
+        st.info(_EMPTY)
+        return
+    with st.container(key="choices"):
+        *areas, sort_area, filter_area = st.columns([1, 1, 1.4, 1.4, 1], vertical_alignment="bottom")
+    whole = choose_board(found, areas)
+    filters = _filters(whole, filter_area)
+    ranked = with_certainty(of_taxa(whole, filters.taxa, catalogue()), store, records)
+    with sort_area:
+        names = sort_names(ranked)
+        asked = st.query_params.get("sort")
+        select("Sort by", "sort", [key for key in names if not key.startswith("-") or key == asked], names)
+    sort = asked if asked in names else "mean"
+    passed = passing(ranked, filters, whole)
+    shown = replace(passed, rows=tuple(sort_rows(passed, sort)))
+    scope = text.scope(shown, ranked, whole, filters)
+    _chosen(scope)
+    _summary(shown, ranked, scope)
+    if shown.rows:
+        opened = board_table.draw(shown, sort, mlflow)
+        if opened:
+            st.switch_page(submission_page, query_params={"name": opened})
+    else:
+        st.info("No submission passes all of these filters: clear or change one.")
+    _footnotes(shown, ranked)
+    _tasks(shown)
+    _compare(ranked, mlflow, compare_page)
+
+
+def _filters(board: Board, area: Any) -> Filters:
+    """What the address asks for, and the controls that change it."""
+    offered = Filters.offered(board, catalogue())
+    query = {name: st.query_params.get_all(name) for name in FILTERS}
+    filters, unknown = Filters.read(query, offered)
+    count = len(filters.chosen())
+    with area.popover(f"Filters ({count})" if count else "Filters", icon=":material/filter_list:", width="stretch"):
+        for name in FILTERS:
+            several(
+                text.FILTERS[name],
+                name,
+                getattr(offered, name),
+                getattr(filters, name),
+                beside=FILTERS,
+                format_func=partial(text.filter_value, name),
+                placeholder="all",
+            )
+    if unknown:
+        listed = text.filters({name: [value[:200] for value in values] for name, values in unknown.items()})
+        st.warning(text.markdown(f"Left out, since nothing on this board has it: {listed}."))
+    return filters
+
+
+def _chosen(scope: list[str]) -> None:
+    """Which filters are in use and what they leave, with a way back."""
+    if not scope:
+        return
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.markdown(text.markdown(" ".join(scope)))
+    if right.button("Clear filters", icon=":material/filter_list_off:", width="stretch"):
+        for name in FILTERS:
+            st.query_params[name] = []
+        st.rerun()
+
+
+def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
+    """What the board holds, and the files with exactly what is shown."""
+    among = sum(row.rank is not None for row in ranked.rows)
+    everybody = len({row.submission for row in ranked.rows})
+    tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
+    track = f"{text.TRACKS.get(board.track, board.track)}: {text.TRACK_HELP.get(board.track, 'a further head')}"
+    facts = [f"{among} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
+    left, right = st.columns([3, 2], vertical_alignment="center")
+    left.caption(text.markdown(" · ".join(facts)))
+    name = f"leaderboard-{board.track}-{board.group}"
+    with right.container(horizontal=True, horizontal_alignment="right"):
+        # Made when asked for: the files of a large board take longer than the page. A click changes nothing here, and
+        # would otherwise take away what the next one asks for.
+        st.download_button(
+            "CSV",
+            partial(to_csv, board),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            help="Download what is shown, every number in full",
+            on_click="ignore",
+        )
+        st.download_button(
+            "Parquet",
+            partial(to_parquet, board),
+            file_name=f"{name}.parquet",
+            mime="application/vnd.apache.parquet",
+            icon=":material/download:",
+            help="The same with types, for pandas, polars, DuckDB or R",
+            on_click="ignore",
+        )
+        if st.button("LaTeX", icon=":material/table:", help="What is shown as a table to paste into a paper"):
+            _latex(board, scope)
+
+
+@st.dialog("LaTeX", width="large")
+def _latex(board: Board, scope: list[str]) -> None:
+    st.caption("Needs the package booktabs. The button at the top right of the text copies it.")
+    st.code(to_latex(board, scope), language=None, height=420)
+
+
+def _tasks(board: Board) -> None:
+    """Links to what the tasks are."""
+    links = [f"[{text.markdown(column.task)}]({task_address(column.task)})" for column in board.columns]
+    st.caption(f"About the tasks: {', '.join(links)}.")
+
+
+def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
+    """Choose some submissions, and open the page that compares them, here or in MLflow."""
+    rows = {row.submission: row for row in board.rows if row.limit is None}
+    if len(rows) < MOST[0]:
+        return
+    left, middle, right = st.columns([4, 1, 1.4], vertical_alignment="bottom")
+    chosen = left.multiselect(
+        "Compare",
+        list(rows),
+        key="with",
+        bind="query-params",
+        max_selections=MOST[1],
+        placeholder="two to five submissions",
+    )
+    few = len(chosen) < MOST[0]
+    if not few:
+        where: dict[str, str | list[str]] = {"track": board.track, "group": board.group, "protocol": board.protocol}
+        middle.page_link(
+            compare_page,
+            label="Compare side by side",
+            icon=":material/compare_arrows:",
+            query_params={**where, "with": chosen},
+        )
+    sent = [name for name in chosen if rows[name].runs]
+    link, why = mlflow.link([run for name in sent for run in rows[name].runs])
+    there = link if link and len(sent) >= MOST[0] else ""
+    right.link_button("Compare in MLflow", there, icon=":material/science:", width="stretch", disabled=not there)
+    if few:
+        return
+    if len(sent) < len(chosen):
+        absent = ", ".join(name for name in chosen if name not in sent)
+        st.caption(text.markdown(f"Without a run in MLflow, and left out there: {absent}. {text.NO_RUN}"))
+    if sent and link is None:
+        st.caption(text.markdown(f"Not in MLflow: {why}"))
+
+
+def _footnotes(board: Board, ranked: Board) -> None:
+    if any(cell.overlap for row in board.rows for cell in row.cells):
+        st.caption(f"{text.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
+    if any(row.remote_code for row in board.rows):
+        st.caption(text.markdown(text.REMOTE_CODE_LEGEND))
+    notes = text.certainty_notes(ranked)
+    if notes:
+        st.caption(text.markdown(" ".join(notes)))
+    notes = []
+    reasons = sorted({row.vram_reason for row in board.rows if row.vram_bytes is None})
+    if reasons:
+        notes.append(f"VRAM is empty where it could not be measured: {'; '.join(reasons)}.")
+    if any(row.limit is not None for row in board.rows):
+        notes.append("Limited rows saw only part of the data; they are never ranked.")
+    if any(row.rank is None and row.limit is None for row in board.rows):
+        notes.append("Incomplete rows miss a task of this board, so they have no mean and no rank.")
+    if notes:
+        st.caption(text.markdown(" ".join(notes)))

@@ -1,0 +1,222 @@
+"""What submissions cost over the length of a clip: memory and speed, on one device at one precision at a time."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from leaderboard.database.store import Store
+from leaderboard.records.profile import Kind, Point, Profile, current, profiles, spell
+from leaderboard.web import table, text
+from leaderboard.web.charts import efficiency as charts
+from leaderboard.web.charts.style import SEVERAL
+from leaderboard.web.views.board_table import address
+from leaderboard.web.views.controls import select, several
+
+# What makes profiles comparable.
+Place = tuple[Kind, str, str, int]
+
+MEMORY: dict[Kind, str] = {"cuda": "VRAM", "cpu": "host memory"}
+_EMPTY = """
+Nothing was profiled yet. One command measures a model over the length of a clip and puts it here:
+
+    beans profile submissions/random-hubert-small.toml --seconds 1,5,10
+
+Profiles that are already in the home directory come back with `beans leaderboard rebuild`.
+"""
+_LEGEND = {
+    "cuda": (
+        "Peak of what torch's allocator gave out for one pass, weights, input and all layers' outputs included; "
+        "reserved is what it took from the GPU."
+    ),
+    "cpu": (
+        "Measured on a CPU: the weights and the growth of the process's resident memory in one pass. "
+        "This is the host's memory and no VRAM, and is never shown together with it."
+    ),
+}
+
+
+def show(store: Store, submission_page: Any) -> None:
+    """Draw the page. The address holds ``device``, ``precision``, ``batch``, and each submission as one ``with``."""
+    st.title("Efficiency", anchor=False)
+    st.caption("Memory and speed of one forward pass over the length of a clip, each point in a fresh process.")
+    found = [profile for profile in current(profiles(store)) if profile.points]
+    if not found:
+        st.info(_EMPTY)
+        return
+    place = _choose_place(found)
+    shown = _choose_submissions(_labelled([profile for profile in found if _place(profile) == place]))
+    if not shown:
+        st.info("Choose at least one submission.")
+        return
+    _charts(shown)
+    opened = _table(shown, store)
+    if opened:
+        st.switch_page(submission_page, query_params={"name": opened})
+    _notes(shown)
+
+
+def section(store: Store, submission: str) -> None:
+    """Draw the curves of one submission, for its own page; the address's ``profile`` chooses among several."""
+    st.subheader("Memory and speed", anchor=False)
+    found = [profile for profile in current(profiles(store, submission)) if profile.points]
+    if not found:
+        st.caption("Not measured over the length of a clip yet: beans profile does so.")
+        return
+    found.sort(key=lambda profile: (*_order(_place(profile)), -profile.created.timestamp()))
+    options = {profile.id: profile for profile in found}
+    profile = options[select("Measured on", "profile", list(options), {key: _spell(options[key]) for key in options})]
+    _charts({profile.submission: profile})
+    _notes({profile.submission: profile})
+
+
+def _place(profile: Profile) -> Place:
+    return profile.kind, profile.device, profile.precision, profile.batch
+
+
+def _order(place: Place) -> tuple[object, ...]:
+    # What the board shows comes first: a GPU, float32, one clip.
+    kind, device, precision, batch = place
+    return kind != "cuda", device, precision != "fp32", batch
+
+
+def _choose_place(found: Sequence[Profile]) -> Place:
+    """The device, precision and batch of the address; never more than one of each."""
+    places = sorted({_place(profile) for profile in found}, key=_order)
+    names = {f"{kind}:{device}": f"{device} · {MEMORY[kind]}" for kind, device, _, _ in places}
+    with st.container(key="choices"):
+        areas = st.columns([2, 1, 1], vertical_alignment="bottom")
+    with areas[0]:
+        device = select("Device", "device", list(names), names)
+    places = [place for place in places if f"{place[0]}:{place[1]}" == device]
+    with areas[1]:
+        precision = select("Precision", "precision", [place[2] for place in places], {})
+    places = [place for place in places if place[2] == precision]
+    with areas[2]:
+        batch = select("Batch", "batch", [str(place[3]) for place in places], {})
+    return next(place for place in places if str(place[3]) == batch)
+
+
+def _labelled(found: Sequence[Profile]) -> dict[str, Profile]:
+    """Profiles by what sets each apart: the name alone, where that is enough."""
+    names = Counter(profile.submission for profile in found)
+    labels = {}
+    for profile in sorted(found, key=lambda profile: (profile.submission.casefold(), profile.created, profile.id)):
+        more = f" ({profile.attention}, {profile.weights_sha256[:8]})" if names[profile.submission] > 1 else ""
+        labels[profile.submission + more] = profile
+    return labels
+
+
+def _choose_submissions(found: dict[str, Profile]) -> dict[str, Profile]:
+    names = list(found)
+    asked = list(dict.fromkeys(st.query_params.get_all("with")))
+    gone = [name for name in asked if name not in names]
+    if gone:
+        listed = ", ".join(f"“{name[:200]}”" for name in gone)
+        st.warning(text.markdown(f"Not measured on this device at this precision, and left out: {listed}."))
+    most = len(SEVERAL)
+    preset = ([name for name in asked if name in names] or names)[:most]
+    chosen = several("Submissions", "with", names, preset, max_selections=most, help=f"At most {most} at once.")
+    return {name: found[name] for name in chosen}
+
+
+def _charts(shown: dict[str, Profile]) -> None:
+    if not any(charts.drawable(profile.points) for profile in shown.values()):
+        return
+    kind = next(iter(shown.values())).kind
+    memory, speed = st.columns(2, gap="medium")
+    with memory, st.container(border=True):
+        st.markdown(f"**{'VRAM' if kind == 'cuda' else 'Host memory'} over clip length**")
+        st.altair_chart(charts.memory_curve(shown), width="stretch")
+    with speed, st.container(border=True):
+        st.markdown("**Throughput over clip length**")
+        st.altair_chart(charts.speed_curve(shown), width="stretch")
+
+
+def _table(shown: dict[str, Profile], store: Store) -> str | None:
+    kind = next(iter(shown.values())).kind
+    headers = [
+        table.Header("Submission", kind="name"),
+        table.Header("Clip", kind="number"),
+        table.Header(f"Peak {MEMORY[kind]}", kind="number"),
+        table.Header("Without weights", kind="number"),
+        *([table.Header("Reserved", kind="number")] if kind == "cuda" else []),
+        table.Header("Median", kind="number", sub="90th percentile"),
+        table.Header("Audio per second", kind="number"),
+        table.Header("Multiply-adds", kind="number"),
+        table.Header("Attention"),
+    ]
+    rows = []
+    for label, profile in shown.items():
+        listed = bool(store.results(profile.submission))
+        link = {"key": profile.submission, "href": address(profile.submission)} if listed else {}
+        for point in profile.points:
+            head = [table.cell(label, **link), table.cell(f"{point.seconds:g} s")]
+            cells = [*head, *_cells(profile, point)]
+            rows.append(table.row(cells, key=profile.submission if listed else None))
+    return table.show("efficiency", headers, rows, label="Points")
+
+
+def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:
+    gpu = profile.kind == "cuda"
+    if point.latency_seconds is None or point.latency_p90_seconds is None:
+        words = spell(profile, point)
+        short = f"> {text.memory(profile.available_bytes)}" if profile.available_bytes else "–"
+        first = table.cell(
+            short if point.outcome == "out of memory" else "–",
+            sub=f"{point.outcome}{', not tried' if point.inferred else ''}",
+            title=f"{words}. {point.detail}",
+            style="empty",
+        )
+        return [first, *[table.cell("–", title=words, style="empty")] * (6 if gpu else 5)]
+    return [
+        _size(point.peak_bytes),
+        _size(point.activation_bytes),
+        *([_size(point.reserved_bytes)] if gpu else []),
+        table.cell(
+            f"{1000 * point.latency_seconds:,.1f} ms",
+            sub=f"{1000 * point.latency_p90_seconds:,.1f} ms",
+            title=f"of {point.runs} passes",
+        ),
+        table.cell(f"{profile.throughput(point) or 0:,.0f} s"),
+        table.cell("–" if point.multiply_adds is None else f"{point.multiply_adds / 1e9:,.1f} G", title=point.counted),
+        table.cell(point.attention or "–"),
+    ]
+
+
+def _size(count: int | None) -> dict[str, Any]:
+    if count is None:
+        return table.cell("–", title="not measured", style="empty")
+    return table.cell(text.memory(count))
+
+
+def _notes(shown: dict[str, Profile]) -> None:
+    found = list(shown.values())
+    notes = [_LEGEND[found[0].kind]]
+    if any(point.outcome == "out of memory" for profile in found for point in profile.points):
+        notes.append("✕ did not fit; longer clips were not tried.")
+    late = sorted(
+        {
+            f"{profile.submission} {spell(profile, point)}"
+            for profile in found
+            for point in profile.points
+            if _odd(point)
+        }
+    )
+    notes += [f"{words}." for words in late]
+    counted = sorted({point.counted for profile in found for point in profile.points if point.counted})
+    notes += [f"Multiply-adds by {words}." for words in counted]
+    st.caption(text.markdown(" ".join(notes)))
+
+
+def _odd(point: Point) -> bool:
+    return point.outcome in ("timeout", "failed") and not point.inferred
+
+
+def _spell(profile: Profile) -> str:
+    when = f"{profile.created:%Y-%m-%d}"
+    return (
+        f"{profile.device} · {MEMORY[profile.kind]} · {profile.precision} · batch {profile.batch} · "
+        f"{profile.attention} · {when}"
+    )

@@ -1,0 +1,241 @@
+"""One result of a submission: its curves, what it does class by class, how to make it again, and where it is from."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from leaderboard.ranking.boards import Result
+from leaderboard.ranking.standings import NO_PREDICTIONS
+from leaderboard.records import reproduce
+from leaderboard.records.plausibility import prediction_problems
+from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.record import Record
+from leaderboard.web import charts, diagnostics, table, text
+from tasks.support.errors import UserError
+
+EDGES = {
+    "lr-at-lower-edge": "The best learning rate lies at the lower edge of the range; a lower one may be better.",
+    "lr-at-upper-edge": "The best learning rate lies at the upper edge of the range; a higher one may be better.",
+}
+# Beyond so many classes a matrix is a cloud of points, and the pairs are told instead.
+MOST_DRAWN = 40
+PAIRS = 30
+# Pixels of the frames in which the tables and bars of many classes scroll.
+_HEIGHT = 520
+
+
+def show(result: Result, record: Record, records: Path, link: str | None) -> None:
+    """Draw the details of one result.
+
+    Args:
+        result: the board's view of the record.
+        record: the whole record.
+        records: the home's records directory, where its predictions may lie.
+        link: the page of its MLflow run.
+    """
+    track = text.TRACKS.get(result.track, result.track)
+    st.subheader(text.markdown(f"{result.task} · {track}"), anchor=False)
+    for flag in record.flags:
+        st.warning(EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
+    layers, rates = st.columns([3, 2], gap="medium")
+    with layers, st.container(border=True):
+        st.markdown("**Layers**")
+        st.altair_chart(charts.layer_curve(record), width="stretch")
+        st.caption(
+            "Test is a diagnostic, the best layer is chosen on validation. The diamond is the score that counts, the "
+            "mean over seeds, with its 95 % interval."
+        )
+    with rates, st.container(border=True):
+        _rates(record)
+    _classes(record, records)
+    _reproduce(record)
+    _provenance(record, link)
+
+
+def _rates(record: Record) -> None:
+    st.markdown("**Learning rate**")
+    searched = diagnostics.searched_rates(record.protocol)
+    st.altair_chart(charts.rate_curve(record, searched, flagged=bool(set(record.flags) & set(EDGES))), width="stretch")
+    edge = (
+        "the protocol's name tells no range of rates, so no edge is shaded"
+        if searched is None
+        else f"shaded is the outer twentieth of the range {text.rate(searched[0])} to {text.rate(searched[1])}"
+    )
+    rates = "1 rate" if len(record.trials) == 1 else f"{len(record.trials)} rates"
+    st.caption(f"{rates}, every one trained on all layers at once; {edge}.")
+
+
+def _classes(record: Record, records: Path) -> None:
+    detection = record.task.kind == "detection"
+    st.subheader("Average precision of each class" if detection else "Confusion matrix", anchor=False)
+    test = _predictions(record, records)
+    if isinstance(test, str):
+        st.info(test)
+    elif detection:
+        _precisions(record, test)
+    else:
+        _confusions(record, test)
+
+
+def _predictions(record: Record, records: Path) -> PredictedScores | str:
+    """The predictions beside the record, or as markdown why they cannot be shown; no path of this machine is told."""
+    if not (records / record.predictions.file).is_file():
+        return f"Nothing is shown of single classes, since there are {NO_PREDICTIONS}."
+    try:
+        test = read_predictions(records, record)
+    except UserError as error:
+        return text.markdown(str(error).replace(f"{records}/", ""))
+    except OSError as error:
+        return text.markdown(f"{record.predictions.file} cannot be read ({error.strerror}): mend or replace it.")
+    problems = prediction_problems(record, test)
+    if problems:
+        return text.markdown(f"The predictions are not those of this record: {'; '.join(problems)}.")
+    return test
+
+
+def _confusions(record: Record, test: PredictedScores) -> None:
+    labels = record.task.labels
+    matrix = diagnostics.confusion_matrix(test)
+    items = matrix.sum(1) // len(test.scores)
+    absent = [label for label, count in zip(labels, items, strict=True) if not count]
+    counted = f"Counts are summed over {_seeds(test)}; shares are of the true class."
+    if len(labels) <= MOST_DRAWN:
+        with st.container(border=True):
+            st.altair_chart(charts.confusions(matrix, labels, dark=st.context.theme.type == "dark"), width="stretch")
+        notes = ["A row is a true class, stronger where more of it went; framed is what is right.", counted]
+        worst = diagnostics.most_confused(matrix, 3)
+        if worst:
+            told = (f"{labels[one.true]} taken for {labels[one.predicted]} ({one.share:.0%})" for one in worst)
+            notes.append(f"Confused most often: {', '.join(told)}.")
+    else:
+        pairs, recalls = st.columns(2, gap="medium")
+        with pairs:
+            st.markdown(f"**The {PAIRS} pairs confused most often**")
+            with st.container(height=_HEIGHT):
+                _pairs(diagnostics.most_confused(matrix, PAIRS), labels)
+        with recalls:
+            st.markdown("**Recall of each class (with its test items), lowest first**")
+            with st.container(height=_HEIGHT):
+                shares = diagnostics.row_shares(matrix).diagonal()
+                found = [
+                    (f"{labels[at]} ({items[at]})", float(shares[at]), f"{shares[at]:.2f}")
+                    for at in np.argsort(shares, kind="stable")
+                    if items[at]
+                ]
+                st.altair_chart(charts.class_bars(found, "recall"), width="stretch")
+        notes = [f"{len(labels)} classes are too many for a matrix.", counted]
+    if absent:
+        notes.append(f"Without test items: {', '.join(absent)}.")
+    st.caption(text.markdown(" ".join(notes)))
+
+
+def _pairs(pairs: list[diagnostics.Confusion], labels: list[str]) -> None:
+    headers = [
+        table.Header("True class", kind="name"),
+        table.Header("Taken for"),
+        table.Header("Times", kind="number", sub="all seeds"),
+        table.Header("Share", kind="number", sub="of the true class"),
+    ]
+    rows = [
+        table.row(
+            [
+                table.cell(labels[pair.true]),
+                table.cell(labels[pair.predicted]),
+                table.cell(f"{pair.count}"),
+                table.cell(f"{pair.share:.2f}"),
+            ]
+        )
+        for pair in pairs
+    ]
+    table.show("pairs", headers, rows, label="Pairs of classes that are confused most often")
+
+
+def _precisions(record: Record, test: PredictedScores) -> None:
+    labels = record.task.labels
+    precisions = diagnostics.average_precisions(test)
+    positives = test.targets.sum(0, dtype=np.int64)
+    order = sorted(range(len(labels)), key=lambda at: (not positives[at], precisions[at], at))
+    bars = [
+        (
+            f"{labels[at]} ({positives[at]})",
+            float(precisions[at]),
+            f"{precisions[at]:.2f}" if positives[at] else "no positives, counts 0",
+        )
+        for at in order
+    ]
+    with st.container(border=True, height=_HEIGHT if len(labels) > MOST_DRAWN else "content"):
+        mean = float(precisions.mean())
+        chart = charts.class_bars(bars, "average precision", mean)
+        st.altair_chart(chart, width="stretch")
+    seeds = _seeds(test)
+    notes = [
+        f"Lowest first, mean over {seeds}; in brackets the positive test windows. The dashed line is the mean over "
+        f"classes, {text.score(mean)}."
+    ]
+    absent = len(labels) - int(np.count_nonzero(positives))
+    if absent:
+        classes = "1 class has" if absent == 1 else f"{absent} classes have"
+        notes.append(f"{classes} no positives in the test split and counts 0 in the mean, as BEANS has it.")
+    st.caption(text.markdown(" ".join(notes)))
+
+
+def _seeds(test: PredictedScores) -> str:
+    return "1 seed" if len(test.scores) == 1 else f"{len(test.scores)} seeds"
+
+
+def _reproduce(record: Record) -> None:
+    st.subheader("Reproduce", anchor=False)
+    commit = record.environment.git_commit
+    st.code((f"git checkout {commit}\n" if commit else "") + reproduce.command(record), language="bash")
+    missing = reproduce.unreachable(record)
+    if missing:
+        st.caption(
+            text.markdown(f"No option of the command sets {', '.join(missing)}; change the protocol in the code.")
+        )
+    if record.task.group == "own":
+        st.caption(text.markdown(f"{record.task.name}.toml is the submitter's own task file."))
+    with st.expander(text.markdown(reproduce.file_name(record))):
+        st.code(reproduce.submission_file(record), language="toml")
+
+
+def _provenance(record: Record, link: str | None) -> None:
+    st.subheader("Provenance", anchor=False)
+    where, task = record.environment, record.task
+    threads = "1 thread" if where.threads == 1 else f"{where.threads} threads"
+    dirty = {True: " with uncommitted changes", False: "", None: " (state unknown)"}[where.git_dirty]
+    left, right = st.columns(2, gap="large")
+    left.html(
+        text.facts(
+            {
+                "record": record.id,
+                "measured": _moment(record.created),
+                "protocol": record.protocol,
+                "code": f"{where.git_commit}{dirty}" if where.git_commit else "not in a git checkout",
+                "device": f"{where.device}, {where.precision}, {threads}",
+                "driver": where.driver or "none",
+                "platform": f"{where.platform}, Python {where.python}",
+                "packages": ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items())),
+                **({"MLflow run": link} if link else {}),
+            }
+        )
+    )
+    right.html(
+        text.facts(
+            {
+                "items": f"{task.n_train} train, {task.n_valid} validation, {task.n_test} test",
+                "classes": len(task.labels),
+                "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
+                "split hash": task.split_hash,
+                "predictions sha256": record.predictions.sha256,
+                **{key.replace("_", " "): text.score(value) for key, value in record.secondary.items()},
+                **{f"audio: {key}": value for key, value in record.audio.items()},
+                "seconds": ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in record.seconds.items()),
+            }
+        )
+    )
+
+
+def _moment(when: datetime) -> str:
+    return when.strftime("%Y-%m-%d %H:%M %Z").strip()

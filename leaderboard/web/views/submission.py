@@ -1,0 +1,202 @@
+"""One submission: what it is, all its scores, and behind each score the curves, the provenance and the command."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from leaderboard.database.store import Store
+from leaderboard.ranking.boards import NOT_RUN, Board, Result, current, disclosures
+from leaderboard.ranking.standings import catalogue, read_standings
+from leaderboard.records.record import Record
+from leaderboard.web import charts, table, text
+from leaderboard.web.views import efficiency
+from leaderboard.web.views import result as result_page
+
+# By record id, what its submission heard of its task.
+Overlaps = dict[str, tuple[str, ...]]
+
+# Small charts side by side; on a phone they stand below each other.
+_ABREAST = 3
+
+
+def show(store: Store, records_directory: Path, *, tracking_uri: str, mlflow: str | None) -> None:
+    """Draw the page of the address's ``name``; ``record`` chooses which result's details are shown."""
+    everything = store.results()
+    names = sorted({result.submission for result in everything}, key=str.casefold)
+    name = st.query_params.get("name")
+    if name not in names:
+        _pick(name, names)
+        return
+    own = [result for result in everything if result.submission == name]
+    results = sorted(
+        current(own),
+        key=lambda result: (result.limit is not None, result.protocol, result.track, result.group, result.task),
+    )
+    records = {result.record_id: found for result in results if (found := store.record(result.record_id))}
+    results = [result for result in results if result.record_id in records]
+    newest = max(results, key=lambda result: (result.confirmed or result.created, result.record_id))
+    overlaps = disclosures(own, catalogue())
+    boards = read_standings(store)
+    _head(name, records[newest.record_id], boards, results, overlaps)
+    chosen = _scores(results, records, overlaps, tracking_uri, mlflow)
+    _without(name, boards)
+    _outlines(chosen, results, records)
+    efficiency.section(store, name)
+    link = text.run_link(chosen.run, local_uri=tracking_uri, local_server=mlflow)
+    result_page.show(chosen, records[chosen.record_id], records_directory, link)
+
+
+def _pick(asked: str | None, names: list[str]) -> None:
+    st.title("Backbone", anchor=False)
+    if asked is not None:
+        st.warning(text.markdown(f"There is no submission called “{asked[:200]}” on this board."))
+    if not names:
+        st.info("The board is empty. `beans submit submissions/statistics.toml` puts the first submission here.")
+        return
+    chosen = st.selectbox("Choose one", names, index=None, placeholder="Name of a submission")
+    if chosen is not None:
+        st.query_params["name"] = chosen
+        st.rerun()
+
+
+def _head(name: str, record: Record, boards: list[Board], results: list[Result], overlaps: Overlaps) -> None:
+    about = record.submission.about
+    st.title(text.markdown(name), anchor=False)
+    if isinstance(about.get("description"), str):
+        st.caption(text.markdown(str(about["description"])))
+    standing = [
+        (board, row) for board in boards for row in board.rows if row.submission == name and row.rank is not None
+    ]
+    with st.container(key="cards"):
+        cards = st.columns(4)
+    if standing:
+        board, row = standing[0]
+        of = sum(other.rank is not None for other in board.rows)
+        where = f"{text.GROUPS[board.group]} tasks, {text.TRACKS.get(board.track, board.track)}"
+        cards[0].metric("Rank", f"{row.rank} of {of}", border=True, help=text.markdown(f"{where}, {board.protocol}"))
+        cards[1].metric(text.markdown(f"Mean, {where}"), text.score(row.mean or 0), border=True)
+    else:
+        cards[0].metric("Rank", "–", border=True, help="No board has results of this submission on all its tasks.")
+        cards[1].metric("Mean", "–", border=True)
+    parameters, stated = record.submission.parameters, about.get("parameters")
+    by_hand = "stated by the submitter, not counted" if stated is not None and stated == parameters else None
+    cards[2].metric("Parameters", text.parameters(parameters), border=True, help=by_hand)
+    cost = record.efficiency
+    memory = "–" if cost.vram_bytes is None else text.memory(cost.vram_bytes)
+    cards[3].metric(
+        "VRAM, one 10-s clip",
+        memory,
+        border=True,
+        help=text.markdown(cost.reason or f"peak allocated on {cost.device}"),
+    )
+    apart = ("description", "pretraining", "parameters")
+    told = {key: value for key, value in about.items() if key not in apart and value not in (None, "", [])}
+    reasons = dict.fromkeys(reason for result in results for reason in overlaps.get(result.record_id, ()))
+    facts: dict[str, object] = {
+        **{key.replace("_", " "): value for key, value in told.items()},
+        "pretraining": "; ".join(text.pretraining(about)),
+        **({"overlap with tasks": "; ".join(reasons)} if reasons else {}),
+        "loader": record.submission.loader,
+        **({"remote code": text.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
+        "sample rate": f"{record.submission.sample_rate / 1000:g} kHz",
+        "weights sha256": record.submission.weights_sha256,
+    }
+    if cost.vram_bytes is None:
+        facts["VRAM"] = f"not measured: {cost.reason or 'no reason recorded'}"
+    st.html(text.facts(facts))
+
+
+def _scores(
+    results: list[Result], records: dict[str, Record], overlaps: Overlaps, tracking_uri: str, mlflow: str | None
+) -> Result:
+    """The table of all results; the chosen one is in the address."""
+
+    def link_of(result: Result) -> str | None:
+        return text.run_link(result.run, local_uri=tracking_uri, local_server=mlflow)
+
+    st.subheader("Scores", anchor=False)
+    asked = st.query_params.get("record")
+    chosen = next((result for result in results if result.record_id == asked), results[0])
+    protocols = len({result.protocol for result in results}) > 1
+    headers = [
+        table.Header("Task", kind="name"),
+        table.Header("Track"),
+        table.Header("Group"),
+        *([table.Header("Protocol")] if protocols else []),
+        table.Header("Test", kind="score", sub="± half of the 95 % interval"),
+        table.Header("Validation", kind="number"),
+        table.Header("Best layer", kind="number"),
+        table.Header("Learning rate", kind="number"),
+        table.Header("MLflow"),
+    ]
+    rows = []
+    for result in results:
+        record = records[result.record_id]
+        link = link_of(result)
+        note = "" if result.limit is None else f"limited to {result.limit}"
+        cells = [
+            table.cell(result.task, sub=note or text.METRICS[result.metric]),
+            table.cell(text.TRACKS.get(result.track, result.track)),
+            table.cell(text.GROUPS[result.group]),
+            *([table.cell(result.protocol)] if protocols else []),
+            {**table.score_cell(result, overlap=overlaps.get(result.record_id, ())), "sub": "", "style": "strong"},
+            table.cell(text.score(record.valid)),
+            table.cell(f"{result.best_layer}", sub=result.best_layer_name),
+            table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""),
+            table.cell("run", href=link) if link else table.cell("–", title=_why_no_link(result), style="empty"),
+        ]
+        rows.append(
+            table.row(cells, key=result.record_id, style="chosen" if result is chosen else "limited" if note else "")
+        )
+    opened = table.show("scores", headers, rows, label="Scores")
+    if opened:
+        st.query_params["record"] = opened
+        st.rerun()
+    unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
+    legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
+    st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
+    return chosen
+
+
+def _without(name: str, boards: list[Board]) -> None:
+    """Say where a result is missing for another reason than that nobody asked for it."""
+    missing = [
+        f"{column.task}, {text.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        for board in boards
+        for row in board.rows
+        if row.submission == name
+        for column, cell in zip(board.columns, row.cells, strict=True)
+        if cell.result is None and cell.reason != NOT_RUN
+    ]
+    if missing:
+        st.caption(text.markdown(f"No result on the board: {'; '.join(missing)}."))
+
+
+def _why_no_link(result: Result) -> str:
+    if result.run is None:
+        return "Results without a run were not sent to MLflow yet; beans records push does so."
+    return "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
+
+
+def _outlines(chosen: Result, results: list[Result], records: dict[str, Record]) -> None:
+    """The layer curves of all tasks that were measured as the chosen result was; one alone is drawn below anyway."""
+
+    def rules(result: Result) -> tuple[object, ...]:
+        return result.protocol, result.track, result.limit
+
+    same = [result for result in results if rules(result) == rules(chosen)]
+    if len(same) < 2:
+        return
+    track = text.TRACKS.get(chosen.track, chosen.track)
+    st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
+    last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
+    for start in range(0, len(same), _ABREAST):
+        areas = st.columns(_ABREAST, gap="medium")
+        for area, result in zip(areas, same[start : start + _ABREAST], strict=False):
+            with area, st.container(border=True):
+                best = f"best layer {result.best_layer} of 0 to {len(records[result.record_id].layers) - 1}"
+                st.markdown(f"**{text.markdown(result.task)}** · {best}")
+                st.altair_chart(charts.layer_outline(records[result.record_id], last), width="stretch")
+    st.caption(
+        text.markdown(f"{chosen.protocol}. The diamond is the test score of the best layer, chosen on validation.")
+    )

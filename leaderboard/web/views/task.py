@@ -1,0 +1,203 @@
+"""One task: what its data are, every submission's result on it, and at which depth the best layers lie."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from leaderboard.database.store import Store
+from leaderboard.ranking.boards import Board, Cell, Row, sort_rows
+from leaderboard.ranking.standings import catalogue, read_standings
+from leaderboard.web import table, text
+from leaderboard.web.charts import tasks as charts
+from leaderboard.web.layers import Curve, read_curves
+from leaderboard.web.views import examples
+from leaderboard.web.views.board_table import MLflow
+from leaderboard.web.views.board_table import address as submission_address
+from leaderboard.web.views.controls import choose_board
+from tasks.task import Facts, Task, load_task
+
+# How the facts of a task file are called, and in which order they are told; the description and the citation are apart.
+_FACTS = {
+    "taxa": "taxa",
+    "source": "source",
+    "collections": "collections",
+    "licence": "licence",
+    "size": "size",
+    "durations": "durations",
+    "split_rule": "splits",
+    "grouping": "grouping",
+    "leakage": "leakage",
+}
+_JUMP = "[Class balance](#classes) · [Examples](#examples) · [Results](#results) · [Score by layer depth](#depth)"
+# Lines beyond these hide one another; the median is over all.
+MOST_CURVES = 50
+_COMMERCIAL = {True: "allowed", False: "not allowed", "unknown": "unknown"}
+
+
+def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None:
+    """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose whose results are shown.
+
+    Args:
+        store: where the results are.
+        data: the home's data directory; prepared tasks are shown with their classes and examples.
+        mlflow: where runs are shown.
+        submission_page: where a click on a submission leads.
+    """
+    known = {task.name: task for task in catalogue()}
+    boards = read_standings(store)
+    names = list(dict.fromkeys([*known, *sorted(column.task for board in boards for column in board.columns)]))
+    name = st.query_params.get("name")
+    if name not in names:
+        _pick(name, names)
+        return
+    st.title(text.markdown(name), anchor=False)
+    found = [board for board in boards if any(_cell(board, row, name).result for row in board.rows)]
+    if name in known:
+        _facts(known[name])
+        st.caption(_JUMP if found else _JUMP.partition(" · [Score")[0])
+        examples.show(load_task(name, data=data))
+    else:
+        _own_facts(found[0], name, store)
+    st.subheader("Results", anchor="results")
+    if not found:
+        st.info(text.markdown(f"There are no results yet: beans submit SUBMISSION.toml --tasks {name} makes one."))
+        return
+    board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
+    _results(board, name, store, mlflow, submission_page)
+
+
+def _pick(asked: str | None, names: list[str]) -> None:
+    st.title("Task", anchor=False)
+    if asked is not None:
+        st.warning(text.markdown(f"There is no task called “{asked[:200]}” on this board."))
+    chosen = st.selectbox("Choose one", names, index=None, placeholder="Name of a task")
+    if chosen is not None:
+        st.query_params["name"] = chosen
+        st.rerun()
+
+
+def _own_facts(board: Board, name: str, store: Store) -> None:
+    """What a record tells of a task whose file is not here."""
+    st.caption(
+        "A submitter's own task: its file and its sounds are with whoever ran it; here are the results, and what they "
+        "say of it."
+    )
+    results = [result for row in board.rows if (result := _cell(board, row, name).result)]
+    record = store.record(results[0].record_id)
+    if record is not None:
+        task = record.task
+        counts = {"train": task.n_train, "valid": task.n_valid, "test": task.n_test}
+        told: dict[str, object] = {
+            "kind": f"{task.kind}, {text.METRICS[task.metric]}",
+            "classes": _classes(task.labels),
+            "items": ", ".join(f"{count:,} {split}" for split, count in counts.items()),
+            "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
+        }
+        st.html(text.facts(told))
+
+
+def _classes(labels: Sequence[str]) -> str:
+    return f"{len(labels)}: {', '.join(labels[:20])}{', …' if len(labels) > 20 else ''}"
+
+
+def _facts(task: Task) -> None:
+    facts = task.facts
+    if facts.description:
+        st.caption(text.markdown(facts.description))
+    shape = [f"{task.kind}, {text.METRICS[task.metric]}", f"{text.GROUPS[task.group]} tasks"]
+    if task.window_width is not None and task.window_shift is not None:
+        shape.append(f"windows of {task.window_width:g} s every {task.window_shift:g} s")
+    if task.max_duration is not None:
+        shape.append(f"the first {task.max_duration:g} s of a clip")
+    told: dict[str, object] = {"kind": "; ".join(shape)}
+    if task.labels:
+        told["classes"] = _classes(task.labels)
+    if task.published.items:
+        told["items"] = ", ".join(f"{count:,} {split}" for split, count in task.published.items.items())
+    if facts.native_rate:
+        told["native rate"] = f"{facts.native_rate / 1000:g} kHz"
+    st.html(text.facts({**told, **_told(facts)}))
+    if facts.citation:
+        with st.expander("Citation"):
+            st.code(facts.citation.strip(), language="bibtex")
+
+
+def _told(facts: Facts) -> dict[str, object]:
+    told: dict[str, object] = {
+        shown: list(value) if isinstance(value := getattr(facts, key), tuple) else " ".join(value.split())
+        for key, shown in _FACTS.items()
+        if getattr(facts, key)
+    }
+    if facts.commercial_use is not None:
+        told["commercial use"] = _COMMERCIAL[facts.commercial_use]
+    return told
+
+
+def _cell(board: Board, row: Row, task: str) -> Cell:
+    index = next((index for index, column in enumerate(board.columns) if column.task == task), None)
+    return Cell(None) if index is None else row.cells[index]
+
+
+def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_page: Any) -> None:
+    headers = [
+        table.Header("Submission", kind="name"),
+        table.Header("Test", kind="score", sub="± half of the 95 % interval"),
+        table.Header("Validation", kind="number"),
+        table.Header("Best layer", kind="number", sub="chosen on validation"),
+        table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
+        table.Header("MLflow"),
+    ]
+    rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
+    curves = read_curves(store, [cell.result.record_id for _, cell in rows if cell.result is not None])
+    drawn, full = [], {}
+    for row, cell in rows:
+        result = cell.result
+        notes = "" if row.limit is None else f"limited to {row.limit}"
+        head = table.cell(row.submission, key=row.submission, href=submission_address(row.submission), sub=notes)
+        curve = curves.get(result.record_id) if result is not None else None
+        if result is None or curve is None:
+            blank = [table.cell("–", title=cell.reason, style="empty")] * 4
+            drawn.append(table.row([head, table.empty_cell(cell.reason), *blank], key=row.submission))
+            continue
+        if row.limit is None and curve.depth is not None:
+            full[row.submission] = curve
+        link, why = mlflow.link([result.run] if result.run else [])
+        cells = [
+            head,
+            {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
+            table.cell(text.score(curve.valid)),
+            table.cell(f"{result.best_layer} of 0 to {curve.last}", sub=result.best_layer_name),
+            table.cell("–", title="it has a single layer", style="empty")
+            if curve.depth is None
+            else table.cell(f"{curve.depth:.2f}"),
+            table.cell("run", href=link) if link else table.cell("–", title=why, style="empty"),
+        ]
+        drawn.append(table.row(cells, key=row.submission, style="limited" if notes else ""))
+    opened = table.show("task", headers, drawn, label="Results")
+    if opened:
+        st.switch_page(submission_page, query_params={"name": opened})
+    if any(cell.overlap for _, cell in rows):
+        st.caption(text.OVERLAP_LEGEND)
+    metric = next(column.metric for column in board.columns if column.task == name)
+    _depths(full, text.METRICS[metric])
+
+
+def _depths(curves: dict[str, Curve], metric: str) -> None:
+    """Where the scores rise and fall, over all submissions; ``curves`` are in the order of the test score."""
+    if not curves:
+        return
+    st.subheader("Score by layer depth", anchor="depth")
+    best = dict(list(curves.items())[:MOST_CURVES])
+    with st.container(border=True):
+        st.altair_chart(charts.layer_depths(best, list(curves.values()), metric), width="stretch")
+    middle = statistics.median(curve.depth for curve in curves.values() if curve.depth is not None)
+    count = "1 submission" if len(curves) == 1 else f"{len(curves)} submissions"
+    lines = "Each thin line is a submission" if len(best) == len(curves) else f"Thin lines are the {len(best)} best"
+    thick = f"; the thick line is the median of all {len(curves)}" if len(curves) > 1 else ""
+    st.caption(
+        f"{lines}: test scores of all layers, a diagnostic{thick}. A diamond is the layer that validation chose. "
+        f"Median depth of {count}: {middle:.2f}."
+    )
