@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from evaluator.heads import HEADS, initial
-from evaluator.protocol import Protocol
+from evaluator.probes.heads import HEADS, initial
+from leaderboard.records.protocol import Protocol
 
 
 class TimeAverageProbe(torch.nn.Module):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluator.metrics import score
+from evaluator.probes.metrics import score
 from leaderboard.database.store import Store
 from leaderboard.ranking import resamples
 from leaderboard.ranking.standings import catalogue

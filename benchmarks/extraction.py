@@ -28,10 +28,10 @@ from torch import Tensor
 from benchmarks.models import MODELS
 from benchmarks.report import count, facts, table
 from evaluator.backbones import Backbone, huggingface, ready
-from evaluator.clips import Shard, plan, waveforms
-from evaluator.extraction import Extractor
-from evaluator.features import FeatureStore
-from evaluator.shards import store
+from evaluator.features.clips import Shard, plan, waveforms
+from evaluator.features.extraction import Extractor
+from evaluator.features.shards import store
+from evaluator.features.store import FeatureStore
 from tasks.manifest import read_manifest
 from tasks.task import Manifest, load_task
 

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import facts, table
-from evaluator.extraction import Block
-from evaluator.protocol import Protocol
-from evaluator.samples import Pooled
-from evaluator.trainer import Trainer
+from evaluator.features.extraction import Block
+from evaluator.features.samples import Pooled
+from evaluator.probes.trainer import Trainer
+from leaderboard.records.protocol import Protocol
 from tasks.task import Metric
 
 _LAYERS, _WIDTH, _RATES = 25, 1024, 8

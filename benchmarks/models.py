@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut
 from evaluator.backbones import Backbone, loader, ready
-from evaluator.clips import Clip
 from evaluator.efficiency import CLIP_SECONDS, measure, study
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.report import verdict, write_report
-from evaluator.extraction import Extractor
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
 

@@ -33,11 +33,11 @@ from benchmarks.alone import train_alone
 from benchmarks.extraction import ALL_MODELS
 from benchmarks.report import facts, table
 from evaluator.backbones import ready
-from evaluator.clips import Clip, Shard, waveforms
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
-from evaluator.protocol import Protocol
-from evaluator.trainer import Trainer
+from evaluator.features.clips import Clip, Shard, waveforms
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.trainer import Trainer
+from leaderboard.records.protocol import Protocol
 from tasks.manifest import read_manifest
 from tasks.prepare import prepare
 from tasks.task import Manifest, load_task

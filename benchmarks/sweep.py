@@ -26,9 +26,9 @@ from benchmarks.alone import train_alone
 from benchmarks.report import count, facts, table
 from benchmarks.synthetic import SyntheticTask
 from evaluator.backbones import Backbone, huggingface, ready
-from evaluator.heads import HEADS, NEEDS_FRAMES
-from evaluator.probes import fit
-from evaluator.protocol import Protocol
+from evaluator.probes.fit import fit
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from leaderboard.records.protocol import Protocol
 
 _SEED = 0
 _SAMPLE_RATE = 16_000

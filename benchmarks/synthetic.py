@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from evaluator.samples import Frames, Pooled, Samples
+from evaluator.features.samples import Frames, Pooled, Samples
 
 _SEED = 0
 # How far the class means lie apart, and how much clips and frames scatter around them: neither trivial nor hopeless.

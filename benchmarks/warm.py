@@ -25,8 +25,8 @@ from torch import Tensor
 
 from benchmarks.report import count, facts, table
 from evaluator.backbones import Layer, ready
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest
 from tasks.task import load_task
 

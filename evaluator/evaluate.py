@@ -11,23 +11,31 @@ from typing import Literal
 import torch
 from filelock import FileLock
 
-from evaluator import search
 from evaluator.backbones import ready
 from evaluator.checks import require
-from evaluator.environment import describe
-from evaluator.extraction import Extractor
-from evaluator.facts import audio_rules, cost, identity, metrics_on_test, predicted_scores, submission_info, task_info
-from evaluator.features import Features, FeatureStore
-from evaluator.mlflow_connection import TrackingError
-from evaluator.protocol import Protocol
-from evaluator.search import best_of_layer, edge_flags, select
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features, FeatureStore
+from evaluator.probes import search
+from evaluator.probes.search import best_of_layer, edge_flags, select
+from evaluator.probes.trainer import Trainer
+from evaluator.results.describe import (
+    audio_rules,
+    cost,
+    identity,
+    metrics_on_test,
+    predicted_scores,
+    submission_info,
+    task_info,
+)
+from evaluator.results.environment import describe
 from evaluator.submission import Submission
-from evaluator.tracking import track
-from evaluator.trainer import Trainer
+from evaluator.tracking.connection import TrackingError
+from evaluator.tracking.runs import track
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, for_others
 from leaderboard.records.predictions import write_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import (
     Efficiency,
     LayerScore,

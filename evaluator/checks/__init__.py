@@ -10,7 +10,7 @@ import torch
 from evaluator.backbones import ready
 from evaluator.checks import behaviour, values
 from evaluator.checks.subject import Subject, Verdict
-from evaluator.extraction import Extractor
+from evaluator.features.extraction import Extractor
 from tasks.support.errors import UserError
 from tasks.support.findings import Finding
 from tasks.support.progress import Report, silent

@@ -9,7 +9,7 @@ import torch
 from evaluator.backbones import ready
 from evaluator.checks.sounds import Sound, equals, ladder, noise
 from evaluator.checks.subject import FRAMES_APART, MEANS_APART, Subject, Verdict, apart
-from evaluator.extraction import Block
+from evaluator.features.extraction import Block
 from tasks.support.errors import UserError
 from tasks.task import Task
 

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut
 from evaluator.backbones import Loaded
 from evaluator.checks.sounds import Sound
-from evaluator.clips import Clip
-from evaluator.extraction import Encoded, Extractor
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Encoded, Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
 from tasks.task import Item

@@ -24,7 +24,7 @@ def check(
     Ends with exit code 2 when a check fails. A note is something to know, and no failure.
     """
     from evaluator.checks import run
-    from evaluator.environment import pick_device
+    from evaluator.results.environment import pick_device
     from tasks.task import catalogue_names, load_task
 
     if device not in ("auto", "cpu", "cuda"):

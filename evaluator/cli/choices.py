@@ -10,8 +10,8 @@ from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 if TYPE_CHECKING:
-    from evaluator.protocol import Protocol
     from evaluator.submission import Submission
+    from leaderboard.records.protocol import Protocol
     from tasks.task import Manifest
 
 
@@ -21,7 +21,7 @@ def read_submission(path: Path) -> "Submission":
     Raises:
         UserError: it is no submission file.
     """
-    from evaluator.heads import HEADS
+    from evaluator.probes.heads import HEADS
     from evaluator.submission import Submission
 
     if path.is_dir():
@@ -34,7 +34,7 @@ def read_submission(path: Path) -> "Submission":
 
 def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
     """The protocol with the settings asked for."""
-    from evaluator.protocol import Protocol
+    from leaderboard.records.protocol import Protocol
 
     # With a grid the number of trials is the grid's, and no departure of its own.
     return Protocol(
@@ -44,7 +44,7 @@ def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "
 
 def tracks(value: str) -> list[str]:
     """The tracks of a comma-separated option."""
-    from evaluator.heads import HEADS
+    from evaluator.probes.heads import HEADS
 
     names = list(dict.fromkeys(split_list(value)))
     unknown = [name for name in names if name not in HEADS]

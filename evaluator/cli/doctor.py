@@ -55,7 +55,7 @@ def _packages() -> list[Check]:
 def _devices() -> list[Check]:
     import torch
 
-    from evaluator.environment import device_name
+    from evaluator.results.environment import device_name
 
     checks: list[Check] = [Check("cpu", f"{device_name(torch.device('cpu'))}, {torch.get_num_threads()} threads")]
     if torch.cuda.is_available():

@@ -7,7 +7,7 @@ import typer
 
 from evaluator.cli.choices import read_submission
 from evaluator.cli.console import print_json, progress
-from evaluator.mlflow_connection import address
+from evaluator.tracking.connection import address
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
@@ -33,8 +33,8 @@ def export_probe(
 
     The probe is trained again, and refused unless it gives the record's test scores.
     """
-    from evaluator import export_probe as work
-    from evaluator.environment import pick_device
+    from evaluator.export import retrain as work
+    from evaluator.results.environment import pick_device
     from leaderboard.records.record import read_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task

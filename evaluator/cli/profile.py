@@ -90,7 +90,7 @@ def choose_precisions(value: str) -> list[str]:
 
 def choose_device(value: str) -> "Kind":
     """The device of an option; ``auto`` is CUDA where there is one."""
-    from evaluator.environment import pick_device
+    from evaluator.results.environment import pick_device
 
     if value not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {value} is unknown: choose from auto, cpu, cuda.")
@@ -99,8 +99,8 @@ def choose_device(value: str) -> "Kind":
 
 def _hand_over(done: "Profile", home: Home, again: str) -> None:
     """To the board and to MLflow; either being down loses nothing."""
-    from evaluator.efficiency.tracking import track
-    from evaluator.mlflow_connection import TrackingError
+    from evaluator.tracking.connection import TrackingError
+    from evaluator.tracking.profiles import track
     from leaderboard.database.store import Store
     from leaderboard.records.profile import profile_path, publish
 

@@ -72,8 +72,8 @@ def list_records(as_json: Json = False) -> None:
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 beans records push")
 def push(as_json: Json = False) -> None:
     """Send every record that MLflow does not have yet."""
-    from evaluator.mlflow_connection import TrackingError
-    from evaluator.tracking import push as push_records
+    from evaluator.tracking.connection import TrackingError
+    from evaluator.tracking.runs import push as push_records
 
     home = Home.from_environment()
     sent, failed = [], []
@@ -105,7 +105,7 @@ def verify(
     validation chooses; and that the data are the same where the task is prepared here. Exit code 2 where something
     does not check out.
     """
-    from evaluator.verification import Verifier
+    from evaluator.results.verification import Verifier
     from leaderboard.records.plausibility import shown
     from leaderboard.records.record import record_paths
 
@@ -152,7 +152,7 @@ def import_records(
     Every file is taken for hostile until it has been checked as `beans records verify` does, and more. Nothing here is
     overwritten. Exit code 2 where a record was refused.
     """
-    from evaluator.verification import Verifier
+    from evaluator.results.verification import Verifier
     from leaderboard.ranking.standings import compute
     from leaderboard.records.incoming import receive
 
@@ -202,8 +202,8 @@ def _said(arrival: "Arrival") -> dict[str, Any]:
 
 def _hand_over(home: Home, paths: Iterable[Path]) -> None:
     """Send records to MLflow and put them on the board; either being down loses nothing and is said once."""
-    from evaluator.mlflow_connection import TrackingError
-    from evaluator.tracking import track
+    from evaluator.tracking.connection import TrackingError
+    from evaluator.tracking.runs import track
     from leaderboard.database.store import Store
 
     store = Store(home.database_url)

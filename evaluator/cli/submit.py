@@ -73,8 +73,8 @@ def submit(
 
     Killed or interrupted, the same command continues where it stopped and ends with the same numbers.
     """
-    from evaluator.environment import pick_device
     from evaluator.evaluate import evaluate
+    from evaluator.results.environment import pick_device
 
     for option, value, known in (
         ("--device", device, ("auto", "cpu", "cuda")),
@@ -222,8 +222,8 @@ def _dry_run(
     import shutil
 
     from evaluator.backbones import ready
-    from evaluator.extraction import Extractor
-    from evaluator.features import FeatureStore
+    from evaluator.features.extraction import Extractor
+    from evaluator.features.store import FeatureStore
 
     extractor = Extractor.of(ready(submission.load(), device), device, precision)
     rows = []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from evaluator.backbones import Backbone, Layer, loader, ready
 from evaluator.efficiency import attention, measure, memory, point
-from evaluator.extraction import is_out_of_memory
+from evaluator.features.extraction import is_out_of_memory
 from tasks.support.errors import UserError
 
 
@@ -54,7 +54,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, Any]:
     """What a profile says of a model and a device beside its points. The model is only loaded on the CPU."""
-    from evaluator.environment import describe as environment
+    from evaluator.results.environment import describe as environment
 
     place = torch.device(device)
     free = memory.available(place)
@@ -76,7 +76,7 @@ def where(device: torch.device) -> dict[str, Any]:
     said = {"available_bytes": memory.available(device), "versions": versions()}
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device), **said}
-    from evaluator.environment import device_name
+    from evaluator.results.environment import device_name
 
     return {"device": device_name(device), **said}
 

@@ -31,7 +31,7 @@ def implementation(model: object, device: torch.device) -> str:
 
 
 def _of(module: torch.nn.Module, device: torch.device) -> str | None:
-    mixers = sys.modules.get("evaluator.biomamba.mixers")
+    mixers = sys.modules.get("evaluator.backbones.biomamba.mixers")
     if mixers is not None and isinstance(module, mixers.Mixer):
         return f"Mamba-2 by {mixers.kernels_on(device, module.kernels)}"
     kind = type(module)

@@ -86,7 +86,7 @@ class _Scan(NamedTuple):
 @contextlib.contextmanager
 def _mixers(model: object, counter: FlopCounterMode) -> Iterator[Sequence[_Scan]]:
     """Watch the mixers of ``model``: kernels of their own count nothing, and the scan in torch counts its detours."""
-    module = sys.modules.get("evaluator.biomamba.mixers")
+    module = sys.modules.get("evaluator.backbones.biomamba.mixers")
     found: list[_Scan] = []
     hooks = []
     if module is not None and isinstance(model, torch.nn.Module):

@@ -10,7 +10,7 @@ import torch
 import torchaudio
 from builders import tone
 
-from evaluator.audio import Cut, load
+from evaluator.features.cuts import Cut, load
 from tasks.sound import read_header
 from tasks.support.errors import UserError
 

@@ -80,9 +80,9 @@ def test_a_clip_alone_and_among_longer_ones_has_the_same_features(
     clips must never share a batch; this goes through the extraction that real runs use."""
     from types import SimpleNamespace
 
-    from evaluator.audio import Cut
-    from evaluator.clips import Clip
-    from evaluator.extraction import Extractor
+    from evaluator.features.clips import Clip
+    from evaluator.features.cuts import Cut
+    from evaluator.features.extraction import Extractor
     from tasks.sound import Header
 
     model = ready(Submission.read(huggingface(tmp_path, f'model = "{checkpoints[kind]}"')).load())

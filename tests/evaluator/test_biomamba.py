@@ -27,8 +27,8 @@ from transformers import (
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
 from evaluator.backbones import ready
-from evaluator.biomamba import BioMambaConfig, BioMambaForPreTraining, BioMambaModel
-from evaluator.biomamba.mixers import Mixer, kernels_on
+from evaluator.backbones.biomamba.mixers import Mixer, kernels_on
+from evaluator.backbones.biomamba.register import BioMambaConfig, BioMambaForPreTraining, BioMambaModel
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
 
@@ -202,7 +202,8 @@ def test_the_torch_path_is_taken_on_a_cpu_even_where_mamba_ssm_is_installed(tmp_
     code = """
 import torch
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
-from evaluator.biomamba import BioMambaConfig, mixers
+from evaluator.backbones.biomamba.register import BioMambaConfig
+from evaluator.backbones.biomamba import mixers
 mixer = mixers.Mixer(BioMambaConfig(hidden_size=16, head_dim=8, state_size=4))
 mixer.initialise(1)
 assert mixer(torch.randn(1, 20, 16)).isfinite().all()
@@ -289,9 +290,9 @@ def test_only_a_bidirectional_model_hears_what_comes_later(direction: str, tmp_p
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_a_clip_alone_and_among_longer_ones_has_the_same_features(tmp_path: Path, direction: str, norm: str) -> None:
     """Padding that leaks would make a clip's features depend on its neighbours, through the extraction of real runs."""
-    from evaluator.audio import Cut
-    from evaluator.clips import Clip
-    from evaluator.extraction import Extractor
+    from evaluator.features.clips import Clip
+    from evaluator.features.cuts import Cut
+    from evaluator.features.extraction import Extractor
     from tasks.sound import Header
 
     model = ready(Submission.read(submit_random(tmp_path, direction=direction, feat_extract_norm=norm)).load())

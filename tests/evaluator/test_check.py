@@ -13,7 +13,7 @@ from builders import Run, write_submission
 from evaluator.backbones import ready
 from evaluator.checks import Finding, require, run
 from evaluator.checks.behaviour import sample_rate
-from evaluator.extraction import Extractor
+from evaluator.features.extraction import Extractor
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
 from tasks.task import Facts, Task

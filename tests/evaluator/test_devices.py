@@ -7,10 +7,10 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from evaluator import probes
-from evaluator.heads import HEADS
-from evaluator.metrics import score
-from evaluator.samples import Frames, Pooled, Samples
+from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes import fit as probes
+from evaluator.probes.heads import HEADS
+from evaluator.probes.metrics import score
 
 GPU = torch.device("cuda", 0)
 LAYERS, ITEMS, CLASSES, WIDTH, FRAMES, RATES, SETS = 3, 20, 5, 8, 6, 4, 2

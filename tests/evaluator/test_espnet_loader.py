@@ -198,9 +198,9 @@ def test_clips_of_equal_length_do_not_change_one_another(tmp_path: Path, task: A
 
 def test_padding_would_change_a_clip_so_unequal_clips_do_not_share_a_batch(tmp_path: Path, task: Any) -> None:
     """ESPnet's masks do not reach the convolutions inside the blocks; real runs must not depend on them."""
-    from evaluator.audio import Cut
-    from evaluator.clips import Clip
-    from evaluator.extraction import Extractor
+    from evaluator.features.clips import Clip
+    from evaluator.features.cuts import Cut
+    from evaluator.features.extraction import Extractor
     from tasks.sound import Header
 
     model = load(save(tmp_path / "m", task, small()))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut
 from evaluator.backbones import Layer, ready
-from evaluator.clips import Clip
-from evaluator.extraction import Encoded, Extractor
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Encoded, Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
 from tasks.task import Item

@@ -11,12 +11,12 @@ import torch
 from builders import tone
 from torch import Tensor
 
-from evaluator.audio import Cut, load
 from evaluator.backbones import Layer, ready
-from evaluator.clips import plan, waveforms
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
-from evaluator.samples import Samples
+from evaluator.features.clips import plan, waveforms
+from evaluator.features.cuts import Cut, load
+from evaluator.features.extraction import Extractor
+from evaluator.features.samples import Samples
+from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest
 from tasks.sound import read_header, resample
 from tasks.support.errors import UserError
@@ -176,7 +176,7 @@ def test_one_bad_file_is_named_and_costs_one_shard(
     tmp_path: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mending a file after hours of extraction must not cost the hours."""
-    monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 3.0)
+    monkeypatch.setattr("evaluator.features.clips._SHARD_SECONDS", 3.0)
     victim = clips_task.parent / "audio/clip_001.flac"
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])

@@ -30,12 +30,12 @@ from huggingface_cases import (
 from torch import Tensor
 from transformers import ClapFeatureExtractor, WhisperFeatureExtractor
 
-from evaluator.audio import Cut
 from evaluator.backbones import ready
 from evaluator.backbones.huggingface.encoder import spectra
 from evaluator.backbones.huggingface.families import FAMILIES
-from evaluator.clips import Clip
-from evaluator.extraction import Extractor
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
 

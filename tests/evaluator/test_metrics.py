@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score
 
-from evaluator.metrics import average_precision, bootstrap_interval, score, secondary
+from evaluator.probes.metrics import average_precision, bootstrap_interval, score, secondary
 
 
 def beans_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evaluator.heads import HEADS, TimeAverage, initial
-from evaluator.metrics import score
-from evaluator.probes import fit, predict
-from evaluator.protocol import Protocol
-from evaluator.samples import Pooled
+from evaluator.features.samples import Pooled
+from evaluator.probes.fit import fit, predict
+from evaluator.probes.heads import HEADS, TimeAverage, initial
+from evaluator.probes.metrics import score
+from leaderboard.records.protocol import Protocol
 
 LAYERS, ITEMS, FRAMES, WIDTH, CLASSES = 3, 70, 9, 16, 4
 RATES = [1e-4, 3e-3, 5e-2]

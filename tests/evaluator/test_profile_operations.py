@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Backbone, Layer, biomamba, huggingface, ready
-from evaluator.biomamba import BioMambaConfig
-from evaluator.biomamba.mixers import Mixer
+from evaluator.backbones.biomamba.mixers import Mixer
+from evaluator.backbones.biomamba.register import BioMambaConfig
 from evaluator.efficiency.attention import forced, implementation
 from evaluator.efficiency.operations import count, mixer_multiply_adds
-from evaluator.extraction import is_out_of_memory
+from evaluator.features.extraction import is_out_of_memory
 
 CPU = torch.device("cpu")
 

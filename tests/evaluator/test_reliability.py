@@ -13,14 +13,14 @@ import pytest
 from builders import SMALL, Run, write_clips_task, write_submission
 from quick_processes import QuickProcess
 
-import evaluator.clips
+import evaluator.features.clips
 from evaluator.cli import main
 from leaderboard.database.store import Store
 from leaderboard.records.record import read_record, record_paths
 from tasks.support.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")
-NEVER = ("evaluator.features:store", 10**6, "before")
+NEVER = ("evaluator.features.store:store", 10**6, "before")
 SHARD_SECONDS = 4.0
 TIMES = {"created", "seconds", "environment"}
 
@@ -32,7 +32,7 @@ def beans_until(where: str, calls: int, moment: str, *arguments: str) -> None:
     owner: Any = importlib.import_module(module_name)
     for each in owners:
         owner = getattr(owner, each)
-    evaluator.clips._SHARD_SECONDS = SHARD_SECONDS
+    evaluator.features.clips._SHARD_SECONDS = SHARD_SECONDS
     original, left = getattr(owner, name), calls
 
     def dying(*positional: object, **named: object) -> object:
@@ -84,8 +84,8 @@ def start(where: str, calls: int, moment: str, submission: Path, task: Path, hom
 
 # Each kill strikes a run that continues after the one before, as a preemptible machine would.
 ON_THE_WAY_TO_THE_TRIALS = [
-    ("evaluator.features:store", 3, "before"),
-    ("evaluator.shards:_write", 4, "after"),
+    ("evaluator.features.store:store", 3, "before"),
+    ("evaluator.features.shards:_write", 4, "after"),
     ("pathlib:Path.replace", 5, "before"),
     ("optuna:Study.ask", 4, "after"),
     ("optuna:Study.tell", 7, "after"),
@@ -144,7 +144,7 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(
         pytest.skip("this machine may not mount a file system")
     try:
         monkeypatch.setenv("BEANS_HOME", str(home))
-        monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", SHARD_SECONDS)
+        monkeypatch.setattr("evaluator.features.clips._SHARD_SECONDS", SHARD_SECONDS)
         code, _, err = beans("submit", submission, "--tasks", task, *OPTIONS)
         assert code == 2
         assert "The disk is full" in err and "Traceback" not in err

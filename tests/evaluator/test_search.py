@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from evaluator.protocol import Protocol
-from evaluator.search import best_of_layer, edge_flags, search, select
+from evaluator.probes.search import best_of_layer, edge_flags, search, select
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Trial
 from tasks.support.errors import UserError
 

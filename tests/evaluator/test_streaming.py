@@ -10,13 +10,13 @@ from builders import Run, write_clips_task, write_submission
 from torch import Tensor
 
 from evaluator.backbones import Layer, ready
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
-from evaluator.protocol import Protocol
-from evaluator.samples import Frames, Samples
-from evaluator.search import Choice
-from evaluator.streaming import Streamed
-from evaluator.trainer import Trainer
+from evaluator.features.extraction import Extractor
+from evaluator.features.samples import Frames, Samples
+from evaluator.features.store import Features, FeatureStore
+from evaluator.features.streaming import Streamed
+from evaluator.probes.search import Choice
+from evaluator.probes.trainer import Trainer
+from leaderboard.records.protocol import Protocol
 from tasks.manifest import read_manifest
 from tasks.task import Manifest, load_task
 

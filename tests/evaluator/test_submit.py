@@ -311,7 +311,7 @@ def test_ctrl_c_says_how_to_continue(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("evaluator.features.FeatureStore.extract", interrupted)
+    monkeypatch.setattr("evaluator.features.store.FeatureStore.extract", interrupted)
     code, _, err = beans("submit", statistics, "--tasks", clips_task, *QUICK)
     assert code == 130 and "run the same command to continue" in err and "Traceback" not in err
 

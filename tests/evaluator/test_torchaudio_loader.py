@@ -187,9 +187,9 @@ def test_clips_of_unequal_length_share_a_batch_only_where_that_is_exact(tmp_path
 
 def test_a_real_run_gives_a_clip_the_same_features_whatever_else_there_is(tmp_path: Path) -> None:
     """Through the extraction that real runs use, with AVES' group norm, which padding would change."""
-    from evaluator.audio import Cut
-    from evaluator.clips import Clip
-    from evaluator.extraction import Extractor
+    from evaluator.features.clips import Clip
+    from evaluator.features.cuts import Cut
+    from evaluator.features.extraction import Extractor
     from tasks.sound import Header
 
     extractor = Extractor.of(load(save(tmp_path / "m", randomised(AVES), AVES)), torch.device("cpu"))

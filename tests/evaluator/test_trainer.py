@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator import trainer
-from evaluator.extraction import Block
-from evaluator.protocol import Protocol
-from evaluator.samples import Pooled
-from evaluator.trainer import Trainer
+from evaluator.features.extraction import Block
+from evaluator.features.samples import Pooled
+from evaluator.probes import trainer
+from evaluator.probes.trainer import Trainer
+from leaderboard.records.protocol import Protocol
 
 RATES = [1e-3, 1e-2]
 
@@ -64,7 +64,7 @@ def test_not_even_one_layer_fits_and_it_is_tried_all_the_same(monkeypatch: pytes
 
 def test_the_curve_over_layers_holds_each_layers_own_probe() -> None:
     """Layers that share a rate are trained together; their scores must not change places."""
-    from evaluator.search import Choice
+    from evaluator.probes.search import Choice
 
     best = [Choice(layer, RATES[layer % 2], 1 + layer, 0.5) for layer in range(5)]
     made = Trainer(FewFeatures(), "ta", torch.device("cpu"), Protocol(epochs=6))  # type: ignore[arg-type]

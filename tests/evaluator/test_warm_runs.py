@@ -12,12 +12,12 @@ import torch
 from builders import tone
 from torch import Tensor
 
-import evaluator.features
-import evaluator.headers
-import evaluator.shards
+import evaluator.features.headers
+import evaluator.features.shards
+import evaluator.features.store
 from evaluator.backbones import Layer, ready
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest
 from tasks.support.errors import UserError
 from tasks.task import load_task
@@ -58,22 +58,22 @@ class Counter:
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The audio files whose headers are read."""
-    counter = Counter(evaluator.headers.read_header)
-    monkeypatch.setattr(evaluator.headers, "read_header", counter)
+    counter = Counter(evaluator.features.headers.read_header)
+    monkeypatch.setattr(evaluator.features.headers, "read_header", counter)
     return counter.calls
 
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """One entry for every feature file that is read to its end and compared with its checksum."""
-    counter = Counter(evaluator.shards._checksum)
-    monkeypatch.setattr(evaluator.shards, "_checksum", counter)
+    counter = Counter(evaluator.features.shards._checksum)
+    monkeypatch.setattr(evaluator.features.shards, "_checksum", counter)
     return counter.calls
 
 
 def extract(root: Path, task: Path, tracks: tuple[str, ...] = BOTH) -> tuple[Features, int]:
     """The features, as a new process would get them, and how many clips the backbone heard for it."""
-    evaluator.shards._verify.cache_clear()
+    evaluator.features.shards._verify.cache_clear()
     encoder = Encoder()
     extractor = Extractor.of(ready(encoder), CPU)
     encoder.heard = 0
@@ -100,8 +100,8 @@ def test_a_second_run_opens_no_file_and_reads_no_feature_before_probing(
     assert len(opened) == len(set(opened)) == 60
     opened.clear()
     hashed.clear()
-    read = Counter(evaluator.features.read)
-    monkeypatch.setattr(evaluator.features, "read", read)
+    read = Counter(evaluator.features.store.read)
+    monkeypatch.setattr(evaluator.features.store, "read", read)
     for tracks in (BOTH, ("ta",), ("twa",)):
         features, heard = extract(tmp_path / "features", clips_task, tracks)
         assert (heard, opened, hashed, read.calls) == (0, [], [], []), "a warm run does not start at once"
@@ -188,7 +188,7 @@ def test_a_bit_that_a_disk_flips_without_a_trace_is_noticed_when_it_is_read(
 ) -> None:
     """Nothing but the content tells: probes would be trained on it, and the record would stand on the board."""
     root = tmp_path / "features"
-    monkeypatch.setattr(evaluator.shards, "stamp", lambda path: (path.stat().st_size, 0, 0))
+    monkeypatch.setattr(evaluator.features.shards, "stamp", lambda path: (path.stat().st_size, 0, 0))
     before, _ = extract(root, clips_task)
     expected = values(before, track)
     damaged = root / before.directory.name / f"{before.plans['valid'][0].name}.{suffix}.safetensors"
@@ -214,9 +214,9 @@ def test_no_more_shards_wait_in_memory_than_allowed(
     tmp_path: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk slower than the backbone must not fill the memory with hours of frames."""
-    monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 2.0)
+    monkeypatch.setattr("evaluator.features.clips._SHARD_SECONDS", 2.0)
     computed, written, waiting = 0, 0, list[int]()
-    encode, store = Extractor.encode, evaluator.features.store
+    encode, store = Extractor.encode, evaluator.features.store.store
 
     def computing(self: Extractor, *positional: Any, **named: Any) -> Any:
         nonlocal computed
@@ -232,7 +232,7 @@ def test_no_more_shards_wait_in_memory_than_allowed(
         written += 1
 
     monkeypatch.setattr(Extractor, "encode", computing)
-    monkeypatch.setattr(evaluator.features, "store", slowly)
+    monkeypatch.setattr(evaluator.features.store, "store", slowly)
     extract(tmp_path / "features", clips_task)
     assert computed == written >= 8
     assert 2 <= max(waiting) <= 3, "the backbone does not wait for the disk, or never runs beside it"
@@ -242,8 +242,8 @@ def test_a_shard_that_could_not_be_written_is_said_and_computed_next_time(
     tmp_path: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Writing happens behind the passes: its failure must neither be lost nor leave a hole that passes for features."""
-    monkeypatch.setattr("evaluator.clips._SHARD_SECONDS", 4.0)
-    store, calls = evaluator.features.store, 0
+    monkeypatch.setattr("evaluator.features.clips._SHARD_SECONDS", 4.0)
+    store, calls = evaluator.features.store.store, 0
 
     def full(*positional: Any) -> None:
         nonlocal calls
@@ -253,7 +253,7 @@ def test_a_shard_that_could_not_be_written_is_said_and_computed_next_time(
         store(*positional)
 
     last = 0
-    monkeypatch.setattr(evaluator.features, "store", full)
+    monkeypatch.setattr(evaluator.features.store, "store", full)
     expected, _ = extract(tmp_path / "whole", clips_task)
     last, calls = calls, 0
     assert last > 2

@@ -22,21 +22,24 @@ import soundfile
 import torch
 from torch import Tensor
 
-from evaluator import audio, extraction, metrics, probes, search
 from evaluator.backbones import Backbone, Layer, ready
 from evaluator.backbones import biomamba as biomamba_loader
+from evaluator.backbones import embeddings as features_loader
 from evaluator.backbones import espnet as espnet_loader
-from evaluator.backbones import features as features_loader
 from evaluator.backbones import huggingface as huggingface_loader
 from evaluator.backbones import python as python_loader
 from evaluator.backbones import statistics as statistics_loader
 from evaluator.backbones import torchaudio as torchaudio_loader
-from evaluator.clips import Clip
 from evaluator.efficiency import operations, point
-from evaluator.heads import HEADS, NEEDS_FRAMES, initial
-from evaluator.protocol import Protocol
-from evaluator.samples import Frames, Pooled, Samples
+from evaluator.features import cuts as audio
+from evaluator.features import extraction
+from evaluator.features.clips import Clip
+from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes import fit as probes
+from evaluator.probes import metrics, search
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES, initial
 from leaderboard.ranking import bootstrap
+from leaderboard.records.protocol import Protocol
 from tasks.sound import Header, read_header
 from tasks.task import Item
 

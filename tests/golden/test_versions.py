@@ -13,12 +13,15 @@ import pytest
 import stages
 from builders import save_checkpoint, write_clips_task, write_submission
 
-from evaluator import audio, extraction, heads, metrics, probes, search, shards
 from evaluator.backbones import biomamba, espnet, statistics, torchaudio
-from evaluator.backbones import features as features_loader
+from evaluator.backbones import embeddings as features_loader
 from evaluator.backbones import python as python_loader
 from evaluator.backbones.huggingface import encoder
 from evaluator.efficiency import operations
+from evaluator.features import cuts as audio
+from evaluator.features import extraction, shards
+from evaluator.probes import fit as probes
+from evaluator.probes import heads, metrics, search
 from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -31,10 +34,10 @@ from pathlib import Path
 import torch
 from evaluator.backbones import ready
 from evaluator.efficiency.__main__ import describe
-from evaluator.extraction import Extractor
-from evaluator.facts import identity
-from evaluator.features import FeatureStore
-from evaluator.protocol import Protocol
+from evaluator.features.extraction import Extractor
+from evaluator.results.describe import identity
+from evaluator.features.store import FeatureStore
+from leaderboard.records.protocol import Protocol
 from evaluator.submission import Submission
 from tasks.manifest import read_manifest
 from tasks.task import load_task
@@ -252,5 +255,5 @@ def test_golden_values_are_not_renewed_under_the_same_version(
     changed.write_text(json.dumps(kept))
     monkeypatch.setattr(stages, "GOLDEN", changed)
     assert stages._write() == 2
-    assert "raise VERSION in evaluator/metrics.py" in capsys.readouterr().err
+    assert "raise VERSION in evaluator/probes/metrics.py" in capsys.readouterr().err
     assert json.loads(changed.read_text()) == kept

@@ -50,10 +50,13 @@ def test_everything_the_gpu_command_imports() -> None:
     run("""
 import importlib
 for name in (
-    "evaluator.backbones", "evaluator.backbones.biomamba", "evaluator.backbones.espnet", "evaluator.backbones.features",
+    "evaluator.backbones", "evaluator.backbones.biomamba", "evaluator.backbones.espnet",
+    "evaluator.backbones.embeddings",
     "evaluator.backbones.huggingface", "evaluator.backbones.python", "evaluator.backbones.statistics",
-    "evaluator.backbones.torchaudio", "evaluator.biomamba", "evaluator.extraction", "evaluator.features",
-    "evaluator.probes", "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
+    "evaluator.backbones.torchaudio", "evaluator.backbones.biomamba.register", "evaluator.features.extraction",
+    "evaluator.features.store",
+    "evaluator.probes.fit", "evaluator.probes.heads", "evaluator.probes.metrics", "leaderboard.records.protocol",
+    "evaluator.efficiency",
     "evaluator.efficiency.__main__", "evaluator.efficiency.curve", "evaluator.efficiency.report",
     "evaluator.efficiency.study",
     "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
@@ -69,15 +72,15 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 import torch
-from evaluator.audio import Cut
+from evaluator.features.cuts import Cut
 from tasks.sound import Header
 from evaluator.backbones import biomamba, huggingface, ready, torchaudio
-from evaluator.clips import Clip
-from evaluator.extraction import Extractor
-from evaluator.heads import HEADS
-from evaluator.probes import fit
-from evaluator.samples import Pooled
-from evaluator.protocol import Protocol
+from evaluator.features.clips import Clip
+from evaluator.features.extraction import Extractor
+from evaluator.probes.heads import HEADS
+from evaluator.probes.fit import fit
+from evaluator.features.samples import Pooled
+from leaderboard.records.protocol import Protocol
 
 small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
              num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut
 from evaluator.backbones import Backbone, Layer, huggingface, ready
-from evaluator.clips import Clip
 from evaluator.efficiency import measure, study
 from evaluator.efficiency.fresh import ask
 from evaluator.efficiency.point import measure_point
-from evaluator.extraction import Encoded, Extractor, is_out_of_memory
-from evaluator.heads import HEADS
-from evaluator.probes import fit
-from evaluator.protocol import Protocol
-from evaluator.samples import Frames, Pooled, Samples
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Encoded, Extractor, is_out_of_memory
+from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes.fit import fit
+from evaluator.probes.heads import HEADS
+from leaderboard.records.protocol import Protocol
 from tasks.sound import Header
 from tasks.support.errors import UserError
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from evaluator.biomamba import BioMambaConfig
-from evaluator.biomamba.mixers import Mixer
+from evaluator.backbones.biomamba.mixers import Mixer
+from evaluator.backbones.biomamba.register import BioMambaConfig
 
 pytestmark = [
     pytest.mark.gpu,

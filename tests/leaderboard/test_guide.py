@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from evaluator.protocol import Protocol
 from leaderboard.ranking.resamples import RESAMPLES
+from leaderboard.records.protocol import Protocol
 from leaderboard.web.views import guide
 
 WORDS = {5: "five"}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ports import free_port
 
-from evaluator.verification import Verifier
+from evaluator.results.verification import Verifier
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import resample
 from leaderboard.records import incoming

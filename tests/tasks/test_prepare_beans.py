@@ -14,7 +14,7 @@ import replicas_clips
 import replicas_recordings
 import soundfile
 
-from evaluator.clips import plan, waveforms
+from evaluator.features.clips import plan, waveforms
 from tasks.manifest import read_manifest
 from tasks.prepare import is_prepared, preparation, prepare, why_not_prepared
 from tasks.support.errors import UserError

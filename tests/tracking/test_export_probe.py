@@ -22,11 +22,11 @@ from packaging.utils import canonicalize_name
 from ports import free_port
 
 from evaluator.evaluate import evaluate
-from evaluator.export_probe import export_probe, find_record, protocol_of, register, require_registrable
-from evaluator.probe_model import ProbeModel
-from evaluator.protocol import Protocol
+from evaluator.export.model import ProbeModel
+from evaluator.export.retrain import export_probe, find_record, protocol_of, register, require_registrable
 from evaluator.submission import Submission
 from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record, read_record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
@@ -75,7 +75,7 @@ builtins.__import__ = note
 answers = {}
 for directory, files in json.load(sys.stdin).items():
     model = mlflow.pyfunc.load_model(directory)
-    code = sys.modules["evaluator.probe_model"].__file__
+    code = sys.modules["evaluator.export.model"].__file__
     sounds = [soundfile.read(file, dtype="float32") for file in files]
     table = pandas.DataFrame({"waveform": [s for s, _ in sounds], "sample_rate": [r for _, r in sounds]})
     found = model.predict(table)

@@ -8,7 +8,7 @@ from record_factory import make_record
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as count
 
-from evaluator.figures import class_precision, confusion_matrix, layer_curve
+from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record, read_record
 

@@ -19,9 +19,9 @@ from ports import free_port
 from quick_processes import QuickProcess
 from record_factory import make_record
 
-import evaluator.tracking
-from evaluator.mlflow_connection import FIRST_REQUEST, TrackingError
-from evaluator.tracking import push, track
+import evaluator.tracking.runs
+from evaluator.tracking.connection import FIRST_REQUEST, TrackingError
+from evaluator.tracking.runs import push, track
 from leaderboard.records.record import Tracking, read_record, read_tracking, tracking_path
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds
@@ -61,7 +61,7 @@ def killed_in_set_terminated() -> None:
 
 
 def killed_before_the_note() -> None:
-    evaluator.tracking.write_atomically = die  # type: ignore[attr-defined]
+    evaluator.tracking.runs.write_atomically = die  # type: ignore[attr-defined]
 
 
 def die(*_: object, **__: object) -> None:

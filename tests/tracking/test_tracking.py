@@ -16,7 +16,7 @@ from mlflow.entities import Run, ViewType
 from mlflow_server import Store
 from record_factory import make_record
 
-from evaluator.tracking import metric_points, push, track
+from evaluator.tracking.runs import metric_points, push, track
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.record import Record, read_record, read_tracking
 
@@ -223,7 +223,7 @@ def test_importing_is_cheap_and_pyplot_is_never_used(records: Path, sqlite_store
     script = f"""
 import sys
 from pathlib import Path
-from evaluator.tracking import track
+from evaluator.tracking.runs import track
 heavy = {{"mlflow", "matplotlib", "torch", "sqlalchemy", "pandas"}} & set(sys.modules)
 assert not heavy, f"beans --help would wait for {{heavy}}"
 track(Path({str(record_file)!r}), {sqlite_store.uri!r}, Path({str(sqlite_store.artifacts)!r}))

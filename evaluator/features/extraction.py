@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Loaded
-from evaluator.clips import Clip
+from evaluator.features.clips import Clip
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluator.heads import Head, Parameters, initial, without_denormals
-from evaluator.metrics import score
-from evaluator.protocol import Protocol
-from evaluator.samples import Samples
+from evaluator.features.samples import Samples
+from evaluator.probes.heads import Head, Parameters, initial, without_denormals
+from evaluator.probes.metrics import score
+from leaderboard.records.protocol import Protocol
 
 if TYPE_CHECKING:
     from tasks.task import Metric

@@ -8,11 +8,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from evaluator.facts import metrics_on_test
-from evaluator.protocol import Protocol
-from evaluator.search import best_of_layer, select
+from evaluator.probes.search import best_of_layer, select
+from evaluator.results.describe import metrics_on_test
 from leaderboard.records.plausibility import contradictions, parse_record, prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
 from tasks.manifest import read_manifest
 from tasks.prepare import why_not_prepared

@@ -5,8 +5,8 @@ Importing this package makes ``AutoConfig``, ``AutoModel`` and ``AutoModelForPre
 
 from transformers import AutoConfig, AutoModel, AutoModelForPreTraining
 
-from evaluator.biomamba.configuration import BioMambaConfig
-from evaluator.biomamba.modeling import BioMambaForPreTraining, BioMambaModel
+from evaluator.backbones.biomamba.configuration import BioMambaConfig
+from evaluator.backbones.biomamba.modeling import BioMambaForPreTraining, BioMambaModel
 
 AutoConfig.register(BioMambaConfig.model_type, BioMambaConfig, exist_ok=True)
 AutoModel.register(BioMambaConfig, BioMambaModel, exist_ok=True)

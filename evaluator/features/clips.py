@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluator.audio import Cut, load
-from evaluator.headers import Headers, Seen
+from evaluator.features.cuts import Cut, load
+from evaluator.features.headers import Headers, Seen
 from tasks.sound import Header
 from tasks.support.errors import UserError
 

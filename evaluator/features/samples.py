@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evaluator.clips import Shard
-from evaluator.shards import paths, read
+from evaluator.features.clips import Shard
+from evaluator.features.shards import paths, read
 
 # Values of frames worked on at once: on a CPU one layer of a batch of some seconds, which the last cache holds while it
 # is read again and again, and beside which a call's own time is little; a GPU wants to be filled.

@@ -49,7 +49,7 @@ class BioMambaEncoder(torch.nn.Module):
         Raises:
             UserError: ``kernels = "mamba_ssm"`` cannot run there.
         """
-        from evaluator.biomamba import mixers
+        from evaluator.backbones.biomamba import mixers
 
         config = json.loads(self.model.config.to_json_string(use_diff=True))
         # Where the weights lay and which library wrote them do not change what they compute.
@@ -104,8 +104,8 @@ def load(
         UserError: the model cannot be found, is no BioMamba, or its weights do not fit it exactly; or mamba_ssm is
             asked for and missing.
     """
-    from evaluator.biomamba import BioMambaModel
-    from evaluator.biomamba.mixers import require_mamba_ssm
+    from evaluator.backbones.biomamba.mixers import require_mamba_ssm
+    from evaluator.backbones.biomamba.register import BioMambaModel
 
     if sample_rate is not None and sample_rate < 1:
         raise UserError(f"sample_rate = {sample_rate} is no rate: give Hz, 16000 for a model with the paper's rate.")
@@ -139,7 +139,7 @@ def load(
 def _configure(keys: Mapping[str, Any]) -> Any:
     from huggingface_hub.errors import StrictDataclassError
 
-    from evaluator.biomamba import BioMambaConfig
+    from evaluator.backbones.biomamba.register import BioMambaConfig
 
     # transformers keeps a misspelt key as it is and changes nothing.
     unknown = sorted(set(keys) - set(BioMambaConfig.__annotations__))

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evaluator.clips import Shard, fingerprint
-from evaluator.extraction import Encoded
+from evaluator.features.clips import Shard, fingerprint
+from evaluator.features.extraction import Encoded
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 

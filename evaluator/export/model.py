@@ -1,6 +1,6 @@
 """A result to use: the backbone and the chosen probe as one MLflow model, from waveforms to labels.
 
-This module is what an exported directory runs; `evaluator.export_probe` makes such directories.
+This module is what an exported directory runs; `evaluator.export.retrain` makes such directories.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from evaluator.audio import Cut
 from evaluator.backbones import ready
-from evaluator.clips import Clip
-from evaluator.extraction import Encoded, Extractor
-from evaluator.heads import HEADS, NEEDS_FRAMES
-from evaluator.samples import Whole
+from evaluator.features.clips import Clip
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Encoded, Extractor
+from evaluator.features.samples import Whole
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from evaluator.submission import Submission
 from tasks.sound import Header, decode, read_header, resample
 from tasks.support.errors import UserError

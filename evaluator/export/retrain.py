@@ -14,18 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluator.audio import Cut
 from evaluator.backbones import ready
-from evaluator.extraction import Extractor
-from evaluator.features import Features, FeatureStore
-from evaluator.heads import HEADS
-from evaluator.mlflow_connection import TrackingError, connect
-from evaluator.probe_model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
-from evaluator.probes import fit, predict
-from evaluator.protocol import Protocol
+from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
+from evaluator.features.cuts import Cut
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.fit import fit, predict
+from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
-from evaluator.tracking import track
+from evaluator.tracking.connection import TrackingError, connect
+from evaluator.tracking.runs import track
 from leaderboard.records.predictions import read_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record, read_record, record_paths
 from leaderboard.records.reproduce import departures, toml
 from tasks.manifest import read_manifest
@@ -378,7 +378,7 @@ def _save_model(directory: Path, data: Path, info: ProbeInfo) -> None:
 
         mlflow.pyfunc.save_model(
             str(directory),
-            loader_module="evaluator.probe_model",
+            loader_module="evaluator.export.model",
             data_path=str(data),
             code_paths=code,
             signature=_signature(),

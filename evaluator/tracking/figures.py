@@ -88,7 +88,7 @@ def class_precision(record: Record, test: PredictedScores) -> Figure:
     """Average precision of every class, best first: the mean over seeds. A class without positives is marked."""
     import torch
 
-    from evaluator.metrics import average_precision
+    from evaluator.probes.metrics import average_precision
 
     means = average_precision(torch.from_numpy(test.scores), torch.from_numpy(test.targets)).mean(0).numpy()
     positives = test.targets.sum(axis=0, dtype=np.int64)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator.clips import Clip, Shard, ahead, waveforms
-from evaluator.extraction import Extractor
-from evaluator.samples import Batch, Frames, Place
+from evaluator.features.clips import Clip, Shard, ahead, waveforms
+from evaluator.features.extraction import Extractor
+from evaluator.features.samples import Batch, Frames, Place
 from tasks.support.errors import UserError
 
 
@@ -25,7 +25,7 @@ class Streamed:
         clips: by item number.
         block: which block of the extractor the layers lie in.
         rows: the row of each of ``layers`` in the block.
-        targets: as `evaluator.samples.Samples.targets`.
+        targets: as `evaluator.features.samples.Samples.targets`.
         layers: their indices.
         sounds: waveforms by item number where they are kept; None where every batch decodes its own.
     """

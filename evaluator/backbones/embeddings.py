@@ -13,8 +13,8 @@ from torch import Tensor
 
 from evaluator.backbones import Layer, Loaded
 from evaluator.backbones.paths import not_there
-from evaluator.clips import Clip
-from evaluator.extraction import Block, Encoded, Extractor
+from evaluator.features.clips import Clip
+from evaluator.features.extraction import Block, Encoded, Extractor
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluator.mlflow_connection import address, connect, is_http
-from evaluator.tracking import is_finished, open_experiment
+from evaluator.tracking.connection import address, connect, is_http
+from evaluator.tracking.runs import is_finished, open_experiment
 from leaderboard.records.profile import Profile, note_path, read_profile
 from leaderboard.records.record import Tracking
 from tasks.support.files import write_atomically

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluator.figures import class_precision, confusion_matrix, layer_curve
-from evaluator.mlflow_connection import TrackingError, address, connect, is_http
+from evaluator.tracking.connection import TrackingError, address, connect, is_http
+from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.record import Record, Tracking, read_record, read_tracking, record_paths, tracking_path
 from tasks.support.errors import UserError

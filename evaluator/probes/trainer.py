@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluator.features import Features
-from evaluator.heads import HEADS, NEEDS_FRAMES
-from evaluator.metrics import score
-from evaluator.probes import Fit, fit, predict
-from evaluator.protocol import Protocol
-from evaluator.samples import Samples
-from evaluator.search import Choice
+from evaluator.features.samples import Samples
+from evaluator.features.store import Features
+from evaluator.probes.fit import Fit, fit, predict
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.metrics import score
+from evaluator.probes.search import Choice
+from leaderboard.records.protocol import Protocol
 
 if TYPE_CHECKING:
     from tasks.task import Split

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator import efficiency, metrics, probes, search
+from evaluator import efficiency
 from evaluator.backbones import Loaded
-from evaluator.environment import device_name
-from evaluator.features import Features
-from evaluator.heads import HEADS, NEEDS_FRAMES
-from evaluator.protocol import Protocol
+from evaluator.features.store import Features
+from evaluator.probes import fit as probes
+from evaluator.probes import metrics, search
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.results.environment import device_name
 from evaluator.submission import Submission
 from leaderboard.ranking import bootstrap
 from leaderboard.records.predictions import PredictedScores
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
 from tasks.task import Metric

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import initialization as init
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer, mamba2_chunk_scan
 
-from evaluator.biomamba.configuration import BioMambaConfig
+from evaluator.backbones.biomamba.configuration import BioMambaConfig
 from tasks.support.errors import UserError
 
 Kernels = Literal["auto", "transformers", "mamba_ssm"]

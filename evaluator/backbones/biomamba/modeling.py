@@ -14,8 +14,8 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import (
     _compute_mask_indices,
 )
 
-from evaluator.biomamba.configuration import BioMambaConfig
-from evaluator.biomamba.mixers import Kernels, Mixer
+from evaluator.backbones.biomamba.configuration import BioMambaConfig
+from evaluator.backbones.biomamba.mixers import Kernels, Mixer
 from tasks.support.errors import UserError
 
 # What must be equal for another model's convolutions to compute the same here.

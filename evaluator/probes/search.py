@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluator.protocol import Protocol
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Trial
 from tasks.support.errors import UserError
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evaluator.samples import Batch
+from evaluator.features.samples import Batch
 
 Parameters = dict[str, Tensor]
 Slope = Callable[[Tensor], Tensor]

@@ -14,14 +14,15 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluator import audio, extraction
-from evaluator.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
-from evaluator.extraction import Block, Extractor
-from evaluator.headers import Headers
-from evaluator.heads import NEEDS_FRAMES
-from evaluator.samples import Frames, Pooled, Samples
-from evaluator.shards import Ledger, is_stored, paths, pooled_path, read, store
-from evaluator.streaming import Streamed, keep_sounds
+from evaluator.features import cuts as audio
+from evaluator.features import extraction
+from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
+from evaluator.features.extraction import Block, Extractor
+from evaluator.features.headers import Headers
+from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.features.shards import Ledger, is_stored, paths, pooled_path, read, store
+from evaluator.features.streaming import Streamed, keep_sounds
+from evaluator.probes.heads import NEEDS_FRAMES
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 

@@ -1,0 +1,1 @@
+"""Heads, how they are trained and searched, and the metrics that score them."""

@@ -1,0 +1,1 @@
+"""Results, profiles and figures in MLflow."""
