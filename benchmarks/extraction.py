@@ -27,7 +27,8 @@ from torch import Tensor
 
 from benchmarks.models import MODELS
 from benchmarks.report import count, facts, table
-from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.backbone import Backbone, ready
+from evaluator.backbones import huggingface
 from evaluator.features.clips import Shard, plan, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.shards import store

@@ -32,7 +32,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.alone import train_alone
 from benchmarks.extraction import ALL_MODELS
 from benchmarks.report import facts, table
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.features.clips import Clip, Shard, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore

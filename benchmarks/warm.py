@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import count, facts, table
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest

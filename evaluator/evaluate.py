@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from filelock import FileLock
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.checks import require
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore

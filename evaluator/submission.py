@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 
-from evaluator.backbones import LOADERS, Backbone, loader
+from evaluator.backbone import Backbone
+from evaluator.backbones import LOADERS, loader
 from evaluator.spelling import instead
 from tasks.support.errors import UserError
 

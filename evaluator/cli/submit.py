@@ -221,7 +221,7 @@ def _dry_run(
     """Say what would run. The backbone is loaded, because its weights are part of what is looked up."""
     import shutil
 
-    from evaluator.backbones import ready
+    from evaluator.backbone import ready
     from evaluator.features.extraction import Extractor
     from evaluator.features.store import FeatureStore
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from evaluator.backbones import Backbone
+from evaluator.backbone import Backbone
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.efficiency.point import measure_point
 

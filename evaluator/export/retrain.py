@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor

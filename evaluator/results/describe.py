@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evaluator import efficiency
-from evaluator.backbones import Loaded
+from evaluator.backbone import Loaded
 from evaluator.features.store import Features
 from evaluator.probes import fit as probes
 from evaluator.probes import metrics, search

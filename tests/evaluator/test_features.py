@@ -11,7 +11,7 @@ import torch
 from builders import tone
 from torch import Tensor
 
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.clips import plan, waveforms
 from evaluator.features.cuts import Cut, load
 from evaluator.features.extraction import Extractor

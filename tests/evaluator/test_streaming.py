@@ -9,7 +9,7 @@ import torch
 from builders import Run, write_clips_task, write_submission
 from torch import Tensor
 
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.samples import Frames, Samples
 from evaluator.features.store import Features, FeatureStore

@@ -255,7 +255,7 @@ def test_layers_of_unequal_width_and_hop_go_through_both_tracks(beans: Run, tmp_
 
 FAULTY = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Faulty(torch.nn.Module):
     sample_rate, layers = 16_000, [Layer("one", 4)]

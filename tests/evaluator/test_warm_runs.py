@@ -15,7 +15,7 @@ from torch import Tensor
 import evaluator.features.headers
 import evaluator.features.shards
 import evaluator.features.store
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest

@@ -39,7 +39,7 @@ RATE = 8_000
 # A model with two layers, of which the second shares no hop with the first; written as a user would.
 OWN_MODEL = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Bands(torch.nn.Module):
     sample_rate = 8000
