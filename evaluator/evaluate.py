@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from evaluator.backbone import ready
 from evaluator.checks import require
+from evaluator.efficiency.cost import cost
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes import search
@@ -20,7 +21,6 @@ from evaluator.probes.search import best_of_layer, edge_flags, select
 from evaluator.probes.trainer import Trainer
 from evaluator.results.describe import (
     audio_rules,
-    cost,
     identity,
     metrics_on_test,
     predicted_scores,

@@ -1,4 +1,4 @@
-"""The facts that go into a record: who, what, how it was heard, what it scored, what it cost."""
+"""The facts that go into a record: who, what, how it was heard, what it scored."""
 
 import hashlib
 import json
@@ -8,18 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator import efficiency
 from evaluator.backbone import Loaded
 from evaluator.features.store import Features
 from evaluator.probes import fit as probes
 from evaluator.probes import metrics, search
 from evaluator.probes.heads import HEADS, NEEDS_FRAMES
-from evaluator.results.environment import device_name
 from evaluator.submission import Submission
 from leaderboard.ranking import bootstrap
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Efficiency, SubmissionInfo, TaskInfo
+from leaderboard.records.record import SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
 from tasks.task import Metric
 
@@ -122,21 +120,4 @@ def task_info(features: Features) -> TaskInfo:
         n_train=len(manifest.items["train"]),
         n_valid=len(manifest.items["valid"]),
         n_test=len(manifest.items["test"]),
-    )
-
-
-def cost(submission: Submission, device: torch.device, precision: str) -> Efficiency:
-    """Memory and time of one 10-s clip, measured in a fresh process; without a GPU, the reason why not."""
-    name = device_name(device)
-    if device.type != "cuda":
-        return Efficiency(device=name, reason="no GPU: peak memory is measured on CUDA devices only")
-    try:
-        measured = efficiency.measure_in_fresh_process(submission.path, precision)
-    except RuntimeError as error:
-        return Efficiency(device=name, reason=f"measurement failed: {error}")
-    return Efficiency(
-        device=measured.device,
-        vram_bytes=measured.vram_bytes,
-        weights_bytes=measured.weights_bytes,
-        seconds=measured.seconds,
     )
