@@ -17,6 +17,7 @@ from evaluator.efficiency.cost import cost
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes import search
+from evaluator.probes.heads import needs_frames
 from evaluator.probes.search import best_of_layer, edge_flags, select
 from evaluator.probes.trainer import Trainer
 from evaluator.results.describe import (
@@ -145,13 +146,13 @@ class Evaluation:
             UserError: the task's audio or features cannot be used. What is done is kept.
         """
         clock = Clock({"load": self.load_seconds})
-        name = manifest.task.name
+        what = f"{self.submission.name} · {manifest.task.name}: audio"
         with clock.phase("features"):
             features = self.store.extract(
                 self.extractor,
                 manifest,
-                tracks,
-                lambda progress: self.report(f"{self.submission.name} · {name}: audio", progress.done, progress.total),
+                frames=needs_frames(tracks),
+                on_progress=lambda progress: self.report(what, progress.done, progress.total),
             )
         for track_name in tracks:
             record_id = identity(self.submission, features, track_name, self.rules, self.limit)

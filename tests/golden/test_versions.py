@@ -51,7 +51,7 @@ keys = {}
 for name in ("statistics", "checkpoint", "mine"):
     submission = Submission.read(where / f"{name}.toml")
     extractor = Extractor.of(ready(submission.load(), cpu), cpu)
-    features = FeatureStore(home).extract(extractor, manifest, ["ta"])
+    features = FeatureStore(home).extract(extractor, manifest, frames=False)
     keys[name] = {
         "features": features.directory.name,
         "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
