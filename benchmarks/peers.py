@@ -121,7 +121,7 @@ def _suite(features: Features, rules: Protocol, rates: list[float]) -> list[list
 
 
 def _split(features: Features, split: str, layer: int) -> tuple[Tensor, Tensor]:
-    samples = features.samples(split, [layer], "ta", _CPU)  # type: ignore[arg-type]
+    samples = features.samples(split, [layer], _CPU, frames=False)  # type: ignore[arg-type]
     (batch,) = samples.batches(torch.arange(len(samples.targets))[None])
     ((_, inputs, _),) = batch.pieces()
     return inputs[0], samples.targets

@@ -12,6 +12,7 @@ from evaluator.checks import require
 from evaluator.efficiency.cost import cost
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.heads import needs_frames
 from evaluator.probes.search import best_of_layer, search, select
 from evaluator.probes.trainer import Trainer
 from evaluator.results.assemble import Measured, metrics_on_test, predicted_scores, store_record, with_todays_facts
@@ -129,8 +130,8 @@ class Evaluation:
             features = self.store.extract(
                 self.extractor,
                 manifest,
-                tracks,
-                lambda progress: self.report(f"{where}: audio", progress.done, progress.total),
+                frames=needs_frames(tracks),
+                on_progress=lambda progress: self.report(f"{where}: audio", progress.done, progress.total),
             )
         for track in tracks:
             record_id = identity(self.submission, features, track, self.protocol, self.limit)

@@ -224,11 +224,12 @@ def _dry_run(
     from evaluator.backbone import ready
     from evaluator.features.extraction import Extractor
     from evaluator.features.store import FeatureStore
+    from evaluator.probes.heads import needs_frames
 
     extractor = Extractor.of(ready(submission.load(), device), device, precision)
     rows = []
     for manifest in manifests:
-        estimate = FeatureStore(home.features, frames_budget).estimate(extractor, manifest, tracks)
+        estimate = FeatureStore(home.features, frames_budget).estimate(extractor, manifest, frames=needs_frames(tracks))
         rows.append(
             {
                 "submission": submission.name,

@@ -20,7 +20,7 @@ from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes.fit import fit, predict
-from evaluator.probes.heads import HEADS
+from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
@@ -104,8 +104,8 @@ def export_probe(
     features = FeatureStore(home.features).extract(
         extractor,
         manifest,
-        [record.track],
-        lambda progress: report(f"{submission.name} · {task.name}: audio", progress.done, progress.total),
+        frames=NEEDS_FRAMES[record.track],
+        on_progress=lambda progress: report(f"{submission.name} · {task.name}: audio", progress.done, progress.total),
     )
     report(f"{submission.name} · {task.name}: probe", 0, 1)
     parameters, logits = _retrain(features, record, rules, device)
@@ -249,7 +249,10 @@ def _retrain(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Parameters (seeds, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
     layers = (record.best_layer,)
-    train, valid, test = (features.samples(split, layers, record.track, device) for split in ("train", "valid", "test"))
+    frames = NEEDS_FRAMES[record.track]
+    train, valid, test = (
+        features.samples(split, layers, device, frames=frames) for split in ("train", "valid", "test")
+    )
     head = HEADS[record.track]()
     found = fit(
         head,

@@ -32,7 +32,7 @@ KEYS = """
 import json, sys
 from pathlib import Path
 import torch
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.efficiency.__main__ import describe
 from evaluator.features.extraction import Extractor
 from evaluator.results.identity import identity
@@ -51,7 +51,7 @@ keys = {}
 for name in ("statistics", "checkpoint", "mine"):
     submission = Submission.read(where / f"{name}.toml")
     extractor = Extractor.of(ready(submission.load(), cpu), cpu)
-    features = FeatureStore(home).extract(extractor, manifest, ["ta"])
+    features = FeatureStore(home).extract(extractor, manifest, frames=False)
     keys[name] = {
         "features": features.directory.name,
         "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
@@ -65,7 +65,7 @@ print(json.dumps(keys, sort_keys=True))
 """
 MINE = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Mine:
     sample_rate, layers = 16_000, [Layer("mean", 1), Layer("deviation", 1)]
