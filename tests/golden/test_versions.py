@@ -113,11 +113,9 @@ def rename(root: Path, module: ModuleType, name: str) -> None:
     assert module.__file__ is not None
     old = Path(module.__file__).relative_to(ROOT)
     (root / old).rename(root / old.with_name(f"{name}.py"))
+    new = f"{module.__name__.rpartition('.')[0]}.{name}"
     for file in root.rglob("*.py"):
-        text = file.read_text()
-        parent, _, last = module.__name__.rpartition(".")
-        text = text.replace(f"{module.__name__} import", f"{parent}.{name} import")
-        file.write_text(text.replace(f"from {parent} import {last}\n", f"from {parent} import {name} as {last}\n"))
+        file.write_text(file.read_text().replace(f"{module.__name__} import", f"{new} import"))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def test_other_comments_docstrings_messages_and_file_names_keep_every_key(
         file.write_text("# A new comment.\n" + ast.unparse(Rewritten().visit(ast.parse(before))) + "\n")
         changed += file.read_text() != before
     rename(root, shards, "pieces")
-    rename(root, probes, "fitting")
+    rename(root, trainer, "training")
     assert changed > 100
     assert read_keys(root, inputs, tmp_path / "home") == keys
 
