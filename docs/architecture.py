@@ -24,11 +24,8 @@ ROOT = Path(__file__).parents[1]
 PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
-    "tasks": (
-        "support", "calls", "task", "windows", "manifest", "subsets", "sound", "synthetic", "prepare", "own", "verify",
-        "__init__",
-    ),
-    "leaderboard": ("records", "ranking", "database", "standings", "web", "app", "serve", "__init__"),
+    "tasks": ("support", "task", "windows", "manifest", "subsets", "sound", "prepare", "own", "verify", "__init__"),
+    "leaderboard": ("records", "database", "ranking", "web", "__init__"),
     "evaluator": (
         "backbone", "features", "backbones", "submission", "probes", "results", "tracking", "efficiency", "checks",
         "export", "pretraining", "evaluate", "studies", "__init__", "cluster", "cli", "__main__",
