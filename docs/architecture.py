@@ -71,8 +71,8 @@ class House:
         return [*strongly_connected(self.arrows()), *strongly_connected(self.imports)]
 
     def upward(self) -> list[tuple[str, str]]:
-        """Arrows against `ORDER`. A room without a place in it is in `unplaced`, not here."""
-        return sorted(arrow for arrow in self.arrows() if _is_upward(*arrow))
+        """Imports against `ORDER`, as pairs of files. A room without a place in it is in `unplaced`, not here."""
+        return sorted(pair for pair in self.imports if _is_upward(*map(room_of, pair)))
 
     def unplaced(self) -> list[str]:
         """Rooms that have no place in `ORDER`."""

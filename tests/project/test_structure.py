@@ -27,7 +27,7 @@ SOUND = {
     "evaluator/features/__init__.py": "from evaluator.features.store import Store\n",
     "evaluator/features/store.py": "from tasks.task import Task\n",
     "evaluator/probes/__init__.py": "import evaluator\nfrom evaluator import features\n",
-    "evaluator/probes/fit.py": "from leaderboard.records import Record\n",
+    "evaluator/probes/trainer.py": "from leaderboard.records import Record\n",
     "evaluator/cli/__init__.py": "from evaluator.probes import fit\n",
 }
 
@@ -81,7 +81,7 @@ def test_a_sound_house_has_no_problems_and_every_kind_of_import_is_seen(tmp_path
 )
 def test_an_upward_import_is_found_however_it_is_written(text: str, tmp_path: Path) -> None:
     house = planted(tmp_path, {"evaluator/features/late.py": text})
-    assert house.upward() == [("evaluator/features", "evaluator/probes")]
+    assert house.upward() == [("evaluator/features/late.py", "evaluator/probes/__init__.py")]
     # Probes already use features.
     assert house.circles() == [["evaluator/features", "evaluator/probes"]]
 
@@ -90,7 +90,10 @@ def test_an_upward_import_between_packages_is_found(tmp_path: Path) -> None:
     house = planted(
         tmp_path, {"tasks/support/board.py": "import leaderboard.records\n", "tasks/new.py": "import evaluator.cli\n"}
     )
-    assert set(house.upward()) == {("tasks/support", "leaderboard/records"), ("tasks/new.py", "evaluator/cli")}
+    assert house.upward() == [
+        ("tasks/new.py", "evaluator/cli/__init__.py"),
+        ("tasks/support/board.py", "leaderboard/records/__init__.py"),
+    ]
 
 
 def test_a_circle_of_three_rooms_is_found_once(tmp_path: Path) -> None:
