@@ -22,8 +22,9 @@ from evaluator.results.outcome import Outcome
 from evaluator.results.publish import publish, publish_failure
 from evaluator.submission import Submission
 from leaderboard.records.failure import FailureKind
+from leaderboard.records.files import imported_path
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Efficiency, imported_path
+from leaderboard.records.record import Efficiency
 from leaderboard.records.stored import StoredRecord, made_here
 from tasks.support.errors import UserError
 from tasks.support.home import Home

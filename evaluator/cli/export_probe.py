@@ -35,7 +35,7 @@ def export_probe(
     """
     from evaluator.export import retrain as work
     from evaluator.results.environment import pick_device
-    from leaderboard.records.record import read_record
+    from leaderboard.records.files import read_record
     from leaderboard.records.stored import find_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task

@@ -4,7 +4,8 @@ import hashlib
 import json
 
 from evaluator.features.store import Features
-from evaluator.probes import fit, metrics, search
+from evaluator.probes import metrics, search
+from evaluator.probes.fit import VERSION as TRAINING
 from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
 from leaderboard.ranking import bootstrap
@@ -29,7 +30,7 @@ def identity(submission: Submission, features: Features, track: str, protocol: P
         "limit": limit,
         "versions": {
             "head": HEADS[track].VERSION,
-            "training": fit.VERSION,
+            "training": TRAINING,
             "search": search.VERSION,
             "metrics": metrics.VERSION,
             "bootstrap": bootstrap.VERSION,

@@ -15,7 +15,8 @@ from evaluator.tracking.runs import log_record
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, FailureKind, for_others
-from leaderboard.records.record import Tracking, confirm, record_paths, tracking_path
+from leaderboard.records.files import confirm, record_paths, tracking_path
+from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 from tasks.support.home import Home

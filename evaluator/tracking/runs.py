@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from evaluator.tracking.connection import TrackingError, address, connect, is_http
 from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
-from leaderboard.records.record import Record, Tracking, tracking_path
+from leaderboard.records.files import tracking_path
+from leaderboard.records.record import Record, Tracking
 from leaderboard.records.stored import StoredRecord
 from tasks.support.files import write_atomically
 

@@ -4,11 +4,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from leaderboard.ranking.boards import Result
 from leaderboard.ranking.bootstrap import VERSION, resampled
 from leaderboard.ranking.significance import Scored
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.record import Record
+from leaderboard.records.result import Result
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically

@@ -6,10 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from leaderboard.records.predictions import PredictedScores, check_predictions, read_predictions
-from leaderboard.records.record import (
-    Record,
-    Tracking,
+from leaderboard.records.files import (
     read_confirmed,
     read_imported,
     read_record,
@@ -17,6 +14,8 @@ from leaderboard.records.record import (
     record_paths,
     write_record,
 )
+from leaderboard.records.predictions import PredictedScores, check_predictions, read_predictions
+from leaderboard.records.record import Record, Tracking
 from tasks.support.errors import UserError
 
 

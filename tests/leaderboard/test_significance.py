@@ -15,8 +15,8 @@ from sklearn.metrics import accuracy_score
 from leaderboard.ranking.bootstrap import BLOCK, resampled
 from leaderboard.ranking.resamples import RESAMPLES, resample, resamples_path, scored
 from leaderboard.ranking.significance import Scored, Standing, compare, holm, rank_submissions
+from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import record_path
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 

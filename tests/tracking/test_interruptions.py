@@ -23,7 +23,8 @@ import evaluator.tracking.runs
 from evaluator.results.publish import push
 from evaluator.tracking.connection import FIRST_REQUEST, TrackingError
 from evaluator.tracking.runs import log_record
-from leaderboard.records.record import Tracking, read_record, read_tracking, tracking_path
+from leaderboard.records.files import read_record, read_tracking, tracking_path
+from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds

@@ -18,8 +18,9 @@ from record_factory import make_record
 
 from evaluator.results.publish import push
 from evaluator.tracking.runs import log_record, metric_points
+from leaderboard.records.files import read_record, read_tracking
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import Record, read_record, read_tracking
+from leaderboard.records.record import Record
 from leaderboard.records.stored import StoredRecord
 
 
