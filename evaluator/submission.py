@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from evaluator.backbone import Backbone
 from evaluator.backbones import LOADERS, loader
-from evaluator.spelling import instead
-from tasks.support.errors import UserError
+from tasks.support.errors import UserError, instead
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
