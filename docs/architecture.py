@@ -27,7 +27,7 @@ ORDER = {
     "tasks": ("support", "task", "windows", "manifest", "subsets", "sound", "prepare", "own", "verify", "__init__"),
     "leaderboard": ("records", "database", "ranking", "web", "__init__"),
     "evaluator": (
-        "backbone", "features", "backbones", "submission", "probes", "results", "tracking", "efficiency", "checks",
+        "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",
         "export", "pretraining", "evaluate", "studies", "__init__", "cluster", "cli", "__main__",
     ),
 }  # fmt: skip
