@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from evaluator.heads import HEADS, initial
-from evaluator.protocol import Protocol
+from leaderboard.protocol import Protocol
 
 
 class TimeAverageProbe(torch.nn.Module):

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from benchmarks.report import facts, table
 from evaluator.extraction import Block
-from evaluator.protocol import Protocol
 from evaluator.samples import Pooled
 from evaluator.trainer import Trainer
+from leaderboard.protocol import Protocol
 from tasks.task import Metric
 
 _LAYERS, _WIDTH, _RATES = 25, 1024, 8

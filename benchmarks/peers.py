@@ -36,8 +36,8 @@ from evaluator.backbones import ready
 from evaluator.clips import Clip, Shard, waveforms
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
-from evaluator.protocol import Protocol
 from evaluator.trainer import Trainer
+from leaderboard.protocol import Protocol
 from tasks.manifest import read_manifest
 from tasks.prepare import prepare
 from tasks.task import Manifest, load_task

@@ -28,7 +28,7 @@ from benchmarks.synthetic import SyntheticTask
 from evaluator.backbones import Backbone, huggingface, ready
 from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.probes import fit
-from evaluator.protocol import Protocol
+from leaderboard.protocol import Protocol
 
 _SEED = 0
 _SAMPLE_RATE = 16_000

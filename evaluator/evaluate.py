@@ -19,13 +19,13 @@ from evaluator.extraction import Extractor
 from evaluator.facts import audio_rules, cost, identity, metrics_on_test, predicted_scores, submission_info, task_info
 from evaluator.features import Features, FeatureStore
 from evaluator.mlflow_connection import TrackingError
-from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, edge_flags, select
 from evaluator.submission import Submission
 from evaluator.tracking import track
 from evaluator.trainer import Trainer
 from leaderboard.failures import Failure, for_others
 from leaderboard.predictions import write_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import (
     Efficiency,
     LayerScore,

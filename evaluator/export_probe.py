@@ -22,10 +22,10 @@ from evaluator.heads import HEADS
 from evaluator.mlflow_connection import TrackingError, connect
 from evaluator.probe_model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
 from evaluator.probes import fit, predict
-from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from evaluator.tracking import track
 from leaderboard.predictions import read_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import Record, read_record, record_paths
 from leaderboard.reproduce import departures, toml
 from tasks.errors import UserError

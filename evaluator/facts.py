@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluator import efficiency, heads, metrics, probes, protocol, samples, search, trainer
+from evaluator import efficiency, heads, metrics, probes, samples, search, trainer
 from evaluator.backbones import Loaded
 from evaluator.environment import device_name
 from evaluator.features import Features
 from evaluator.heads import NEEDS_FRAMES
-from evaluator.protocol import Protocol
 from evaluator.submission import Submission
-from leaderboard import bootstrap
+from leaderboard import bootstrap, protocol
 from leaderboard.predictions import PredictedScores
+from leaderboard.protocol import Protocol
 from leaderboard.record import Efficiency, SubmissionInfo, TaskInfo
 from tasks.prepare import preparation
 from tasks.task import Metric

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from evaluator.heads import Head, Parameters, initial, without_denormals
 from evaluator.metrics import score
-from evaluator.protocol import Protocol
 from evaluator.samples import Samples
+from leaderboard.protocol import Protocol
 
 if TYPE_CHECKING:
     from tasks.task import Metric

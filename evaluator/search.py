@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evaluator.protocol import Protocol
+from leaderboard.protocol import Protocol
 from leaderboard.record import Trial
 from tasks.errors import UserError
 

@@ -10,9 +10,9 @@ from evaluator.features import Features
 from evaluator.heads import HEADS, NEEDS_FRAMES
 from evaluator.metrics import score
 from evaluator.probes import Fit, fit, predict
-from evaluator.protocol import Protocol
 from evaluator.samples import Samples
 from evaluator.search import Choice
+from leaderboard.protocol import Protocol
 
 if TYPE_CHECKING:
     from tasks.task import Split

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.facts import metrics_on_test
-from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, select
 from leaderboard.predictions import PredictedScores, read_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import Record
 from leaderboard.verification import contradictions, parse_record, prediction_problems
 from tasks.errors import UserError

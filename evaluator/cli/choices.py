@@ -10,8 +10,8 @@ from tasks.errors import UserError
 from tasks.home import Home
 
 if TYPE_CHECKING:
-    from evaluator.protocol import Protocol
     from evaluator.submission import Submission
+    from leaderboard.protocol import Protocol
     from tasks.task import Manifest
 
 
@@ -34,7 +34,7 @@ def read_submission(path: Path) -> "Submission":
 
 def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
     """The protocol with the settings asked for."""
-    from evaluator.protocol import Protocol
+    from leaderboard.protocol import Protocol
 
     # With a grid the number of trials is the grid's, and no departure of its own.
     return Protocol(

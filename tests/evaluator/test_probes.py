@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from evaluator.heads import HEADS, TimeAverage, initial
 from evaluator.metrics import score
 from evaluator.probes import fit, predict
-from evaluator.protocol import Protocol
 from evaluator.samples import Pooled
+from leaderboard.protocol import Protocol
 
 LAYERS, ITEMS, FRAMES, WIDTH, CLASSES = 3, 70, 9, 16, 4
 RATES = [1e-4, 3e-3, 5e-2]

@@ -6,8 +6,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from evaluator.protocol import Protocol
 from evaluator.search import best_of_layer, edge_flags, search, select
+from leaderboard.protocol import Protocol
 from leaderboard.record import Trial
 from tasks.errors import UserError
 

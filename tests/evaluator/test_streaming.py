@@ -12,11 +12,11 @@ from torch import Tensor
 from evaluator.backbones import Layer, ready
 from evaluator.extraction import Extractor
 from evaluator.features import Features, FeatureStore
-from evaluator.protocol import Protocol
 from evaluator.samples import Frames, Samples
 from evaluator.search import Choice
 from evaluator.streaming import Streamed
 from evaluator.trainer import Trainer
+from leaderboard.protocol import Protocol
 from tasks.manifest import read_manifest
 from tasks.task import Manifest, load_task
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from evaluator import trainer
 from evaluator.extraction import Block
-from evaluator.protocol import Protocol
 from evaluator.samples import Pooled
 from evaluator.trainer import Trainer
+from leaderboard.protocol import Protocol
 
 RATES = [1e-3, 1e-2]
 

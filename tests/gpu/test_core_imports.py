@@ -53,7 +53,7 @@ for name in (
     "evaluator.backbones", "evaluator.backbones.biomamba", "evaluator.backbones.espnet", "evaluator.backbones.features",
     "evaluator.backbones.huggingface", "evaluator.backbones.python", "evaluator.backbones.statistics",
     "evaluator.backbones.torchaudio", "evaluator.biomamba", "evaluator.extraction", "evaluator.features",
-    "evaluator.probes", "evaluator.heads", "evaluator.metrics", "evaluator.protocol", "evaluator.efficiency",
+    "evaluator.probes", "evaluator.heads", "evaluator.metrics", "leaderboard.protocol", "evaluator.efficiency",
     "evaluator.efficiency.__main__", "evaluator.efficiency.curve", "evaluator.efficiency.report",
     "evaluator.efficiency.study",
     "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
@@ -77,7 +77,7 @@ from evaluator.extraction import Extractor
 from evaluator.heads import HEADS
 from evaluator.probes import fit
 from evaluator.samples import Pooled
-from evaluator.protocol import Protocol
+from leaderboard.protocol import Protocol
 
 small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=[16] * 7,
              num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)

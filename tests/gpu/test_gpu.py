@@ -19,8 +19,8 @@ from evaluator.efficiency.point import measure_point
 from evaluator.extraction import Encoded, Extractor, is_out_of_memory
 from evaluator.heads import HEADS
 from evaluator.probes import fit
-from evaluator.protocol import Protocol
 from evaluator.samples import Frames, Pooled, Samples
+from leaderboard.protocol import Protocol
 from tasks.errors import UserError
 from tasks.sound import Header
 

@@ -7,11 +7,11 @@ import pytest
 from consistent import write_consistent
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
-from evaluator.protocol import Protocol
 from evaluator.search import Choice, edge_flags
 from leaderboard import diagnostics
 from leaderboard.diagnostics import Confusion
 from leaderboard.predictions import PredictedScores, read_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import read_record
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from evaluator.protocol import Protocol
+from leaderboard.protocol import Protocol
 from leaderboard.resamples import RESAMPLES
 from leaderboard.views import guide
 

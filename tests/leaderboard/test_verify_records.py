@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from consistent import PROTOCOL, write_consistent
 
-from evaluator.protocol import Protocol
 from evaluator.verification import Verifier, parse_protocol
 from leaderboard.predictions import PredictedScores, read_predictions, write_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import read_record
 from tasks.errors import UserError
 from tasks.manifest import read_manifest

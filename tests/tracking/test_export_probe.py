@@ -24,9 +24,9 @@ from ports import free_port
 from evaluator.evaluate import evaluate
 from evaluator.export_probe import export_probe, find_record, protocol_of, register, require_registrable
 from evaluator.probe_model import ProbeModel
-from evaluator.protocol import Protocol
 from evaluator.submission import Submission
 from leaderboard.predictions import PredictedScores, read_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import Record, read_record
 from tasks.errors import UserError
 from tasks.home import Home
