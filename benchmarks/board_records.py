@@ -13,6 +13,7 @@ import torch
 from evaluator.metrics import score
 from leaderboard import resamples
 from leaderboard.predictions import PredictedScores, write_predictions
+from leaderboard.protocol import Protocol
 from leaderboard.record import Predictions, Record, file_stem, record_path
 from leaderboard.standings import catalogue
 from leaderboard.store import Store
@@ -154,7 +155,7 @@ def _record(
         {
             "id": record_id,
             "created": _FIRST_DAY + timedelta(minutes=10 * number),
-            "protocol": "beans-probe/1",
+            "protocol": Protocol().name,
             "limit": None,
             "track": track,
             "submission": {

@@ -10,6 +10,7 @@ from typing import Any, Self, TypedDict
 
 from leaderboard.failures import Failure
 from leaderboard.overlap import Heard, heard, overlap, short
+from leaderboard.protocol import Protocol
 from leaderboard.record import Record, Tracking, file_stem
 from leaderboard.significance import Standing
 from tasks.task import GROUPS, Group, Metric, Task
@@ -310,7 +311,7 @@ def _age(result: Result) -> tuple[datetime, str]:
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
     # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
-    return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
+    return len(Protocol.split(protocol)[1]), protocol, track != "ta", track, GROUPS.index(group)
 
 
 def _board(

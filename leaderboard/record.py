@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from leaderboard.protocol import LONGEST_NAME
 from tasks.errors import UserError
 from tasks.files import write_atomically
 from tasks.task import Group, Kind, Metric, explain
@@ -124,7 +125,7 @@ class Record(_Model):
     schema_version: Literal[1] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     created: datetime
-    protocol: Name
+    protocol: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     limit: Annotated[int, Field(gt=0)] | None
     track: Name
     submission: SubmissionInfo

@@ -16,7 +16,7 @@ from leaderboard import text
 from leaderboard.export import to_csv
 from leaderboard.ranking import Result, boards
 from leaderboard.record import Tracking
-from leaderboard.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.reproduce import caveat, command, file_name, submission_file, toml
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -42,20 +42,19 @@ def test_csv_names_are_no_formulas(name: str) -> None:
 
 
 def test_command_repeats_every_setting_that_departs_from_the_protocol() -> None:
-    record = make_record(
-        "wavlm large", "bats", track="twa", protocol="beans-probe/1+trials=4+grid=1e-05,0.001", limit=20
-    )
-    assert shlex.split(command(record)) == [
-        *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
-        *("--trials", "4", "--lr", "1e-05,0.001", "--limit", "20"),
-    ]
-    assert unreachable(make_record(protocol="beans-probe/1+epochs=3+seeds=1")) == ["epochs=3"]
+    for settings, options in (("trials=4+seeds=2", "--trials 4 --seeds 2"), ("grid=1e-05,0.001", "--lr 1e-05,0.001")):
+        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/1+{settings}", limit=20)
+        assert shlex.split(command(record)) == [
+            *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
+            *(*options.split(), "--limit", "20"),
+        ]
+        assert caveat(record) == ""
 
 
 def test_command_is_safe_to_paste() -> None:
     record = make_record("x; rm -rf ~", "$(reboot)", track="`id`", protocol="p+trials=1;id")
     assert shlex.split(command(record)) == [
-        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`", "--trials", "1;id")
+        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`")
     ]
     assert file_name(make_record("../..")) == "submission.toml"
 
