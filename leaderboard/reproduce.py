@@ -50,7 +50,9 @@ def file_name(record: Record) -> str:
 def submission_file(record: Record) -> str:
     """The submission as TOML, from what the record holds."""
     info = record.submission
-    return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, "about": info.about})
+    # A submission may have no facts for readers; an empty table of them would be refused.
+    about = {"about": info.about} if info.about else {}
+    return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, **about})
 
 
 def toml(tables: Mapping[str, Mapping[str, object]]) -> str:

@@ -68,6 +68,11 @@ def test_submission_file_gives_back_what_was_submitted() -> None:
     assert read["about"] == {"authors": ["A", "B\\"], "open weights": True, "year": 2026}
 
 
+def test_submission_without_facts_is_written_without_a_table_of_them() -> None:
+    """The suite refuses an empty table, so the file on the page could not be run."""
+    assert tomllib.loads(submission_file(make_record(about={}))).keys() == {"submission"}
+
+
 def test_facts_escape_keys_and_values() -> None:
     shown = text.facts({HOSTILE: HOSTILE, "list": [HOSTILE], "link": f'https://x.org/"{HOSTILE}'})
     assert "<script" not in shown
