@@ -10,6 +10,7 @@ from datetime import datetime
 from leaderboard.ranking.significance import Standing
 from leaderboard.records.failure import Failure
 from leaderboard.records.overlap import overlap
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Tracking
 from leaderboard.records.result import Result
 from tasks.task import GROUPS, Group, Metric, Task
@@ -198,7 +199,7 @@ def _age(result: Result) -> tuple[datetime, str]:
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
     # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
-    return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
+    return len(Protocol.split(protocol)[1]), protocol, track != "ta", track, GROUPS.index(group)
 
 
 def _board(

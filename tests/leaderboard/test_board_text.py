@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from leaderboard.ranking.boards import boards
 from leaderboard.records.record import Tracking
-from leaderboard.records.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.records.reproduce import caveat, command, file_name, submission_file, toml
 from leaderboard.records.result import Result
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
@@ -43,20 +43,19 @@ def test_csv_names_are_no_formulas(name: str) -> None:
 
 
 def test_command_repeats_every_setting_that_departs_from_the_protocol() -> None:
-    record = make_record(
-        "wavlm large", "bats", track="twa", protocol="beans-probe/1+trials=4+grid=1e-05,0.001", limit=20
-    )
-    assert shlex.split(command(record)) == [
-        *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
-        *("--trials", "4", "--lr", "1e-05,0.001", "--limit", "20"),
-    ]
-    assert unreachable(make_record(protocol="beans-probe/1+epochs=3+seeds=1")) == ["epochs=3"]
+    for settings, options in (("trials=4+seeds=2", "--trials 4 --seeds 2"), ("grid=1e-05,0.001", "--lr 1e-05,0.001")):
+        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/1+{settings}", limit=20)
+        assert shlex.split(command(record)) == [
+            *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
+            *(*options.split(), "--limit", "20"),
+        ]
+        assert caveat(record) == ""
 
 
 def test_command_is_safe_to_paste() -> None:
     record = make_record("x; rm -rf ~", "$(reboot)", track="`id`", protocol="p+trials=1;id")
     assert shlex.split(command(record)) == [
-        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`", "--trials", "1;id")
+        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`")
     ]
     assert file_name(make_record("../..")) == "submission.toml"
 
@@ -68,6 +67,11 @@ def test_submission_file_gives_back_what_was_submitted() -> None:
     read = tomllib.loads(submission_file(record))
     assert read["submission"] == {"name": 'say "hi"\n', "loader": "huggingface", **record.submission.arguments}
     assert read["about"] == {"authors": ["A", "B\\"], "open weights": True, "year": 2026}
+
+
+def test_submission_without_facts_is_written_without_a_table_of_them() -> None:
+    """The suite refuses an empty table, so the file on the page could not be run."""
+    assert tomllib.loads(submission_file(make_record(about={}))).keys() == {"submission"}
 
 
 def test_facts_escape_keys_and_values() -> None:

@@ -69,6 +69,13 @@ def test_limited_result_does_not_fill_a_gap_of_the_full_row() -> None:
     assert (full.rank, full.coverage) == (None, "1/2 tasks")
 
 
+def test_boards_with_fewer_departures_come_first() -> None:
+    """A reader takes the first board for the one closest to the standard; a number may hold a plus sign."""
+    names = ["beans-probe/1", "beans-probe/1+grid=1e+06", "beans-probe/1+batch_size=8+epochs=3"]
+    found = boards([result("a", protocol=name) for name in reversed(names)])
+    assert [board.protocol for board in found] == names
+
+
 def test_different_protocols_are_different_boards() -> None:
     found = boards([result("a"), result("b", protocol="beans-probe/1+trials=4"), result("c", protocol="beans-probe/2")])
     assert [(board.protocol, ranks(board)) for board in found] == [

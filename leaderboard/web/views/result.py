@@ -189,11 +189,9 @@ def _reproduce(record: Record) -> None:
     st.subheader("Reproduce", anchor=False)
     commit = record.environment.git_commit
     st.code((f"git checkout {commit}\n" if commit else "") + reproduce.command(record), language="bash")
-    missing = reproduce.unreachable(record)
-    if missing:
-        st.caption(
-            text.markdown(f"No option of the command sets {', '.join(missing)}; change the protocol in the code.")
-        )
+    caveat = reproduce.caveat(record)
+    if caveat:
+        st.caption(text.markdown(caveat))
     if record.task.group == "own":
         st.caption(text.markdown(f"{record.task.name}.toml is the submitter's own task file."))
     with st.expander(text.markdown(reproduce.file_name(record))):
