@@ -20,7 +20,7 @@ from leaderboard.export import latex, to_csv, to_latex, to_parquet
 from leaderboard.ranking import Board, Result, boards, sort_rows
 from leaderboard.record import Tracking
 from leaderboard.significance import Standing
-from leaderboard.standings import standings
+from leaderboard.standings import catalogue
 from leaderboard.store import Store
 
 HOSTILE = r"""\input{/etc/passwd} 100% & _x_ ^2 ~ #1 $y$ {z} "q" 'r' `s` <t> |u| a--b---c ,, ?` !` é ß 中 –– ± ’"""
@@ -106,7 +106,7 @@ def test_files_have_the_rows_in_the_order_shown() -> None:
 def test_own_tasks_may_be_called_like_a_column(name: str) -> None:
     """Two columns of one name are read as one, or not at all."""
     results = [make_record("m", "a", group="own", test=0.25), make_record("m", name, group="own", test=0.75)]
-    (found,) = standings([Result.of(record) for record in results])
+    (found,) = boards([Result.of(record) for record in results], catalogue())
     table = pq.read_table(io.BytesIO(to_parquet(found)))
     assert len(set(table.column_names)) == len(table.column_names)
     assert 0.75 in table.to_pylist()[0].values()

@@ -18,7 +18,7 @@ from leaderboard.predictions import read_predictions
 from leaderboard.ranking import Board, sort_rows
 from leaderboard.record import read_record
 from leaderboard.resamples import resamples_path
-from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
+from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, read_standings, with_certainty
 from leaderboard.store import Store
 from tasks.home import Home
 from tasks.progress import silent
@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def shown(store: Store, home: Home) -> Board:
-    (board,) = standings(store.results())
+    (board,) = read_standings(store)
     return with_certainty(board, store, home.records)
 
 
@@ -113,6 +113,20 @@ def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: H
     assert board.rows[3].standing is not None and board.rows[3].standing.rank_low >= 2
     assert "3 rows with a range" in " ".join(text.certainty_notes(board))
     assert text.rank_interval(board.rows[1]) == "(–)"
+
+
+def test_row_that_misses_a_task_is_not_ranked_and_the_others_are_ranked_without_it(home: Home) -> None:
+    """A range over one task of two would be that of another ranking."""
+    store = published(home)
+    store.publish_file(write_consistent(home.records, "part", task="mine", targets=TARGETS["mine"], seed=40))
+    compute(home.records, silent)
+    *others, part = shown(store, home).rows
+    assert (part.submission, part.rank, part.standing, part.standing_reason) == ("part", None, None, "")
+    found = {row.submission: row.standing for row in others}
+    assert set(found) == set(NAMES)
+    for row in others:
+        assert row.standing is not None and row.standing.rank_high <= len(NAMES)
+    assert sum(one.borda for one in found.values() if one) == 2 * 6, "two tasks, six pairs each: the fifth is no pair"
 
 
 def test_resamples_of_other_predictions_are_not_shown(home: Home) -> None:
