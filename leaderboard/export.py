@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
-from leaderboard import text
+from leaderboard import formats
 from leaderboard.filters import newest
 from leaderboard.ranking import Board, Cell, Row
 
@@ -87,22 +87,22 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
         name += rf" {{\scriptsize(limited to {row.limit})}}" if row.limit is not None else ""
         counted = row.limit is None
         scores = [_score(cell, counted and top is not None, top) for cell, top in zip(row.cells, best, strict=True)]
-        size = text.parameters(row.parameters)
+        size = formats.parameters(row.parameters)
         lines.append([_rank(row), name, _mean(row, best_mean), *scores, latex(size)])
     heads = ["", "Submission", "Mean", *(latex(column.task) for column in board.columns), "Parameters"]
-    metrics = ["", "", "", *(text.METRICS[column.metric] for column in board.columns), ""]
+    metrics = ["", "", "", *(formats.METRICS[column.metric] for column in board.columns), ""]
     below = [
         f"BEANS probe {version('beans-probe')}, protocol {board.protocol}, track "
-        f"{text.TRACKS.get(board.track, board.track)}, {text.GROUPS[board.group].lower()} tasks. "
+        f"{formats.TRACKS.get(board.track, board.track)}, {formats.GROUPS[board.group].lower()} tasks. "
         "Test score ± half of its 95 % interval; the best of each column is bold.",
         *notes,
     ]
     if any(row.standing for row in board.rows):
         below.append("In parentheses the range of the rank in 95 % of the resamples.")
     if any(cell.overlap for row in board.rows for cell in row.cells):
-        below.append(text.OVERLAP_LEGEND)
+        below.append(formats.OVERLAP_LEGEND)
     if any(row.remote_code for row in board.rows):
-        below.append(text.REMOTE_CODE_LEGEND)
+        below.append(formats.REMOTE_CODE_LEGEND)
     if any(cell.result is None for row in board.rows for cell in row.cells):
         below.append("–: no result that can be compared.")
     return "\n".join(
@@ -170,27 +170,27 @@ def _ascii(character: str) -> str:
 
 
 def _rank(row: Row) -> str:
-    interval = text.rank_interval(row) if row.standing else ""
+    interval = formats.rank_interval(row) if row.standing else ""
     return "--" if row.rank is None else f"{row.rank} {interval.replace('-', '--')}".rstrip()
 
 
 def _mean(row: Row, best: float | None) -> str:
     if row.mean is None:
         return "--"
-    spread = text.half_interval(row.standing.low, row.standing.high) if row.standing else ""
+    spread = formats.half_interval(row.standing.low, row.standing.high) if row.standing else ""
     return _number(row.mean, spread, bold=row.limit is None and row.mean == best)
 
 
 def _score(cell: Cell, counted: bool, best: float | None) -> str:
     if cell.result is None:
         return "--"
-    spread = text.half_interval(cell.result.ci_low, cell.result.ci_high)
+    spread = formats.half_interval(cell.result.ci_low, cell.result.ci_high)
     mark = r"$^\dagger$" if cell.overlap else ""
     return _number(cell.result.test, spread, bold=counted and cell.result.test == best, mark=mark)
 
 
 def _number(value: float, spread: str, *, bold: bool, mark: str = "") -> str:
-    shown = text.score(value)
+    shown = formats.score(value)
     shown = rf"\textbf{{{shown}}}" if bold else shown
     return shown + mark + (rf" {{\scriptsize {latex(spread)}}}" if spread else "")
 

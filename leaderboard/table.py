@@ -10,7 +10,7 @@ from typing import Any, Literal
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
-from leaderboard import text
+from leaderboard import formats
 from leaderboard.ranking import Result
 
 
@@ -37,14 +37,14 @@ def cell(content: str, **more: Any) -> dict[str, Any]:
 def score_cell(result: Result, *, best: bool = False, overlap: Sequence[str] = ()) -> dict[str, Any]:
     """Score, half interval, the interval drawn on 0..1, the best layer, and whether pretraining overlaps."""
     return cell(
-        text.score(result.test),
-        spread=text.half_interval(result.ci_low, result.ci_high),
+        formats.score(result.test),
+        spread=formats.half_interval(result.ci_low, result.ci_high),
         # As fine as a screen shows it.
         interval={"low": round(result.ci_low, 3), "high": round(result.ci_high, 3), "at": round(result.test, 3)},
         sub=f"layer {result.best_layer}",
-        title=text.interval_in_words(result),
+        title=formats.interval_in_words(result),
         style="best" if best else "",
-        **({"mark": text.OVERLAP_MARK, "note": "; ".join(overlap)} if overlap else {}),
+        **({"mark": formats.OVERLAP_MARK, "note": "; ".join(overlap)} if overlap else {}),
     )
 
 

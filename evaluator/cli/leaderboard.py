@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluator.cli.console import METRIC_NAMES, counted, print_json, print_table, progress, warn
+from evaluator.cli.console import counted, print_json, print_table, progress, warn
 from tasks.errors import UserError
 from tasks.home import Home
 
@@ -52,15 +52,15 @@ def _empty(home: Home) -> str:
 
 
 def _print_board(board: "Board") -> None:
-    from leaderboard import text
+    from leaderboard import formats
 
-    tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
+    tasks = [f"{column.task} ({formats.METRICS[column.metric]})" for column in board.columns]
     rows = [
         [
-            "" if row.rank is None else f"{row.rank} {text.rank_interval(row)}",
-            "" if row.standing is None else text.tie_group(row.standing.group),
+            "" if row.rank is None else f"{row.rank} {formats.rank_interval(row)}",
+            "" if row.standing is None else formats.tie_group(row.standing.group),
             row.submission
-            + (f" {text.REMOTE_CODE_MARK}" if row.remote_code else "")
+            + (f" {formats.REMOTE_CODE_MARK}" if row.remote_code else "")
             + (f" (limited to {row.limit})" if row.limit else ""),
             row.coverage if row.mean is None else f"{row.mean:.3f}",
             *(_spell(cell) for cell in row.cells),
@@ -73,34 +73,34 @@ def _print_board(board: "Board") -> None:
     columns = ["rank", "group", "submission", "mean", *tasks, "Borda", "mean rank", "parameters", "VRAM"]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
     print_table(title, columns, rows, numeric=("mean", "Borda", "mean rank", "parameters", "VRAM"))
-    for note in text.certainty_gaps(board):
+    for note in formats.certainty_gaps(board):
         print(note)
 
 
 def _legends(boards: "Sequence[Board]") -> list[str]:
     """What the tables need to be read, once for all of them."""
-    from leaderboard import text
+    from leaderboard import formats
 
     rows = [row for board in boards for row in board.rows]
-    lines = [legend for board in boards for legend in text.certainty_legends(board)]
+    lines = [legend for board in boards for legend in formats.certainty_legends(board)]
     lines += [f"VRAM (peak for one 10-s clip) is empty: {row.vram_reason}." for row in rows if row.vram_bytes is None]
     disclosed = dict.fromkeys(
         f"{row.submission}: {reason}" for row in rows for cell in row.cells for reason in cell.overlap
     )
     if disclosed:
-        lines.append("\n  ".join([text.OVERLAP_LEGEND, *disclosed]))
+        lines.append("\n  ".join([formats.OVERLAP_LEGEND, *disclosed]))
     if any(row.remote_code for row in rows):
-        lines.append(text.REMOTE_CODE_LEGEND)
+        lines.append(formats.REMOTE_CODE_LEGEND)
     return list(dict.fromkeys(lines))
 
 
 def _spell(cell: "Cell") -> str:
-    from leaderboard import text
+    from leaderboard import formats
 
     result = cell.result
     if result is None:
         return cell.reason
-    mark = f" {text.OVERLAP_MARK}" if cell.overlap else ""
+    mark = f" {formats.OVERLAP_MARK}" if cell.overlap else ""
     return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
 
 

@@ -132,11 +132,11 @@ def _described(done: "Profile") -> dict[str, Any]:
 
 
 def _print(done: "Profile") -> None:
-    from leaderboard import text
+    from leaderboard import formats
     from leaderboard.profiles import spell
 
     def size(count: int | None) -> str:
-        return "–" if count is None else text.memory(count)
+        return "–" if count is None else formats.memory(count)
 
     rows = []
     for point in done.points:
@@ -171,7 +171,7 @@ def _print(done: "Profile") -> None:
     title = f"{done.submission} on {done.device}, {done.precision}, batch {done.batch}"
     print_table(title, columns, rows, numeric=columns[2:8])
     counted = sorted({point.counted for point in done.points if point.counted})
-    print(f"Parameters: {text.parameters(done.parameters)}; weights: {size(weights)}.")
+    print(f"Parameters: {formats.parameters(done.parameters)}; weights: {size(weights)}.")
     if done.kind == "cpu":
         print("Measured on a CPU: this is the host's memory and no VRAM; the two are never compared.")
     for words in counted:

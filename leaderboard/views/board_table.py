@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from leaderboard import table, text
+from leaderboard import formats, table, text
 from leaderboard.ranking import Board, Row
 from leaderboard.record import Tracking
 
@@ -35,13 +35,13 @@ def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
         return "descending" if falling != sort.startswith("-") else "ascending"
 
     headers = [
-        table.Header("#", kind="rank", title=f"equal means share a rank; {text.RANK_LEGEND} {text.TIE_LEGEND}"),
+        table.Header("#", kind="rank", title=f"equal means share a rank; {formats.RANK_LEGEND} {formats.TIE_LEGEND}"),
         table.Header("Submission", kind="name", sort="submission", order=order("submission", falling=False)),
         table.Header("Mean", kind="number", sort="mean", order=order("mean", falling=True)),
         *(
             table.Header(
                 column.task,
-                sub=text.METRICS[column.metric],
+                sub=formats.METRICS[column.metric],
                 kind="score",
                 sort=f"task:{column.task}",
                 order=order(f"task:{column.task}", falling=True),
@@ -54,7 +54,7 @@ def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
             kind="number",
             sort="borda",
             order=order("borda", falling=True),
-            title=f"{text.BORDA_LEGEND} Mean rank: mean over tasks of its rank there.",
+            title=f"{formats.BORDA_LEGEND} Mean rank: mean over tasks of its rank there.",
         ),
         table.Header("Parameters", kind="number", sort="parameters", order=order("parameters", falling=False)),
         table.Header(
@@ -101,17 +101,19 @@ def _row(row: Row, best: list[float | None], mlflow: MLflow) -> dict[str, Any]:
             href=address(row.submission),
             sub=", ".join(notes),
             title=why,
-            **({"mark": text.REMOTE_CODE_MARK, "note": text.REMOTE_CODE} if row.remote_code else {}),
+            **({"mark": formats.REMOTE_CODE_MARK, "note": formats.REMOTE_CODE} if row.remote_code else {}),
         ),
         table.cell("–", title="a mean needs every task of the board", style="empty")
         if row.mean is None
         else _mean(row, row.mean),
         *scores,
         _borda(row, why),
-        table.cell(text.parameters(row.parameters), title=f"{row.parameters:,} parameters"),
+        table.cell(formats.parameters(row.parameters), title=f"{row.parameters:,} parameters"),
         table.cell("–", title=row.vram_reason, style="empty")
         if row.vram_bytes is None
-        else table.cell(text.memory(row.vram_bytes), sub=row.device, title=f"{row.vram_bytes:,} bytes on {row.device}"),
+        else table.cell(
+            formats.memory(row.vram_bytes), sub=row.device, title=f"{row.vram_bytes:,} bytes on {row.device}"
+        ),
         _runs(row, mlflow),
     ]
     style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
@@ -123,14 +125,14 @@ def _rank(row: Row, why: str) -> dict[str, Any]:
         return table.cell("–", title=why)
     first = "first" if row.rank == 1 else ""
     if row.standing is None:
-        return table.cell(str(row.rank), spread=text.rank_interval(row), title=row.standing_reason, style=first)
+        return table.cell(str(row.rank), spread=formats.rank_interval(row), title=row.standing_reason, style=first)
     # The bar at the left joins the rows of a group.
     bar = "odd" if row.standing.group % 2 else "even"
-    group = f"group {text.tie_group(row.standing.group)}"
+    group = f"group {formats.tie_group(row.standing.group)}"
     low, high = row.standing.rank_low, row.standing.rank_high
     return table.cell(
         str(row.rank),
-        spread=text.rank_interval(row),
+        spread=formats.rank_interval(row),
         sub=group,
         title=f"rank {row.rank}, {low} to {high} in 95 % of the resamples; {group}: not told apart from its first",
         style=f"{first} {bar}",
@@ -140,10 +142,10 @@ def _rank(row: Row, why: str) -> dict[str, Any]:
 def _mean(row: Row, mean: float) -> dict[str, Any]:
     found = row.standing
     if found is None:
-        return table.cell(text.score(mean), title=f"{mean:.4f}", style="strong")
+        return table.cell(formats.score(mean), title=f"{mean:.4f}", style="strong")
     return table.cell(
-        text.score(mean),
-        sub=text.half_interval(found.low, found.high),
+        formats.score(mean),
+        sub=formats.half_interval(found.low, found.high),
         title=f"{mean:.4f}, 95 % interval [{found.low:.4f}, {found.high:.4f}]",
         style="strong",
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from leaderboard import charts, table, text
+from leaderboard import charts, formats, table, text
 from leaderboard.ranking import Board, Row
 from leaderboard.record import Record
 from leaderboard.significance import Comparison, Difference, Scored, TaskDifference, compare
@@ -66,7 +66,7 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
     for index, column in enumerate(board.columns):
         cell = first.cells[index]
         cells = [
-            table.cell(column.task, sub=text.METRICS[column.metric]),
+            table.cell(column.task, sub=formats.METRICS[column.metric]),
             table.empty_cell(cell.reason) if cell.result is None else table.score_cell(cell.result),
         ]
         for row in others:
@@ -114,9 +114,9 @@ def _why_not(row: Row, first: Row, index: int, known: dict[str, dict[str, Scored
 def _difference(one: Difference, p: float) -> dict[str, Any]:
     corrected = " after Holm's correction" if isinstance(one, TaskDifference) else ""
     return table.cell(
-        text.signed(one.difference),
-        spread=text.p_value(p),
-        sub=f"[{text.signed(one.low)}, {text.signed(one.high)}]",
+        formats.signed(one.difference),
+        spread=formats.p_value(p),
+        sub=f"[{formats.signed(one.low)}, {formats.signed(one.high)}]",
         title=f"{one.difference:+.4f}, 95 % interval [{one.low:+.4f}, {one.high:+.4f}], p {p:.4f}{corrected}",
         style="best" if p < LEVEL else "",
     )

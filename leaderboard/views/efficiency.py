@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from leaderboard import table, text
+from leaderboard import formats, table, text
 from leaderboard.charts import efficiency as charts
 from leaderboard.charts.style import SEVERAL
 from leaderboard.profiles import Kind, Point, Profile, current, profiles, spell
@@ -162,7 +162,7 @@ def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:
     gpu = profile.kind == "cuda"
     if point.latency_seconds is None or point.latency_p90_seconds is None:
         words = spell(profile, point)
-        short = f"> {text.memory(profile.available_bytes)}" if profile.available_bytes else "–"
+        short = f"> {formats.memory(profile.available_bytes)}" if profile.available_bytes else "–"
         first = table.cell(
             short if point.outcome == "out of memory" else "–",
             sub=f"{point.outcome}{', not tried' if point.inferred else ''}",
@@ -188,7 +188,7 @@ def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:
 def _size(count: int | None) -> dict[str, Any]:
     if count is None:
         return table.cell("–", title="not measured", style="empty")
-    return table.cell(text.memory(count))
+    return table.cell(formats.memory(count))
 
 
 def _notes(shown: dict[str, Profile]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from leaderboard import charts, table, text
+from leaderboard import charts, formats, table, text
 from leaderboard.ranking import NOT_RUN, Board, Result, current, disclosures
 from leaderboard.record import Record
 from leaderboard.standings import catalogue, read_standings
@@ -72,17 +72,17 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
     if standing:
         board, row = standing[0]
         of = sum(other.rank is not None for other in board.rows)
-        where = f"{text.GROUPS[board.group]} tasks, {text.TRACKS.get(board.track, board.track)}"
+        where = f"{formats.GROUPS[board.group]} tasks, {formats.TRACKS.get(board.track, board.track)}"
         cards[0].metric("Rank", f"{row.rank} of {of}", border=True, help=text.markdown(f"{where}, {board.protocol}"))
-        cards[1].metric(text.markdown(f"Mean, {where}"), text.score(row.mean or 0), border=True)
+        cards[1].metric(text.markdown(f"Mean, {where}"), formats.score(row.mean or 0), border=True)
     else:
         cards[0].metric("Rank", "–", border=True, help="No board has results of this submission on all its tasks.")
         cards[1].metric("Mean", "–", border=True)
     parameters, stated = record.submission.parameters, about.get("parameters")
     by_hand = "stated by the submitter, not counted" if stated is not None and stated == parameters else None
-    cards[2].metric("Parameters", text.parameters(parameters), border=True, help=by_hand)
+    cards[2].metric("Parameters", formats.parameters(parameters), border=True, help=by_hand)
     cost = record.efficiency
-    memory = "–" if cost.vram_bytes is None else text.memory(cost.vram_bytes)
+    memory = "–" if cost.vram_bytes is None else formats.memory(cost.vram_bytes)
     cards[3].metric(
         "VRAM, one 10-s clip",
         memory,
@@ -97,7 +97,7 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
         "pretraining": "; ".join(text.pretraining(about)),
         **({"overlap with tasks": "; ".join(reasons)} if reasons else {}),
         "loader": record.submission.loader,
-        **({"remote code": text.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
+        **({"remote code": formats.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
         "sample rate": f"{record.submission.sample_rate / 1000:g} kHz",
         "weights sha256": record.submission.weights_sha256,
     }
@@ -135,14 +135,16 @@ def _scores(
         link = link_of(result)
         note = "" if result.limit is None else f"limited to {result.limit}"
         cells = [
-            table.cell(result.task, sub=note or text.METRICS[result.metric]),
-            table.cell(text.TRACKS.get(result.track, result.track)),
-            table.cell(text.GROUPS[result.group]),
+            table.cell(result.task, sub=note or formats.METRICS[result.metric]),
+            table.cell(formats.TRACKS.get(result.track, result.track)),
+            table.cell(formats.GROUPS[result.group]),
             *([table.cell(result.protocol)] if protocols else []),
             {**table.score_cell(result, overlap=overlaps.get(result.record_id, ())), "sub": "", "style": "strong"},
-            table.cell(text.score(record.valid)),
+            table.cell(formats.score(record.valid)),
             table.cell(f"{result.best_layer}", sub=result.best_layer_name),
-            table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""),
+            table.cell(
+                formats.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""
+            ),
             table.cell("run", href=link) if link else table.cell("–", title=_why_no_link(result), style="empty"),
         ]
         rows.append(
@@ -153,7 +155,7 @@ def _scores(
         st.query_params["record"] = opened
         st.rerun()
     unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
-    legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
+    legend = [formats.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
     st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
     return chosen
 
@@ -161,7 +163,7 @@ def _scores(
 def _without(name: str, boards: list[Board]) -> None:
     """Say where a result is missing for another reason than that nobody asked for it."""
     missing = [
-        f"{column.task}, {text.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        f"{column.task}, {formats.TRACKS.get(board.track, board.track)} ({cell.reason})"
         for board in boards
         for row in board.rows
         if row.submission == name
@@ -174,8 +176,8 @@ def _without(name: str, boards: list[Board]) -> None:
 
 def _why_no_link(result: Result) -> str:
     if result.run is None:
-        return "Results without a run were not sent to MLflow yet; beans records push does so."
-    return "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
+        return text.NO_RUN
+    return text.NO_SERVER
 
 
 def _outlines(chosen: Result, results: list[Result], records: dict[str, Record]) -> None:
@@ -187,7 +189,7 @@ def _outlines(chosen: Result, results: list[Result], records: dict[str, Record])
     same = [result for result in results if rules(result) == rules(chosen)]
     if len(same) < 2:
         return
-    track = text.TRACKS.get(chosen.track, chosen.track)
+    track = formats.TRACKS.get(chosen.track, chosen.track)
     st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
     last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
     for start in range(0, len(same), _ABREAST):

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from leaderboard import table, text
+from leaderboard import formats, table, text
 from leaderboard.charts import tasks as charts
 from leaderboard.layers import Curve, read_curves
 from leaderboard.ranking import Board, Cell, Row, sort_rows
@@ -91,7 +91,7 @@ def _own_facts(board: Board, name: str, store: Store) -> None:
         task = record.task
         counts = {"train": task.n_train, "valid": task.n_valid, "test": task.n_test}
         told: dict[str, object] = {
-            "kind": f"{task.kind}, {text.METRICS[task.metric]}",
+            "kind": f"{task.kind}, {formats.METRICS[task.metric]}",
             "classes": _classes(task.labels),
             "items": ", ".join(f"{count:,} {split}" for split, count in counts.items()),
             "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
@@ -107,7 +107,7 @@ def _facts(task: Task) -> None:
     facts = task.facts
     if facts.description:
         st.caption(text.markdown(facts.description))
-    shape = [f"{task.kind}, {text.METRICS[task.metric]}", f"{text.GROUPS[task.group]} tasks"]
+    shape = [f"{task.kind}, {formats.METRICS[task.metric]}", f"{formats.GROUPS[task.group]} tasks"]
     if task.window_width is not None and task.window_shift is not None:
         shape.append(f"windows of {task.window_width:g} s every {task.window_shift:g} s")
     if task.max_duration is not None:
@@ -168,7 +168,7 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
         cells = [
             head,
             {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
-            table.cell(text.score(curve.valid)),
+            table.cell(formats.score(curve.valid)),
             table.cell(f"{result.best_layer} of 0 to {curve.last}", sub=result.best_layer_name),
             table.cell("–", title="it has a single layer", style="empty")
             if curve.depth is None
@@ -180,9 +180,9 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
     if opened:
         st.switch_page(submission_page, query_params={"name": opened})
     if any(cell.overlap for _, cell in rows):
-        st.caption(text.OVERLAP_LEGEND)
+        st.caption(formats.OVERLAP_LEGEND)
     metric = next(column.metric for column in board.columns if column.task == name)
-    _depths(full, text.METRICS[metric])
+    _depths(full, formats.METRICS[metric])
 
 
 def _depths(curves: dict[str, Curve], metric: str) -> None:

@@ -12,7 +12,7 @@ from builders import write_clips_task, write_submission
 from consistent import write_consistent
 from scipy.stats import rankdata
 
-from leaderboard import resamples, text
+from leaderboard import formats, resamples
 from leaderboard.export import to_csv
 from leaderboard.predictions import read_predictions
 from leaderboard.ranking import Board, sort_rows
@@ -73,7 +73,7 @@ def test_page_never_computes_and_says_what_to_run(home: Home, monkeypatch: pytes
     assert [row.standing_reason for row in board.rows] == [NOT_COMPUTED] * 4
     assert [row.rank for row in board.rows] == [1, 2, 3, 4], "ranks need no resamples"
     assert sorted(home.records.iterdir()) == before
-    assert any(NOT_COMPUTED in note for note in text.certainty_notes(board))
+    assert any(NOT_COMPUTED in note for note in formats.certainty_notes(board))
 
 
 def test_ranges_are_those_of_the_resampled_ranking(home: Home) -> None:
@@ -88,7 +88,9 @@ def test_ranges_are_those_of_the_resampled_ranking(home: Home) -> None:
         assert row.standing.rank == row.rank and row.standing.mean == pytest.approx(row.mean)
     assert [column.recordings for column in board.columns] == [8, 8]
     assert sum(row.standing.borda for row in board.rows if row.standing) == 2 * 6, "two tasks, six pairs each"
-    assert "mine (8), yours (8)" in " ".join(text.certainty_notes(board)), "eight recordings are few; it must be said"
+    assert "mine (8), yours (8)" in " ".join(formats.certainty_notes(board)), (
+        "eight recordings are few; it must be said"
+    )
 
 
 def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: Home) -> None:
@@ -111,8 +113,8 @@ def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: H
         assert row.standing.rank == row.rank
         assert row.standing.rank_low <= row.rank <= row.standing.rank_high <= 4
     assert board.rows[3].standing is not None and board.rows[3].standing.rank_low >= 2
-    assert "3 rows with a range" in " ".join(text.certainty_notes(board))
-    assert text.rank_interval(board.rows[1]) == "(–)"
+    assert "3 rows with a range" in " ".join(formats.certainty_notes(board))
+    assert formats.rank_interval(board.rows[1]) == "(–)"
 
 
 def test_row_that_misses_a_task_is_not_ranked_and_the_others_are_ranked_without_it(home: Home) -> None:
@@ -170,7 +172,7 @@ def test_rebuild_computes_and_show_prints(home: Home, beans: Callable[..., tuple
         assert as_json["standing"]["borda"] == standing.borda == float(as_csv["borda"])
         assert as_json["standing"]["mean_rank"] == standing.mean_rank == float(as_csv["mean_rank"])
         assert (standing.low, standing.high) == (float(as_csv["mean_ci_low"]), float(as_csv["mean_ci_high"]))
-    assert text.TIE_LEGEND in " ".join(out.split())
+    assert formats.TIE_LEGEND in " ".join(out.split())
 
     by_count = sort_rows(board, "borda")
     counts = [row.standing.borda for row in by_count if row.standing]
@@ -210,9 +212,9 @@ def test_limited_records_are_not_resampled(home: Home) -> None:
     ("value", "shown"), [(0.1236, "+0.124"), (-0.05, "−0.050"), (0.0004, "0.000"), (-0.0004, "0.000"), (0.0, "0.000")]
 )
 def test_differences_have_a_sign_unless_nothing_is_left(value: float, shown: str) -> None:
-    assert text.signed(value) == shown
+    assert formats.signed(value) == shown
 
 
 @pytest.mark.parametrize(("number", "letters"), [(1, "A"), (26, "Z"), (27, "AA"), (53, "BA")])
 def test_groups_have_letters(number: int, letters: str) -> None:
-    assert text.tie_group(number) == letters
+    assert formats.tie_group(number) == letters
