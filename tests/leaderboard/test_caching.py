@@ -16,10 +16,10 @@ from factory import make_record
 from leaderboard import resamples
 from leaderboard import standings as standings_module
 from leaderboard.failures import Failure
-from leaderboard.ranking import Board, Result
+from leaderboard.ranking import Board, Result, boards
 from leaderboard.record import Record, Tracking, read_record, record_paths, write_record
 from leaderboard.resamples import resamples_path
-from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, read_standings, standings, with_certainty
+from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, catalogue, compute, read_standings, with_certainty
 from leaderboard.store import Store, StoredResult
 from tasks.progress import silent
 
@@ -68,14 +68,14 @@ def test_what_another_process_changes_is_on_the_next_page(
     """`Store(url)` is another process's view here: nothing is kept between two stores."""
     server, record = Store(url), make_record("a")
     server.publish(record)
-    before, boards = server.results(), read_standings(server)
+    before, kept = server.results(), read_standings(server)
     assert server.results() == before == [Result.of(record)]
-    assert read_standings(server) is boards, "a page without a change does no work"
+    assert read_standings(server) is kept, "a page without a change does no work"
     change(url, record, tmp_path)
     after = Store(url).results()
     assert after != before, "the change is one that a reader sees"
     assert server.results() == after
-    assert read_standings(server) == standings(after)
+    assert read_standings(server) == boards(after, catalogue())
 
 
 def test_a_caller_that_sorts_what_it_got_changes_no_other_page(url: str) -> None:
@@ -231,4 +231,4 @@ def test_pages_that_are_asked_for_at_once_wait_for_one(url: str) -> None:
     for thread in threads:
         thread.join(60)
     assert len(found) == 8
-    assert all(boards is found[0] for boards in found)
+    assert all(one is found[0] for one in found)
