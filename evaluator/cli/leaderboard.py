@@ -1,6 +1,6 @@
 """``beans leaderboard``: the board in the terminal and in the browser."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +13,7 @@ from tasks.home import Home
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leaderboard.ranking import Board, Cell
+    from leaderboard.ranking import Board
 
 app = typer.Typer(
     help="Leaderboard: show, export, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
@@ -23,6 +23,7 @@ app = typer.Typer(
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
+    from leaderboard.columns import board_values
     from leaderboard.standings import read_standings, with_certainty
     from leaderboard.store import Store
 
@@ -30,7 +31,7 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
     store = Store(home.database_url)
     found = [with_certainty(board, store, home.records) for board in read_standings(store)]
     if as_json:
-        print_json([asdict(board) for board in found])
+        print_json([board_values(board) for board in found])
         return
     if not found:
         print(_empty(home))
@@ -53,26 +54,15 @@ def _empty(home: Home) -> str:
 
 def _print_board(board: "Board") -> None:
     from leaderboard import formats
+    from leaderboard.columns import columns_of
 
-    tasks = [f"{column.task} ({formats.METRICS[column.metric]})" for column in board.columns]
-    rows = [
-        [
-            "" if row.rank is None else f"{row.rank} {formats.rank_interval(row)}",
-            "" if row.standing is None else formats.tie_group(row.standing.group),
-            row.submission
-            + (f" {formats.REMOTE_CODE_MARK}" if row.remote_code else "")
-            + (f" (limited to {row.limit})" if row.limit else ""),
-            row.coverage if row.mean is None else f"{row.mean:.3f}",
-            *(_spell(cell) for cell in row.cells),
-            *(("–", "–") if row.standing is None else (f"{row.standing.borda:g}", f"{row.standing.mean_rank:.2f}")),
-            f"{row.parameters / 1e6:.1f} M" if row.parameters else "0",
-            "–" if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
-        ]
-        for row in board.rows
-    ]
-    columns = ["rank", "group", "submission", "mean", *tasks, "Borda", "mean rank", "parameters", "VRAM"]
+    columns = columns_of(board, "terminal")
+    # A task's column has its metric as a second line of the header.
+    labels = [f"{column.label} ({column.sub})" if column.style == "score" else column.label for column in columns]
+    rows = [[column.shown(row).plain for column in columns] for row in board.rows]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
-    print_table(title, columns, rows, numeric=("mean", "Borda", "mean rank", "parameters", "VRAM"))
+    numeric = [label for label, column in zip(labels, columns, strict=True) if column.style == "number"]
+    print_table(title, labels, rows, numeric=numeric)
     for note in formats.certainty_gaps(board):
         print(note)
 
@@ -80,10 +70,11 @@ def _print_board(board: "Board") -> None:
 def _legends(boards: "Sequence[Board]") -> list[str]:
     """What the tables need to be read, once for all of them."""
     from leaderboard import formats
+    from leaderboard.columns import gap_notes
 
     rows = [row for board in boards for row in board.rows]
     lines = [legend for board in boards for legend in formats.certainty_legends(board)]
-    lines += [f"VRAM (peak for one 10-s clip) is empty: {row.vram_reason}." for row in rows if row.vram_bytes is None]
+    lines += gap_notes(rows, explained=True)
     disclosed = dict.fromkeys(
         f"{row.submission}: {reason}" for row in rows for cell in row.cells for reason in cell.overlap
     )
@@ -92,16 +83,6 @@ def _legends(boards: "Sequence[Board]") -> list[str]:
     if any(row.remote_code for row in rows):
         lines.append(formats.REMOTE_CODE_LEGEND)
     return list(dict.fromkeys(lines))
-
-
-def _spell(cell: "Cell") -> str:
-    from leaderboard import formats
-
-    result = cell.result
-    if result is None:
-        return cell.reason
-    mark = f" {formats.OVERLAP_MARK}" if cell.overlap else ""
-    return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
 
 
 @app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&size=0-10&sort=-mean'")
@@ -144,8 +125,8 @@ def _view(address: str) -> tuple["Board", list[str]]:
     from urllib.parse import parse_qs, urlsplit
 
     from leaderboard import text
-    from leaderboard.filters import FILTERS, Filters, of_taxa, passing, sort_names
-    from leaderboard.ranking import sort_rows
+    from leaderboard.columns import sort_names, sort_rows
+    from leaderboard.filters import FILTERS, Filters, of_taxa, passing
     from leaderboard.standings import catalogue, read_standings, with_certainty
     from leaderboard.store import Store
 

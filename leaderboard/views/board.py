@@ -8,9 +8,10 @@ from typing import Any
 import streamlit as st
 
 from leaderboard import formats, text
+from leaderboard.columns import gap_notes, sort_names, sort_rows
 from leaderboard.export import to_csv, to_latex, to_parquet
-from leaderboard.filters import FILTERS, Filters, of_taxa, passing, sort_names
-from leaderboard.ranking import Board, sort_rows
+from leaderboard.filters import FILTERS, Filters, of_taxa, passing
+from leaderboard.ranking import Board
 from leaderboard.standings import catalogue, read_standings, with_certainty
 from leaderboard.store import Store
 from leaderboard.views import board_table
@@ -189,10 +190,7 @@ def _footnotes(board: Board, ranked: Board) -> None:
     notes = formats.certainty_notes(ranked)
     if notes:
         st.caption(text.markdown(" ".join(notes)))
-    notes = []
-    reasons = sorted({row.vram_reason for row in board.rows if row.vram_bytes is None})
-    if reasons:
-        notes.append(f"VRAM is empty where it could not be measured: {'; '.join(reasons)}.")
+    notes = gap_notes(board.rows)
     if any(row.limit is not None for row in board.rows):
         notes.append("Limited rows saw only part of the data; they are never ranked.")
     if any(row.rank is None and row.limit is None for row in board.rows):

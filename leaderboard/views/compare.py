@@ -6,6 +6,8 @@ from typing import Any
 import streamlit as st
 
 from leaderboard import charts, formats, table, text
+from leaderboard.column import missing
+from leaderboard.columns import MEAN, SCORE
 from leaderboard.ranking import Board, Row
 from leaderboard.record import Record
 from leaderboard.significance import Comparison, Difference, Scored, TaskDifference, compare
@@ -59,7 +61,7 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
     comparisons = {row.submission: _compared(known[row.submission], against) for row in others}
     headers = [
         table.Header("Task", kind="name"),
-        table.Header(first.submission, kind="score", sub="score"),
+        table.header(SCORE, label=first.submission, sub="score"),
         *(table.Header(row.submission, kind="score", sub="minus the first") for row in others),
     ]
     drawn = []
@@ -67,18 +69,20 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
         cell = first.cells[index]
         cells = [
             table.cell(column.task, sub=formats.METRICS[column.metric]),
-            table.empty_cell(cell.reason) if cell.result is None else table.score_cell(cell.result),
+            table.shown(SCORE.shown(cell)),
         ]
         for row in others:
             one = next((one for one in comparisons[row.submission].tasks if one.task == column.task), None)
             reason = _why_not(row, first, index, known)
-            cells.append(table.empty_cell(reason) if one is None else _difference(one, one.p_corrected))
+            cells.append(table.shown(missing(reason)) if one is None else _difference(one, one.p_corrected))
         drawn.append(table.row(cells))
     means = [comparisons[row.submission] for row in others]
     drawn.append(
-        table.row([table.cell("Mean", sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
+        table.row([table.cell(MEAN.label, sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
     )
     table.show("differences", headers, drawn, label="Differences")
+    if any(cell.overlap for cell in first.cells):
+        st.caption(formats.OVERLAP_LEGEND)
     st.caption(
         text.markdown(
             "Difference of the test scores, its 95 % interval over resamples of the test recordings (the same ones for "
@@ -124,7 +128,7 @@ def _difference(one: Difference, p: float) -> dict[str, Any]:
 
 def _mean(comparison: Comparison) -> dict[str, Any]:
     if comparison.mean is None:
-        return table.empty_cell("no task to compare")
+        return table.shown(missing("no task to compare"))
     cell = _difference(comparison.mean, comparison.mean.p)
     tasks = len(comparison.tasks)
     return {**cell, "sub": f"{cell['sub']}, {tasks} {'task' if tasks == 1 else 'tasks'}"}

@@ -9,8 +9,9 @@ import streamlit as st
 
 from leaderboard import formats, table, text
 from leaderboard.charts import tasks as charts
+from leaderboard.columns import BEST_LAYER, RUNS, SCORE, SUBMISSION, VALID, sort_rows
 from leaderboard.layers import Curve, read_curves
-from leaderboard.ranking import Board, Cell, Row, sort_rows
+from leaderboard.ranking import Board, Cell, Row
 from leaderboard.standings import catalogue, read_standings
 from leaderboard.store import Store
 from leaderboard.views import examples
@@ -143,12 +144,12 @@ def _cell(board: Board, row: Row, task: str) -> Cell:
 
 def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_page: Any) -> None:
     headers = [
-        table.Header("Submission", kind="name"),
-        table.Header("Test", kind="score", sub="± half of the 95 % interval"),
-        table.Header("Validation", kind="number"),
-        table.Header("Best layer", kind="number", sub="chosen on validation"),
+        table.header(SUBMISSION),
+        table.header(SCORE),
+        table.header(VALID),
+        table.header(BEST_LAYER),
         table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
-        table.Header("MLflow"),
+        table.header(RUNS, title=""),
     ]
     rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
     curves = read_curves(store, [cell.result.record_id for _, cell in rows if cell.result is not None])
@@ -160,16 +161,16 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
         curve = curves.get(result.record_id) if result is not None else None
         if result is None or curve is None:
             blank = [table.cell("–", title=cell.reason, style="empty")] * 4
-            drawn.append(table.row([head, table.empty_cell(cell.reason), *blank], key=row.submission))
+            drawn.append(table.row([head, table.shown(SCORE.shown(cell)), *blank], key=row.submission))
             continue
         if row.limit is None and curve.depth is not None:
             full[row.submission] = curve
         link, why = mlflow.link([result.run] if result.run else [])
         cells = [
             head,
-            {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
-            table.cell(formats.score(curve.valid)),
-            table.cell(f"{result.best_layer} of 0 to {curve.last}", sub=result.best_layer_name),
+            table.shown(SCORE.shown(cell), sub="", style="strong"),
+            table.shown(VALID.shown(cell)),
+            table.shown(BEST_LAYER.shown(cell)),
             table.cell("–", title="it has a single layer", style="empty")
             if curve.depth is None
             else table.cell(f"{curve.depth:.2f}"),

@@ -13,9 +13,10 @@ from consistent import write_consistent
 from scipy.stats import rankdata
 
 from leaderboard import formats, resamples
+from leaderboard.columns import sort_rows
 from leaderboard.export import to_csv
 from leaderboard.predictions import read_predictions
-from leaderboard.ranking import Board, sort_rows
+from leaderboard.ranking import Board
 from leaderboard.record import read_record
 from leaderboard.resamples import resamples_path
 from leaderboard.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, read_standings, with_certainty
