@@ -13,15 +13,15 @@ from leaderboard.ranking import Board, Cell, Row
 
 
 def _of_standing(field: str) -> Callable[[Row], Value]:
-    return lambda row: getattr(row.standing, field, None)
+    return lambda row: None if row.standing is None else getattr(row.standing, field)
 
 
 def _of_newest(field: str) -> Callable[[Row], Value]:
-    return lambda row: getattr(row.newest, field, "")
+    return lambda row: "" if row.newest is None else getattr(row.newest, field)
 
 
 def _of_result(field: str) -> Callable[[Cell], Value]:
-    return lambda cell: getattr(cell.result, field, None)
+    return lambda cell: None if cell.result is None else getattr(cell.result, field)
 
 
 def _unranked(row: Row) -> list[str]:

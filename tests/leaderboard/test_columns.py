@@ -177,6 +177,17 @@ def test_a_column_without_a_text_of_its_own_is_shown_by_its_type(value: Value, t
     assert (shown.text, shown.plain, shown.empty) == (text, text, empty)
 
 
+def test_the_column_of_the_documentation_works_as_it_stands(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader copies it."""
+    lines = (APP.parents[1] / "docs" / "extending.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("    Column(")
+    example = "\n".join(lines[start : lines.index("    )", start) + 1])
+    monkeypatch.setattr(columns, "COLUMNS", (*COLUMNS, eval(example.strip(), vars(columns))))
+    headers, rows = drawn(sort="millions")
+    assert headers["Millions"]["order"] == "ascending"
+    assert [row["Millions"]["text"] for row in rows] == ["9.000", "90.000", "400.000"]
+
+
 def one_board(*records: Any) -> Board:
     (board,) = boards(map(Result.of, records))
     return board
