@@ -9,7 +9,6 @@ import typer
 
 from evaluator.cli import choices
 from evaluator.cli.console import (
-    METRIC_NAMES,
     complain,
     print_json,
     print_table,
@@ -185,6 +184,8 @@ def _departures(protocol: str) -> str:
 
 
 def _summarise(outcomes: list["Outcome"]) -> None:
+    from leaderboard.ranking.formats import METRICS
+
     rows = []
     for outcome in outcomes:
         record = outcome.record
@@ -196,7 +197,7 @@ def _summarise(outcomes: list["Outcome"]) -> None:
                 outcome.submission,
                 outcome.task,
                 outcome.track + _departures(record.protocol),
-                METRIC_NAMES[record.metric],
+                METRICS[record.metric],
                 f"{record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
                 f"{record.valid:.3f}",
                 f"{record.best_layer}/{len(record.layers) - 1}",

@@ -12,6 +12,7 @@ from factory import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import boards
 from leaderboard.records.record import Tracking
 from leaderboard.records.reproduce import caveat, command, file_name, submission_file, toml
@@ -150,13 +151,13 @@ def test_runs_are_compared_on_the_one_server_that_has_them(
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (text.parameters(94_371_712), "94.4 M"),
-        (text.parameters(1_200), "0.0012 M"),
-        (text.parameters(0), "0"),
-        (text.memory(612 * 2**20), "612 MiB"),
-        (text.memory(3 * 2**29), "1.50 GiB"),
-        (text.rate(0.001), "1.0e-3"),
-        (text.half_interval(0.4, 0.5), "± 0.050"),
+        (formats.parameters(94_371_712), "94.4 M"),
+        (formats.parameters(1_200), "0.0012 M"),
+        (formats.parameters(0), "0"),
+        (formats.memory(612 * 2**20), "612 MiB"),
+        (formats.memory(3 * 2**29), "1.50 GiB"),
+        (formats.rate(0.001), "1.0e-3"),
+        (formats.half_interval(0.4, 0.5), "± 0.050"),
     ],
 )
 def test_numbers_are_spelt_for_readers(shown: str, expected: str) -> None:
