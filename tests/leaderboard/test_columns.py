@@ -180,7 +180,7 @@ def test_a_column_without_a_text_of_its_own_is_shown_by_its_type(value: Value, t
 
 def test_the_column_of_the_documentation_works_as_it_stands(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader copies it."""
-    lines = (APP.parents[1] / "docs" / "extending.md").read_text(encoding="utf-8").splitlines()
+    lines = (APP.parents[2] / "docs" / "extending.md").read_text(encoding="utf-8").splitlines()
     start = lines.index("    Column(")
     example = "\n".join(lines[start : lines.index("    )", start) + 1])
     monkeypatch.setattr(columns, "COLUMNS", (*COLUMNS, eval(example.strip(), vars(columns))))

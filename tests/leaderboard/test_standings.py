@@ -128,7 +128,9 @@ def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: H
 def test_row_that_misses_a_task_is_not_ranked_and_the_others_are_ranked_without_it(home: Home) -> None:
     """A range over one task of two would be that of another ranking."""
     store = published(home)
-    store.publish_file(write_consistent(home.records, "part", task="mine", targets=TARGETS["mine"], seed=40))
+    store.publish_stored(
+        StoredRecord.read(write_consistent(home.records, "part", task="mine", targets=TARGETS["mine"], seed=40))
+    )
     compute(home.records, silent)
     *others, part = shown(store, home).rows
     assert (part.submission, part.rank, part.standing, part.standing_reason) == ("part", None, None, "")
