@@ -67,8 +67,7 @@ class _Entry(Generic[Source]):
             by it.
         tables: which tables have the column.
         style: how the page draws it; the terminal and LaTeX align by it.
-        best: the best value is set in bold.
-        gaps: a note below the table gives the reasons of empty cells, which are the ``title`` of `Shown`.
+        best: the best value among the rows that are not limited is set in bold.
     """
 
     key: str
@@ -83,7 +82,6 @@ class _Entry(Generic[Source]):
     tables: tuple[Table, ...] = ALL_TABLES
     style: Style = "number"
     best: bool = False
-    gaps: bool = False
 
     @property
     def name(self) -> str:
@@ -97,12 +95,22 @@ class _Entry(Generic[Source]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column(_Entry[Row]):
-    """A column that the board has once."""
+    """A column that the board has once.
+
+    Attributes:
+        gaps: a note below the table gives the reasons of empty cells, which are the ``title`` of `Shown`.
+    """
+
+    gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskColumn(_Entry[Cell]):
-    """A column that the board has for each of its tasks. ``main``: the one that has the name of the task alone."""
+    """A column that the board has once for each of its tasks.
+
+    Attributes:
+        main: the column is called like the task; the others are called ``TASK.KEY`` in files, and by task and label.
+    """
 
     main: bool = False
 

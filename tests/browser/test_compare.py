@@ -89,7 +89,7 @@ def test_addresses_that_anybody_can_type(board: str, page: Page) -> None:
     page.goto(f"{board}/compare?with=nobody&with=aves&with=hubert&with=aves&with={HOSTILE}")
     expect(page.get_by_text("Not on this board, and left out: “nobody”.")).to_be_visible(timeout=30_000)
     differences = page.get_by_role("table", name="Differences")
-    expect(differences.locator("th")).to_have_count(4)
+    expect(differences.locator("th")).to_have_count(4, timeout=30_000)
     expect(differences.locator("tbody tr").first.locator("td").nth(2)).to_have_attribute(
         "title", re.compile(r"no predictions beside the record.*\(hubert\)")
     )

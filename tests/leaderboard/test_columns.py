@@ -10,10 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from factory import make_record
+from profile_factory import make_profile
 from streamlit.testing.v1 import AppTest
 
+from leaderboard.database.profiles import publish
 from leaderboard.database.store import Store
-from leaderboard.ranking import columns
+from leaderboard.ranking import columns, formats
 from leaderboard.ranking.boards import Board, boards
 from leaderboard.ranking.column import Column, Shown, TaskColumn, Value
 from leaderboard.ranking.columns import COLUMNS, columns_of, sort_names, sort_rows
@@ -157,6 +159,46 @@ def test_orders_to_choose_from_have_added_columns_and_the_labels_of_their_header
     assert (names["root"], names["-root"]) == (ROOT.label, f"{ROOT.label}, reversed")
     assert names["task:mini-calls.off"] == "mini-calls Off"
     assert next(iter(names)) == "mean", "an address that names no order shows the board's own"
+
+
+PAGE = """
+from leaderboard.database.store import Store
+from leaderboard.web.views import VIEW
+from tasks.support.home import Home
+
+home = Home.from_environment()
+VIEW.show(Store(home.database_url), home.records, tracking_uri=home.tracking_uri, mlflow=None)
+"""
+
+
+def test_page_of_a_submission_has_the_memory_that_the_board_has(own_home: Path) -> None:
+    """The board showed what a profile had measured, and the page of the submission a dash."""
+    store, record = Store(Home.from_environment().database_url), make_record("aves", "mini-calls")
+    store.publish(record)
+    publish(store, make_profile("aves", weights_sha256=record.submission.weights_sha256))
+    page = AppTest.from_string(PAGE.replace("VIEW", "submission"), default_timeout=60)
+    page.query_params["name"] = "aves"
+    page.run()
+    assert not page.exception
+    cards = {card.label: card.value for card in page.metric}
+    assert (cards["VRAM, one 10-s clip"], cards["Parameters"]) == ("1.00 GiB", "94.4 M")
+    assert "not measured" not in page.get("html")[0].proto.body
+
+
+def test_page_that_compares_marks_an_overlap_as_the_board_does(own_home: Path) -> None:
+    """A reader must not see a cleaner score beside another than on the board."""
+    store = Store(Home.from_environment().database_url)
+    about: dict[str, object] = {"pretraining": [{"data": "FSD50K", "domain": "general audio"}]}
+    for name, told in (("heard-it", about), ("clean", {"pretraining": []})):
+        store.publish(make_record(name, "esc50", group="auxiliary", about=told))
+    page = AppTest.from_string(PAGE.replace("VIEW", "compare"), default_timeout=60)
+    page.query_params["with"] = ["heard-it", "clean"]
+    page.run()
+    assert not page.exception
+    table, *_ = page.get("bidi_component")
+    rows = json.loads(json.loads(table.proto.json)["rows"])
+    assert {cell.get("mark") for row in rows for cell in row["cells"]} == {formats.OVERLAP_MARK, None}
+    assert formats.OVERLAP_LEGEND in [caption.value for caption in page.caption]
 
 
 @pytest.mark.parametrize(

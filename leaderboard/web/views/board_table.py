@@ -66,7 +66,7 @@ def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, An
         return table.shown(shown, spread="", sub=shown.spread, style="strong")
     if column is RUNS:
         return _runs(row, mlflow)
-    if column.style == "score" and best is not None and row.limit is None and column.value(row) == best:
+    if best is not None and row.limit is None and column.value(row) == best:
         return table.shown(shown, style="best")
     return table.shown(shown)
 
