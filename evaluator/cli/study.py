@@ -44,8 +44,8 @@ def vram(
     eager, memory-efficient and flash attention, BioMamba with every kernel that is installed. Interrupted, the same
     command goes on where it stopped.
     """
-    from evaluator.efficiency import study
-    from evaluator.efficiency.report import verdict, write_report
+    from evaluator.studies.vram import measure as study
+    from evaluator.studies.vram.report import verdict, write_report
 
     lengths = split_numbers("--seconds", seconds, "1,5,10")
     precisions = choose_precisions(precision)

@@ -151,9 +151,9 @@ def _read(
     say: Callable[[str], None],
 ) -> tuple[list[Entry], int | None, Path]:
     """The entries of one copy, the rate to resample them to, and the directory their audio lies in."""
-    from tasks.prepare import beans, huggingface
     from tasks.prepare.fetch import fetch, needed, prepare_source
     from tasks.prepare.origins import origin
+    from tasks.prepare.sources import beans, huggingface
 
     if copy == "huggingface":
         say(

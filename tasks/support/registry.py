@@ -28,10 +28,10 @@ class Registry(Generic[T]):
         type: of the declared objects.
         attribute: under which name a module of the folder declares its object.
         package: the folder, as a package. Modules whose name starts with an underscore are not of the kind.
-        group: of the entry points.
+        group: of the entry points; None where packages cannot add any.
     """
 
-    def __init__(self, kind: str, type: type[T], *, attribute: str, package: str, group: str) -> None:
+    def __init__(self, kind: str, type: type[T], *, attribute: str, package: str, group: str | None = None) -> None:
         self.kind, self.type = kind, type
         self.attribute, self.package, self.group = attribute, package, group
 
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         if len(points) + (module is not None) > 1:
             owners = ([] if module is None else ["this suite"]) + [_owner(point) for point in points]
             raise UserError(
-                f"The {self.kind} {name!r} is registered by {' and by '.join(owners)}: rename one, or uninstall a package."
+                f"The {self.kind} {name!r} is registered by {' and by '.join(owners)}: uninstall one of the packages."
             )
         if module is None:
             return self._load(points[0])
@@ -96,7 +96,7 @@ class Registry(Generic[T]):
     @cached_property
     def _entry_points(self) -> dict[str, list[EntryPoint]]:
         found: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=self.group):
+        for point in () if self.group is None else entry_points(group=self.group):
             found.setdefault(point.name, []).append(point)
         return found
 

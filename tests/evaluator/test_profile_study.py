@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from evaluator.efficiency import study
 from evaluator.efficiency.curve import Point
-from evaluator.efficiency.report import markdown, verdict
-from evaluator.efficiency.study import Line, Study, Way
+from evaluator.studies.vram import measure as study
+from evaluator.studies.vram.measure import Line, Study, Way
+from evaluator.studies.vram.report import markdown, verdict
 from tasks.support.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]

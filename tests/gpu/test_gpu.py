@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones import Backbone, Layer, huggingface, ready
-from evaluator.efficiency import measure, study
+from evaluator.efficiency import measure
 from evaluator.efficiency.fresh import ask
 from evaluator.efficiency.point import measure_point
 from evaluator.features.clips import Clip
@@ -20,6 +20,7 @@ from evaluator.features.extraction import Encoded, Extractor, is_out_of_memory
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes.fit import fit
 from evaluator.probes.heads import HEADS
+from evaluator.studies.vram import measure as study
 from leaderboard.records.protocol import Protocol
 from tasks.sound import Header
 from tasks.support.errors import UserError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluator.efficiency.study import Line, Study
+from evaluator.studies.vram.measure import Line, Study
 
 # A colour a model, a line style a kernel, so that the figure can be read in grey too.
 _COLOURS = {"AVES": "#D55E00", "BioMamba": "#0072B2"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluator.efficiency.curve import Point
-from evaluator.efficiency.study import Line, Study
+from evaluator.studies.vram.measure import Line, Study
 from tasks.support.files import write_atomically
 
 CLAIM = "BioMamba takes about 40 % less VRAM than AVES for clips of 5 to 1000 s"
@@ -73,7 +73,7 @@ def write_report(study: Study, path: Path) -> list[Path]:
     figure = path.with_suffix(".png")
     drawn = find_spec("matplotlib") is not None and any(_peak(point) for line in study.lines for point in line.points)
     if drawn:
-        from evaluator.efficiency.figure import draw
+        from evaluator.studies.vram.figure import draw
 
         draw(study, figure)
     tables = path.with_suffix(".md")

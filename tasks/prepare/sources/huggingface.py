@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.prepare.beans import Row, entry, in_low
 from tasks.prepare.entries import Clip, Entry, Sound, unique
+from tasks.prepare.sources.beans import Row, entry, in_low
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Task
 

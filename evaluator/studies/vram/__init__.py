@@ -1,0 +1,1 @@
+"""The memory of BioMamba and AVES over the length of a clip."""

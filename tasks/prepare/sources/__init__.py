@@ -1,0 +1,1 @@
+"""Where a data set may be taken from; one module per choice of `--from`."""
