@@ -17,7 +17,8 @@ from leaderboard.records.predictions import PredictedScores, read_predictions, w
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import read_record
 from tasks.manifest import read_manifest
-from tasks.prepare.state import MARK, generated
+from tasks.prepare.sources import SOURCES
+from tasks.prepare.state import MARK
 from tasks.subsets import limit, shots
 from tasks.support.errors import UserError
 from tasks.task import Manifest, load_task
@@ -188,7 +189,7 @@ def prepared(tmp_path: Path) -> Manifest:
     """mini-calls as it is prepared, in everything but its sound."""
     task = load_task("mini-calls", data=tmp_path / "data")
     task.root.mkdir(parents=True)
-    (task.root / MARK).write_text(json.dumps({"version": generated(task).version, "copy": "generated"}))
+    (task.root / MARK).write_text(json.dumps({"version": SOURCES.get("generated").version(task), "copy": "generated"}))
     assert task.labels is not None
     with (task.root / "clips.csv").open("w", newline="") as sink:
         rows = csv.writer(sink)
