@@ -9,11 +9,13 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tasks.support.errors import UserError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ class Registry(Generic[T]):
             except UserError as error:
                 yield name, error
 
-    def _load(self, point: EntryPoint) -> T:
+    def _load(self, point: "EntryPoint") -> T:
         try:
             found = point.load()
         # Code of other packages may raise anything when it is imported.
@@ -94,12 +96,14 @@ class Registry(Generic[T]):
         return {m.name.replace("_", "-"): f"{self.package}.{m.name}" for m in found if not m.name.startswith("_")}
 
     @cached_property
-    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+    def _entry_points(self) -> "dict[str, list[EntryPoint]]":
+        from importlib.metadata import entry_points
+
         found: dict[str, list[EntryPoint]] = {}
         for point in () if self.group is None else entry_points(group=self.group):
             found.setdefault(point.name, []).append(point)
         return found
 
 
-def _owner(point: EntryPoint) -> str:
+def _owner(point: "EntryPoint") -> str:
     return f"the package {point.dist.name}" if point.dist is not None else f"the entry point {point.value}"

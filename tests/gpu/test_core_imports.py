@@ -124,6 +124,6 @@ for way in study.ways("cpu", ("fp32", "bf16"), "last"):
         assert found["peak_bytes"] > found["weights_bytes"] > 0, way.label
         assert found["multiply_adds"] > 0, way.label
 line = study.Line(way, ({{"seconds": 1.0, "outcome": "measured", "peak_bytes": 2, "weights_bytes": 1}},))
-write_report(study.Study("cpu", "cpu", "last", None, {{}}, "", (line,)), Path({str(tmp_path / "study.json")!r}))
+write_report(study.Measurements("cpu", "cpu", "last", None, {{}}, "", (line,)), Path({str(tmp_path / "study.json")!r}))
 assert not BLOCKED & {{name.partition(".")[0] for name in sys.modules}}
 """)
