@@ -27,11 +27,13 @@ from torch import Tensor
 
 from benchmarks.models import MODELS
 from benchmarks.report import count, facts, table
-from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.backbone import Backbone, ready
+from evaluator.backbones import huggingface
 from evaluator.features.clips import Shard, plan, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.shards import store
 from evaluator.features.store import FeatureStore
+from evaluator.probes.heads import needs_frames
 from tasks.manifest import read_manifest
 from tasks.task import Manifest, load_task
 
@@ -176,7 +178,7 @@ def _bare(backbone: Backbone, batches: Sequence[tuple[Tensor, Tensor]], device: 
 
 
 def _whole(extractor: Extractor, manifest: Manifest, tracks: Sequence[str], root: Path) -> None:
-    FeatureStore(root).extract(extractor, manifest, tracks)
+    FeatureStore(root).extract(extractor, manifest, frames=needs_frames(tracks))
 
 
 def _phases(

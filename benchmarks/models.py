@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Backbone, loader, ready
+from evaluator.backbone import Backbone, ready
+from evaluator.backbones import loader
 from evaluator.efficiency import CLIP_SECONDS, measure
 from evaluator.efficiency.curve import walk
 from evaluator.features.clips import Clip

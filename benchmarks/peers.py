@@ -32,7 +32,7 @@ from torch.nn.functional import cross_entropy
 from benchmarks.alone import train_alone
 from benchmarks.extraction import ALL_MODELS
 from benchmarks.report import facts, table
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.features.clips import Clip, Shard, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
@@ -121,7 +121,7 @@ def _suite(features: Features, rules: Protocol, rates: list[float]) -> list[list
 
 
 def _split(features: Features, split: str, layer: int) -> tuple[Tensor, Tensor]:
-    samples = features.samples(split, [layer], "ta", _CPU)  # type: ignore[arg-type]
+    samples = features.samples(split, [layer], _CPU, frames=False)  # type: ignore[arg-type]
     (batch,) = samples.batches(torch.arange(len(samples.targets))[None])
     ((_, inputs, _),) = batch.pieces()
     return inputs[0], samples.targets

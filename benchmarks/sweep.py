@@ -25,7 +25,8 @@ from torch import Tensor
 from benchmarks.alone import train_alone
 from benchmarks.report import count, facts, table
 from benchmarks.synthetic import SyntheticTask
-from evaluator.backbones import Backbone, huggingface, ready
+from evaluator.backbone import Backbone, ready
+from evaluator.backbones import huggingface
 from evaluator.probes.fit import fit
 from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from leaderboard.records.protocol import Protocol

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import count, facts, table
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from tasks.manifest import read_manifest
@@ -96,7 +96,7 @@ def extract(folder: Path) -> Features:
     """The features of the task, as `beans submit` asks for them."""
     manifest = read_manifest(load_task(str(folder / "noise.toml"), data=folder))
     extractor = Extractor.of(ready(Encoder()), _CPU)
-    return FeatureStore(folder / "features").extract(extractor, manifest, ("ta",))
+    return FeatureStore(folder / "features").extract(extractor, manifest, frames=False)
 
 
 def measure(folder: Path) -> Found:
@@ -105,7 +105,7 @@ def measure(folder: Path) -> Found:
     features = extract(folder)
     known = time.perf_counter()
     for split in ("train", "valid"):
-        features.samples(split, range(_LAYERS), "ta", _CPU)
+        features.samples(split, range(_LAYERS), _CPU, frames=False)
     items = sum(map(len, features.manifest.items.values()))
     return Found(items, known - start, time.perf_counter() - known)
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
 
-from evaluator.backbones import LOADERS, Backbone, loader
-from evaluator.spelling import instead
-from tasks.support.errors import UserError
+from evaluator.backbone import Backbone
+from evaluator.backbones import LOADERS, loader
+from tasks.support.errors import UserError, instead
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

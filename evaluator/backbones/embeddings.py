@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluator.backbones import Layer, Loaded
+from evaluator.backbone import Layer, Loaded
 from evaluator.backbones.paths import not_there
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Block, Encoded, Extractor

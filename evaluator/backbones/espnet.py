@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 from evaluator.backbones.checkpoints import (
     entering,
     load_exactly,

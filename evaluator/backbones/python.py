@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch
 
-from evaluator.backbones import Backbone
+from evaluator.backbone import Backbone
 from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.

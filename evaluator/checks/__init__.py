@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.checks import behaviour, values
 from evaluator.checks.subject import Subject, Verdict
 from evaluator.features.extraction import Extractor

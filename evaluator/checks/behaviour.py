@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.checks.sounds import Sound, equals, ladder, noise
 from evaluator.checks.subject import FRAMES_APART, MEANS_APART, Subject, Verdict, apart
 from evaluator.features.extraction import Block

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Loaded
+from evaluator.backbone import Loaded
 from evaluator.checks.sounds import Sound
 from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut

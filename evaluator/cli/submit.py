@@ -23,7 +23,7 @@ from tasks.support.home import Home
 if TYPE_CHECKING:
     import torch
 
-    from evaluator.evaluate import Outcome
+    from evaluator.results.outcome import Outcome
     from evaluator.submission import Submission
     from tasks.task import Manifest
 
@@ -221,14 +221,15 @@ def _dry_run(
     """Say what would run. The backbone is loaded, because its weights are part of what is looked up."""
     import shutil
 
-    from evaluator.backbones import ready
+    from evaluator.backbone import ready
     from evaluator.features.extraction import Extractor
     from evaluator.features.store import FeatureStore
+    from evaluator.probes.heads import needs_frames
 
     extractor = Extractor.of(ready(submission.load(), device), device, precision)
     rows = []
     for manifest in manifests:
-        estimate = FeatureStore(home.features, frames_budget).estimate(extractor, manifest, tracks)
+        estimate = FeatureStore(home.features, frames_budget).estimate(extractor, manifest, frames=needs_frames(tracks))
         rows.append(
             {
                 "submission": submission.name,

@@ -1,6 +1,6 @@
 """What a backbone costs: peak memory, time, parameters and multiply-adds of a forward pass, in a fresh process a point.
 
-Everything here but `profiling` needs torch alone, for machines with a GPU and little else.
+Everything here but `cost` and `profiling` needs torch alone, for machines with a GPU and little else.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from evaluator.backbones import Backbone
+from evaluator.backbone import Backbone
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.efficiency.point import measure_point
 

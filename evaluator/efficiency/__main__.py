@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Backbone, Layer, loader, ready
+from evaluator.backbone import Backbone, Layer, ready
+from evaluator.backbones import loader
 from evaluator.efficiency import attention, measure, memory, point
 from evaluator.features.extraction import is_out_of_memory
 from tasks.support.errors import UserError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from evaluator.backbones import Backbone, ready
+from evaluator.backbone import Backbone, ready
 from evaluator.efficiency import operations
 from evaluator.efficiency.attention import Forced, forced, implementation
 from evaluator.efficiency.memory import gauge

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Loaded
+from evaluator.backbone import Loaded
 from evaluator.features.clips import Clip
 from tasks.support.errors import UserError
 

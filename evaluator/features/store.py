@@ -14,15 +14,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluator.features import cuts as audio
-from evaluator.features import extraction
+from evaluator.features import cuts, extraction
 from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
 from evaluator.features.extraction import Block, Extractor
 from evaluator.features.headers import Headers
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.features.shards import Ledger, is_stored, paths, pooled_path, read, store
 from evaluator.features.streaming import Streamed, keep_sounds
-from evaluator.probes.heads import NEEDS_FRAMES
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 
@@ -86,7 +84,7 @@ class FeatureStore:
         """Remember that it has."""
         write_atomically(self.root / self.key(extractor) / "checked", "")
 
-    def estimate(self, extractor: Extractor, manifest: "Manifest", tracks: Sequence[str]) -> Estimate:
+    def estimate(self, extractor: Extractor, manifest: "Manifest", *, frames: bool) -> Estimate:
         """What ``extract`` would have to do, from file headers and names alone."""
         directory = self.root / self.key(extractor)
         rate = extractor.model.backbone.sample_rate
@@ -98,22 +96,22 @@ class FeatureStore:
             for items in manifest.items.values()
             for shard in plan(manifest.task, items, rate, extractor.model.min_samples, headers)
         ]
-        wanted = any(NEEDS_FRAMES[track] for track in tracks)
-        absent = [shard for shard in shards if not all(path.exists() for path in paths(directory, shard, wanted))]
-        frames = wanted and self._fits(extractor, absent)
+        absent = [shard for shard in shards if not all(path.exists() for path in paths(directory, shard, frames))]
+        kept = frames and self._fits(extractor, absent)
         for shard in shards:
             seconds = sum(clip.samples for clip in shard.clips) / rate
             total += seconds
-            if not all(path.exists() for path in paths(directory, shard, frames)):
+            if not all(path.exists() for path in paths(directory, shard, kept)):
                 missing += seconds
-                size += extractor.size(shard.clips, frames)
-        return Estimate(missing, total, size, streamed=wanted and not frames)
+                size += extractor.size(shard.clips, kept)
+        return Estimate(missing, total, size, streamed=frames and not kept)
 
     def extract(
         self,
         extractor: Extractor,
         manifest: "Manifest",
-        tracks: Sequence[str],
+        *,
+        frames: bool,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> "Features":
         """The features of every item of a task, computing only those that are not there yet.
@@ -121,7 +119,7 @@ class FeatureStore:
         Args:
             extractor: the backbone.
             manifest: the items.
-            tracks: which heads will read them; frames are kept only for those that need frames.
+            frames: whether a head will read frames. If not, only the mean over each clip's frames is kept.
             on_progress: called as the backbone goes through the audio.
 
         Raises:
@@ -129,7 +127,6 @@ class FeatureStore:
         """
         extractor = extractor.on(manifest)
         directory = self.root / self.key(extractor)
-        wanted = any(NEEDS_FRAMES[track] for track in tracks)
         rate = extractor.model.backbone.sample_rate
         headers = Headers.read(self._headers(manifest))
         plans = {
@@ -142,17 +139,17 @@ class FeatureStore:
         with FileLock(directory / ".lock"):
             write_atomically(directory / "about.json", json.dumps(self._identity(extractor), indent=2))
             ledger = Ledger.read(directory)
-            todo = [shard for shard in shards if not is_stored(directory, shard, wanted, ledger.files)]
-            frames = wanted and self._fits(extractor, todo)
-            if frames != wanted:
-                todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
-            streamed = extractor if wanted and not frames else None
+            todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
+            kept = frames and self._fits(extractor, todo)
+            if kept != frames:
+                todo = [shard for shard in shards if not is_stored(directory, shard, kept, ledger.files)]
+            streamed = extractor if frames and not kept else None
             features = Features(manifest, extractor.blocks, plans, directory, streamed, self._budget() // len(plans))
-            self._compute(extractor, todo, directory, frames, on_progress)
+            self._compute(extractor, todo, directory, kept, on_progress)
             together = _digest([shard.name for shard in shards])
             if todo or together not in ledger.distinct:
                 features.check(rate)
-            ledger.add([path for shard in shards for path in paths(directory, shard, frames)], together)
+            ledger.add([path for shard in shards for path in paths(directory, shard, kept)], together)
         return features
 
     def _fits(self, extractor: Extractor, shards: Sequence[Shard]) -> bool:
@@ -220,7 +217,7 @@ class FeatureStore:
             "exact_masking": model.exact_masking,
             "device": extractor.device.type,
             "precision": extractor.precision,
-            "versions": {"decoding": audio.VERSION, "extraction": extraction.VERSION, **model.versions},
+            "versions": {"decoding": cuts.VERSION, "extraction": extraction.VERSION, **model.versions},
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
         }
@@ -228,7 +225,7 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class Features:
-    """A task's features: read a split as the samples that a head wants.
+    """A task's features: read a split as the samples that a head needs.
 
     ``streamed`` is the backbone where its frames are not on disk; those of some layers alone, or the sounds, which are
     then in ``decoded``, may still be, for a while, if they take at most ``budget`` bytes of a split.
@@ -242,21 +239,21 @@ class Features:
     budget: int = 0
     decoded: dict["Split", dict[int, Tensor]] = field(default_factory=dict)
 
-    def samples(self, split: "Split", layers: Sequence[int], track: str, device: torch.device) -> Samples:
-        """One split as ``layers``, which lie in one block, see it."""
+    def samples(self, split: "Split", layers: Sequence[int], device: torch.device, *, frames: bool) -> Samples:
+        """One split as ``layers`` of one block give it: frames, or the mean over each clip's frames."""
         number, block = next(
             (number, block) for number, block in enumerate(self.blocks) if set(layers) <= set(block.layers)
         )
         rows = [block.layers.index(layer) for layer in layers]
         targets = self.targets(split).to(device)
-        if NEEDS_FRAMES[track] and self.streamed is not None:
+        if frames and self.streamed is not None:
             clips = {clip.index: clip for shard in self.plans[split] for clip in shard.clips}
             samples = Streamed(self.streamed, clips, number, rows, targets, layers)
             held = sum(sound.nbytes for sound in self.decoded.get(split, {}).values())
             if samples.size + held <= self.budget:
                 return samples.kept(self.directory)
             return replace(samples, sounds=self._sounds(self.streamed, split))
-        if NEEDS_FRAMES[track]:
+        if frames:
             return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
         pooled = torch.empty(len(targets), len(rows), block.width)
         for shard in self.plans[split]:

@@ -6,7 +6,7 @@ automatic differentiation would write every frame's once more, and clear and add
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -153,7 +153,12 @@ HEADS: dict[str, type[Head]] = {"ta": TimeAverage, "twa": TimeWeighted}
 """Every track by name."""
 
 NEEDS_FRAMES = {"ta": False, "twa": True}
-"""Whether a track reads frames; one that does not is served by the pooled features."""
+"""Whether a track reads frames. One that does not reads the mean over frames."""
+
+
+def needs_frames(tracks: Iterable[str]) -> bool:
+    """Whether any of these tracks reads frames."""
+    return any(NEEDS_FRAMES[track] for track in tracks)
 
 
 def initial(head: Head, *, width: int, classes: int, layer: int, seed: int) -> Parameters:

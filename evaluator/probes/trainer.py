@@ -107,7 +107,7 @@ class Trainer:
         if split not in self._read or tuple(self._read[split].layers) != tuple(layers):
             # What was read before must not fill the memory while the next is read.
             self._read.pop(split, None)
-            self._read[split] = self.features.samples(split, layers, self.track, self.device)
+            self._read[split] = self.features.samples(split, layers, self.device, frames=NEEDS_FRAMES[self.track])
         return self._read[split]
 
     def _groups(self, probes: int) -> Iterator[list[int]]:

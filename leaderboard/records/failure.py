@@ -12,6 +12,8 @@ from leaderboard.records.plausibility import shown
 
 MOST_CHARACTERS = 500
 
+FailureKind = Literal["failed", "not prepared"]
+
 # A path from the root or the home up to its last part. Addresses of the web have two slashes, and are none.
 _DIRECTORIES = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s/'\"`(){}\[\],;:]+/)+")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
@@ -22,7 +24,7 @@ class Failure:
     """One submission that was to be measured on one task and was not.
 
     Attributes:
-        submission, weights_sha256, task, track, protocol, limit: as those of `leaderboard.ranking.boards.Result`.
+        submission, weights_sha256, task, track, protocol, limit: as those of `leaderboard.records.result.Result`.
         at: when it was tried, in UTC.
         kind: the task was not prepared, or anything else went wrong.
         reason: a sentence of at most 500 characters that names no directory.
@@ -35,7 +37,7 @@ class Failure:
     protocol: str
     limit: int | None
     at: datetime
-    kind: Literal["failed", "not prepared"]
+    kind: FailureKind
     reason: str
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 Output = tuple[list[Tensor], Tensor | list[Tensor]]
 

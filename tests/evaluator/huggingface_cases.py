@@ -17,7 +17,7 @@ from transformers import (
     WhisperFeatureExtractor,
 )
 
-from evaluator.backbones import Backbone, ready
+from evaluator.backbone import Backbone, ready
 from evaluator.submission import Submission
 
 NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 MIB = 2**20
 

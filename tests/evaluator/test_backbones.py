@@ -9,7 +9,7 @@ from builders import SMALL, save_checkpoint, write_submission
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, Wav2Vec2FeatureExtractor
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
 
@@ -201,7 +201,7 @@ def test_without_a_preprocessor_nothing_is_guessed(tmp_path: Path) -> None:
 
 OWN = """
 import torch
-from evaluator.backbones import Backbone, Layer
+from evaluator.backbone import Backbone, Layer
 
 class Tiny(torch.nn.Module):
     sample_rate, layers = 16_000, [Layer("conv", 8), Layer("pooled", 4)]

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.backbones.biomamba.mixers import Mixer, kernels_on
 from evaluator.backbones.biomamba.register import BioMambaConfig, BioMambaForPreTraining, BioMambaModel
 from evaluator.submission import Submission

@@ -10,7 +10,7 @@ import pytest
 import torch
 from builders import Run, write_submission
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.checks import Finding, require, run
 from evaluator.checks.behaviour import sample_rate
 from evaluator.features.extraction import Extractor

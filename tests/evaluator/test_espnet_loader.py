@@ -13,7 +13,7 @@ import torch
 import yaml
 from builders import write_submission
 
-from evaluator.backbones import Loaded, ready
+from evaluator.backbone import Loaded, ready
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor

@@ -11,12 +11,13 @@ import torch
 from builders import tone
 from torch import Tensor
 
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.clips import plan, waveforms
 from evaluator.features.cuts import Cut, load
 from evaluator.features.extraction import Extractor
 from evaluator.features.samples import Samples
 from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.heads import NEEDS_FRAMES, needs_frames
 from tasks.manifest import read_manifest
 from tasks.sound import read_header, resample
 from tasks.support.errors import UserError
@@ -56,7 +57,7 @@ def extractor(encoder: Encoder) -> Extractor:
 
 
 def extract(root: Path, encoder: Encoder, task: Path, tracks: tuple[str, ...] = ("ta",)) -> Features:
-    return FeatureStore(root).extract(extractor(encoder), manifest(task), tracks)
+    return FeatureStore(root).extract(extractor(encoder), manifest(task), frames=needs_frames(tracks))
 
 
 def everything(features: Features, track: str = "ta") -> list[Tensor]:
@@ -64,7 +65,7 @@ def everything(features: Features, track: str = "ta") -> list[Tensor]:
     tensors = []
     for split, items in features.manifest.items.items():
         for block in features.blocks:
-            samples = features.samples(split, block.layers, track, torch.device("cpu"))
+            samples = features.samples(split, block.layers, torch.device("cpu"), frames=NEEDS_FRAMES[track])
             for item in range(len(items)):
                 tensors.append(one(samples, item))
     return tensors
@@ -95,8 +96,8 @@ def test_every_row_is_the_mean_over_the_frames_of_its_own_clip(
             with torch.inference_mode():
                 outputs, counts = encoder.encode(sound[None], torch.tensor([len(sound)]))
             for block in features.blocks:
-                pooled = features.samples(split, block.layers, "ta", torch.device("cpu"))
-                framed = features.samples(split, block.layers, "twa", torch.device("cpu"))
+                pooled = features.samples(split, block.layers, torch.device("cpu"), frames=False)
+                framed = features.samples(split, block.layers, torch.device("cpu"), frames=True)
                 mean, frames = one(pooled, number), one(framed, number)
                 for place, layer in enumerate(block.layers):
                     expected = outputs[layer][0, : int(counts[layer])]
@@ -290,12 +291,12 @@ def test_values_beyond_half_precision_are_said_not_stored(tmp_path: Path, clips_
 def test_the_estimate_is_what_extraction_then_writes(tmp_path: Path, windows_task: Path) -> None:
     """--dry-run promises disk; a promise off by half would fill somebody's disk."""
     store, made = FeatureStore(tmp_path / "features"), extractor(Encoder())
-    before = store.estimate(made, manifest(windows_task), ["twa"])
-    store.extract(made, manifest(windows_task), ["twa"])
+    before = store.estimate(made, manifest(windows_task), frames=True)
+    store.extract(made, manifest(windows_task), frames=True)
     written = sum(path.stat().st_size for path in (tmp_path / "features").rglob("*.safetensors"))
     assert before.seconds == before.total_seconds > 0
     assert before.bytes == pytest.approx(written, rel=0.25)
-    after = store.estimate(made, manifest(windows_task), ["twa"])
+    after = store.estimate(made, manifest(windows_task), frames=True)
     assert (after.seconds, after.bytes) == (0, 0)
 
 

@@ -28,7 +28,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
 

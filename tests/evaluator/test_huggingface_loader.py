@@ -30,7 +30,7 @@ from huggingface_cases import (
 from torch import Tensor
 from transformers import ClapFeatureExtractor, WhisperFeatureExtractor
 
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.backbones.huggingface.encoder import spectra
 from evaluator.backbones.huggingface.families import FAMILIES
 from evaluator.features.clips import Clip

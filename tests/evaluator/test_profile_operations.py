@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Backbone, Layer, biomamba, huggingface, ready
+from evaluator.backbone import Backbone, Layer, ready
+from evaluator.backbones import biomamba, huggingface
 from evaluator.backbones.biomamba.mixers import Mixer
 from evaluator.backbones.biomamba.register import BioMambaConfig
 from evaluator.efficiency.attention import forced, implementation

@@ -9,7 +9,7 @@ import torch
 from builders import Run, write_clips_task, write_submission
 from torch import Tensor
 
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.samples import Frames, Samples
 from evaluator.features.store import Features, FeatureStore
@@ -48,7 +48,7 @@ def task(tmp_path: Path) -> Manifest:
 
 
 def extracted(root: Path, encoder: Encoder, task: Manifest, budget: int | None) -> Features:
-    found = FeatureStore(root, budget).extract(Extractor.of(ready(encoder), CPU), task, ["twa"])
+    found = FeatureStore(root, budget).extract(Extractor.of(ready(encoder), CPU), task, frames=True)
     encoder.heard = 0
     return found
 
@@ -64,8 +64,8 @@ def frames_of(samples: Samples, items: Sequence[int]) -> list[Tensor]:
 
 def test_streamed_frames_are_those_that_would_have_been_kept(tmp_path: Path, task: Manifest) -> None:
     encoder = Encoder()
-    kept = extracted(tmp_path / "kept", encoder, task, None).samples("train", (0, 2), "twa", CPU)
-    streamed = extracted(tmp_path / "streamed", encoder, task, 0).samples("train", (0, 2), "twa", CPU)
+    kept = extracted(tmp_path / "kept", encoder, task, None).samples("train", (0, 2), CPU, frames=True)
+    streamed = extracted(tmp_path / "streamed", encoder, task, 0).samples("train", (0, 2), CPU, frames=True)
     assert isinstance(kept, Frames) and isinstance(streamed, Streamed)
     assert not list((tmp_path / "streamed").rglob("*.frames.*")), "frames beyond the budget were written"
     items = range(len(kept.targets))
@@ -117,18 +117,20 @@ def test_sounds_that_fit_are_decoded_once_although_frames_do_not_fit(tmp_path: P
     """A GPU would wait for the decoder in every epoch."""
     encoder = Encoder(width=512)
     items = range(len(task.items["train"]))
-    on_disk = extracted(tmp_path / "kept", encoder, task, None).samples("train", (0, 1, 2), "twa", CPU)
+    on_disk = extracted(tmp_path / "kept", encoder, task, None).samples("train", (0, 1, 2), CPU, frames=True)
     sounds = sum(soundfile.info(item.path).duration for item in task.items["train"]) * encoder.sample_rate * 4
     # Three splits share the budget, of which this is the largest; frames take more than twice what sounds take.
     features = extracted(tmp_path / "streamed", encoder, task, int(3 * 1.1 * sounds))
-    streamed = features.samples("train", (0, 1, 2), "twa", CPU)
+    streamed = features.samples("train", (0, 1, 2), CPU, frames=True)
     assert isinstance(on_disk, Frames) and isinstance(streamed, Streamed)
     expected = frames_of(on_disk, items)
     for path in {item.path for item in task.items["train"]}:
         path.unlink()
     for ours, theirs in zip(frames_of(streamed, items), expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
-    assert isinstance(features.samples("train", (1,), "twa", CPU), Streamed), "sounds and a layer are beyond the budget"
+    assert isinstance(features.samples("train", (1,), CPU, frames=True), Streamed), (
+        "sounds and a layer are beyond the budget"
+    )
     left = {path.suffix for path in (tmp_path / "streamed").rglob("*") if path.is_file()}
     assert left <= {".json", ".safetensors", ".lock", ""}, "sounds were left on the disk"
 
@@ -136,7 +138,7 @@ def test_sounds_that_fit_are_decoded_once_although_frames_do_not_fit(tmp_path: P
 def test_submit_says_that_frames_were_streamed_and_finds_the_same(
     beans: Run, own_home: Path, tmp_path: Path, checkpoints: dict[str, Path]
 ) -> None:
-    from leaderboard.records.record import read_record
+    from leaderboard.records.files import read_record
 
     data = write_clips_task(tmp_path / "clips", per_label=10)
     submission = write_submission(tmp_path / "tiny.toml", f'loader = "huggingface"\nmodel = "{checkpoints["group"]}"')

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluator.backbones import ready
-from evaluator.results.describe import submission_info
+from evaluator.backbone import ready
+from evaluator.results.assemble import submission_info
 from evaluator.submission import Submission
 from leaderboard.records.record import SubmissionInfo
 from tasks.support.errors import UserError
@@ -123,7 +123,7 @@ def test_embeddings_from_elsewhere_state_their_models_parameters(tmp_path: Path)
 
 def test_parameters_that_can_be_counted_are_counted_whatever_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "import torch\nfrom evaluator.backbones import Layer\n\n\nclass Mine(torch.nn.Linear):\n"
+        "import torch\nfrom evaluator.backbone import Layer\n\n\nclass Mine(torch.nn.Linear):\n"
         "    sample_rate, layers = 16000, [Layer('one', 2)]\n"
         "    def __init__(self):\n        super().__init__(3, 2)\n"
         "    def encode(self, waveforms, lengths):\n        raise NotImplementedError\n"

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leaderboard.database.store import Store
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import read_record
 from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)
@@ -255,7 +255,7 @@ def test_layers_of_unequal_width_and_hop_go_through_both_tracks(beans: Run, tmp_
 
 FAULTY = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Faulty(torch.nn.Module):
     sample_rate, layers = 16_000, [Layer("one", 4)]

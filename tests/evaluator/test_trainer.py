@@ -27,7 +27,7 @@ class FewFeatures:
         self.streamed = None
         self.read: list[tuple[int, ...]] = []
 
-    def samples(self, split: str, layers: Any, track: str, device: torch.device) -> Pooled:
+    def samples(self, split: str, layers: Any, device: torch.device, *, frames: bool) -> Pooled:
         width = next(block.width for block in self.blocks if set(layers) <= set(block.layers))
         self.read += [tuple(layers)] if split == "train" else []
         generator = torch.Generator().manual_seed(len(self.manifest.items[split]))
@@ -75,5 +75,5 @@ def test_the_curve_over_layers_holds_each_layers_own_probe() -> None:
 
 
 def _accuracy(logits: Tensor) -> float:
-    targets = FewFeatures().samples("test", [0], "ta", torch.device("cpu")).targets
+    targets = FewFeatures().samples("test", [0], torch.device("cpu"), frames=False).targets
     return sum(int(row.argmax()) == int(target) for row, target in zip(logits, targets, strict=True)) / len(targets)

@@ -15,9 +15,10 @@ from torch import Tensor
 import evaluator.features.headers
 import evaluator.features.shards
 import evaluator.features.store
-from evaluator.backbones import Layer, ready
+from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.heads import NEEDS_FRAMES, needs_frames
 from tasks.manifest import read_manifest
 from tasks.support.errors import UserError
 from tasks.task import load_task
@@ -78,14 +79,14 @@ def extract(root: Path, task: Path, tracks: tuple[str, ...] = BOTH) -> tuple[Fea
     extractor = Extractor.of(ready(encoder), CPU)
     encoder.heard = 0
     manifest = read_manifest(load_task(str(task), data=Path()))
-    return FeatureStore(root).extract(extractor, manifest, tracks), encoder.heard
+    return FeatureStore(root).extract(extractor, manifest, frames=needs_frames(tracks)), encoder.heard
 
 
 def values(features: Features, track: str) -> list[Tensor]:
     """Every item's inputs, one after another."""
     found = []
     for split, items in features.manifest.items.items():
-        samples = features.samples(split, (0, 1), track, CPU)
+        samples = features.samples(split, (0, 1), CPU, frames=NEEDS_FRAMES[track])
         for item in range(len(items)):
             for batch in samples.batches(torch.tensor([[item]])):
                 found += [inputs.clone() for _, inputs, _ in batch.pieces()]
@@ -115,7 +116,7 @@ def test_another_backbone_opens_no_file_again(tmp_path: Path, clips_task: Path, 
     other = Encoder()
     torch.nn.init.ones_(other.convolution.weight)
     manifest = read_manifest(load_task(str(clips_task), data=Path()))
-    FeatureStore(tmp_path / "features").extract(Extractor.of(ready(other), CPU), manifest, ("ta",))
+    FeatureStore(tmp_path / "features").extract(Extractor.of(ready(other), CPU), manifest, frames=False)
     assert other.heard > 60 and opened == []
 
 
@@ -195,9 +196,9 @@ def test_a_bit_that_a_disk_flips_without_a_trace_is_noticed_when_it_is_read(
     flip(damaged)
     features, heard = extract(root, clips_task)
     assert heard == 0
-    features.samples("train", (0, 1), track, CPU)
+    features.samples("train", (0, 1), CPU, frames=NEEDS_FRAMES[track])
     with pytest.raises(UserError, match=rf"{damaged.name} was damaged.*run the same command again"):
-        features.samples("valid", (0, 1), track, CPU)
+        features.samples("valid", (0, 1), CPU, frames=NEEDS_FRAMES[track])
     after, _ = extract(root, clips_task)
     assert all(torch.equal(one, other) for one, other in zip(expected, values(after, track), strict=True))
 
@@ -207,7 +208,7 @@ def test_features_that_vanish_while_they_are_used_are_one_sentence(tmp_path: Pat
     for path in (tmp_path / "features").rglob("*.pooled.safetensors"):
         path.unlink()
     with pytest.raises(UserError, match="was removed meanwhile: run the same command again"):
-        features.samples("train", (0, 1), "ta", CPU)
+        features.samples("train", (0, 1), CPU, frames=False)
 
 
 def test_no_more_shards_wait_in_memory_than_allowed(

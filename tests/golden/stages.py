@@ -22,7 +22,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Backbone, Layer, ready
+from evaluator.backbone import Backbone, Layer, ready
 from evaluator.backbones import biomamba as biomamba_loader
 from evaluator.backbones import embeddings as features_loader
 from evaluator.backbones import espnet as espnet_loader
@@ -383,7 +383,7 @@ def _espnet() -> Values:
 
 _OWN_MODEL = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Model(torch.nn.Linear):
     sample_rate, layers = 16_000, [Layer("only", 3)]

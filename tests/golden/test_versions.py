@@ -21,7 +21,7 @@ from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
 from evaluator.features import extraction, shards
 from evaluator.probes import fit as probes
-from evaluator.probes import heads, metrics, search
+from evaluator.probes import heads, metrics, search, trainer
 from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +32,10 @@ KEYS = """
 import json, sys
 from pathlib import Path
 import torch
-from evaluator.backbones import ready
+from evaluator.backbone import ready
 from evaluator.efficiency.__main__ import describe
 from evaluator.features.extraction import Extractor
-from evaluator.results.describe import identity
+from evaluator.results.identity import identity
 from evaluator.features.store import FeatureStore
 from leaderboard.records.protocol import Protocol
 from evaluator.submission import Submission
@@ -51,7 +51,7 @@ keys = {}
 for name in ("statistics", "checkpoint", "mine"):
     submission = Submission.read(where / f"{name}.toml")
     extractor = Extractor.of(ready(submission.load(), cpu), cpu)
-    features = FeatureStore(home).extract(extractor, manifest, ["ta"])
+    features = FeatureStore(home).extract(extractor, manifest, frames=False)
     keys[name] = {
         "features": features.directory.name,
         "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
@@ -65,7 +65,7 @@ print(json.dumps(keys, sort_keys=True))
 """
 MINE = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Mine:
     sample_rate, layers = 16_000, [Layer("mean", 1), Layer("deviation", 1)]
@@ -113,11 +113,9 @@ def rename(root: Path, module: ModuleType, name: str) -> None:
     assert module.__file__ is not None
     old = Path(module.__file__).relative_to(ROOT)
     (root / old).rename(root / old.with_name(f"{name}.py"))
+    new = f"{module.__name__.rpartition('.')[0]}.{name}"
     for file in root.rglob("*.py"):
-        text = file.read_text()
-        parent, _, last = module.__name__.rpartition(".")
-        text = text.replace(f"{module.__name__} import", f"{parent}.{name} import")
-        file.write_text(text.replace(f"from {parent} import {last}\n", f"from {parent} import {name} as {last}\n"))
+        file.write_text(file.read_text().replace(f"{module.__name__} import", f"{new} import"))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +151,7 @@ def test_other_comments_docstrings_messages_and_file_names_keep_every_key(
         file.write_text("# A new comment.\n" + ast.unparse(Rewritten().visit(ast.parse(before))) + "\n")
         changed += file.read_text() != before
     rename(root, shards, "pieces")
-    rename(root, probes, "fitting")
+    rename(root, trainer, "training")
     assert changed > 100
     assert read_keys(root, inputs, tmp_path / "home") == keys
 

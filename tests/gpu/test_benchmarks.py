@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "--train 70 --valid 40 --classes 4 --layers 3 --width 16 --rates 5 --rates-at-once 3 --epochs 6 --seconds 0.3"

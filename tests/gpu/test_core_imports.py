@@ -74,7 +74,8 @@ from types import SimpleNamespace
 import torch
 from evaluator.features.cuts import Cut
 from tasks.sound import Header
-from evaluator.backbones import biomamba, huggingface, ready, torchaudio
+from evaluator.backbones import biomamba, huggingface, torchaudio
+from evaluator.backbone import ready
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Extractor
 from evaluator.probes.heads import HEADS

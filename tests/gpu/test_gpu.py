@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Backbone, Layer, huggingface, ready
+from evaluator.backbone import Backbone, Layer, ready
+from evaluator.backbones import huggingface
 from evaluator.efficiency import measure
 from evaluator.efficiency.fresh import ask
 from evaluator.efficiency.point import measure_point

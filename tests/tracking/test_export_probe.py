@@ -23,11 +23,13 @@ from ports import free_port
 
 from evaluator.evaluate import evaluate
 from evaluator.export.model import ProbeModel
-from evaluator.export.retrain import export_probe, find_record, protocol_of, register, require_registrable
+from evaluator.export.retrain import export_probe, protocol_of, register, require_registrable
 from evaluator.submission import Submission
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Record, read_record
+from leaderboard.records.record import Record
+from leaderboard.records.stored import find_record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
 from tasks.support.errors import UserError
@@ -39,7 +41,7 @@ RATE = 8_000
 # A model with two layers, of which the second shares no hop with the first; written as a user would.
 OWN_MODEL = """
 import torch
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 class Bands(torch.nn.Module):
     sample_rate = 8000

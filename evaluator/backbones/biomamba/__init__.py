@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
 from evaluator.backbones.waveforms import standardise
 from tasks.support.errors import UserError

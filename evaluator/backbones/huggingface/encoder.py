@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evaluator.backbones import Layer
+from evaluator.backbone import Layer
 
 # Longer clips are encoded in chunks where the model itself sets no window. Attention needs memory that grows with the
 # square of the length: at 60 s each of WavLM large's attention matrices takes 0.6 GB. Every BEANS item is shorter.
