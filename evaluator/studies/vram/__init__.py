@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from evaluator.studies import Outcome, Study
+from evaluator.studies.vram.claim import CLAIM
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
 
@@ -70,7 +71,7 @@ def _kind(device: str) -> str:
 
 STUDY = Study(
     help="Compare the memory of BioMamba and AVES over the length of a clip.",
-    claim="BioMamba takes about 40 % less VRAM than AVES for clips of 5 to 1000 s",
+    claim=CLAIM,
     run=run,
     about=(
         "Both have twelve blocks of 768 and random weights, since memory does not depend on what was learned. AVES runs"

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluator.efficiency.curve import Point
-from evaluator.studies.vram import STUDY
+from evaluator.studies.vram.claim import CLAIM, HIGH, LOW
 from evaluator.studies.vram.measure import Line, Measurements
 from tasks.support.files import write_atomically
 
-# What still counts as about 40 %.
-LOW, HIGH = 0.30, 0.50
 _GIB = 2**30
 
 
@@ -54,7 +52,7 @@ def verdict(study: Measurements) -> list[str]:
     holds = sum(_holds(value) for value in saved)
     memory = "" if study.kind == "cuda" else " These are figures of host memory, and the claim is about VRAM."
     first = (
-        f"The claim that {STUDY.claim} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. "
+        f"The claim that {CLAIM} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. "
         f"It holds in {holds} of {len(saved)} comparisons of a length and a pair of kernels.{memory}"
     )
     return [first, *(_sentence(pair) for pair in found)]
