@@ -181,7 +181,7 @@ class Task(BaseModel):
     @property
     def command(self) -> str:
         """The command that prepares it."""
-        return f"beans tasks prepare {self.file or self.name}"
+        return f"beans tasks prepare {self.file if self.file and self.group == 'own' else self.name}"
 
     @property
     def has_own_files(self) -> bool:

@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         if module is None and not points:
             raise UserError(f"There is no {self.kind} {name!r}: choose from {', '.join(self.names())}.")
         if len(points) + (module is not None) > 1:
-            owners = ([] if module is None else ["this suite"]) + [_owner(point) for point in points]
+            owners = ([] if module is None else ["this suite"]) + sorted(_owner(point) for point in points)
             raise UserError(
                 f"The {self.kind} {name!r} is registered by {' and by '.join(owners)}: uninstall one of the packages."
             )
