@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
-from tasks.task import Item
+from tasks.task import Item, Task
 
 MEANS_APART, FRAMES_APART = 1e-4, 2e-3
 """How far features may differ, relative to a layer's scale: sums in another order move means by 1e-6, and frames are
@@ -25,6 +24,9 @@ kept with 11 bits."""
 
 HALF_MIN = torch.finfo(torch.float16).tiny
 """Below this, half precision has fewer than 11 bits."""
+
+SAME = 1e-5
+"""Rows that differ by less, relative to their scale, are the same."""
 
 _FLOAT_MIN = torch.finfo(torch.float32).tiny
 
@@ -47,27 +49,24 @@ class Features:
 Heard = list[Features]
 """One entry a layer, in the order of ``Backbone.layers``."""
 
-Status = Literal["pass", "fail", "note"]
-"""A note is something to know, and no failure."""
-
-Verdict = tuple[Status, str]
-"""What a check makes of a subject, and one sentence about it."""
-
 
 class Subject:
     """A backbone under examination.
 
     Attributes:
         extractor: the backbone as real runs use it, in float32.
+        short: whether only short clips are encoded.
+        tasks: those whose band is compared with the backbone's.
         heard: by name, every sound heard alone, at its first pass.
         passes: forward passes of the last ``hear``.
         too_large: why frames cannot be kept in half precision, once that happened.
         steady: whether two passes of one sound were found equal; None before that was asked.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
+    def __init__(self, extractor: Extractor, short: bool, tasks: Sequence[Task] = ()) -> None:
         # What bf16 rounds is no fault of the model's.
         self.extractor = dataclasses.replace(extractor, precision="fp32")
+        self.short, self.tasks = short, tasks
         self.heard: dict[str, Heard] = {}
         self.passes = 0
         self.too_large: str | None = None
@@ -86,6 +85,10 @@ class Subject:
     def layer(self, index: int) -> str:
         """A layer for people: index and name."""
         return f"layer {index} ({self.model.backbone.layers[index].name})"
+
+    def listed(self, indices: Sequence[int]) -> str:
+        """Some layers for people: the first, and how many more."""
+        return self.layer(indices[0]) + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
 
     def alone(self, sound: Sound) -> Heard:
         """What the backbone says of a sound in a pass of its own; a sound of the same name is heard once.
@@ -152,3 +155,13 @@ def apart(one: Features, other: Features) -> tuple[float, float]:
 
 def _relative(one: Tensor, other: Tensor, scale: Tensor, smallest: float) -> float:
     return float(((one - other).abs() / (scale + one.abs()).clamp_min(smallest)).max())
+
+
+def same_means(one: Features, other: Features) -> bool:
+    """Whether two rows are equal up to rounding."""
+    return float((one.means - other.means).abs().max()) <= SAME * float(one.means.abs().mean())
+
+
+def percent(size: float) -> str:
+    """A difference for people; infinity stands for different numbers of frames."""
+    return "its number of frames" if math.isinf(size) else f"{100 * size:.2g} %"

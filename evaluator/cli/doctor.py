@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -63,10 +63,18 @@ def _devices() -> list[Check]:
     return [*checks, Check("cuda", "none: evaluation runs on the CPU, and GPU memory is not measured", "optional")]
 
 
+def _tasks_of_kaggle() -> str:
+    from tasks.prepare.origins import ORIGINS
+    from tasks.prepare.source import Origin
+
+    names = [name for name, one in ORIGINS.each() if isinstance(one, Origin) and one.kaggle]
+    return f"downloading the tasks {' and '.join(names)}"
+
+
 # Package, what needs it, and how it comes.
-_EXTRAS = (
+_EXTRAS: tuple[tuple[str, str | Callable[[], str], str], ...] = (
     ("espnet", "XEUS (the loader espnet)", "`make xeus`"),
-    ("kaggle", "downloading the tasks cbi and rfcx", "`pip install 'beans-probe[kaggle]'`"),
+    ("kaggle", _tasks_of_kaggle, "`pip install 'beans-probe[kaggle]'`"),
     ("mamba-ssm", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
     ("causal-conv1d", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
 )
@@ -78,7 +86,8 @@ def _optional() -> Iterator[Check]:
         try:
             yield Check(name, version(name))
         except PackageNotFoundError:
-            yield Check(name, f"not installed; needed for {use}: {remedy}", "optional")
+            needed = use if isinstance(use, str) else use()
+            yield Check(name, f"not installed; needed for {needed}: {remedy}", "optional")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     yield _program("Chromium (CHROMIUM)", chromium, "the tests of the pages: install it, or set CHROMIUM to its path")
     # Debian keeps the server's programs off the path.

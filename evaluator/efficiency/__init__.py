@@ -1,6 +1,6 @@
 """What a backbone costs: peak memory, time, parameters and multiply-adds of a forward pass, in a fresh process a point.
 
-Everything here but `cost`, `profiling` and `figure` needs torch alone, for machines with a GPU and little else.
+Everything here but `cost` and `profiling` needs torch alone, for machines with a GPU and little else.
 """
 
 from collections.abc import Callable

@@ -119,7 +119,7 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
     # Only here: training runs where manifests cannot be read, for want of pydantic.
     from tasks.manifest import places
 
-    if task.group != "own":
+    if not task.has_own_files:
         refuse(problems)
     lines = places(task, set(files[:_NAMED]))
     told = [

@@ -5,36 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-# Well-known data sets and the collections their sounds come from, so that whoever names only the data set is disclosed
-# too. Add a line where it is certain; spelling, case and punctuation do not matter. A submission may say the same of
-# any other data set with `collections`.
-DRAWN_FROM: dict[str, tuple[str, ...]] = {
-    "AnimalCLAP": ("Xeno-canto", "iNaturalist"),
-    "AnimalSpeak": ("Xeno-canto", "iNaturalist", "Watkins"),
-    "AudioCaps": ("AudioSet",),
-    "AudioSet": ("YouTube",),
-    "BEANS": (
-        *("Watkins", "Egyptian fruit bats", "Cornell Birdcall Identification", "Dog barks (Yin & McCowan)", "HumBugDB"),
-        *("DCASE few-shot 2021", "ENA birds", "HICEAS", "RFCx", "Hainan gibbons", "ESC-50", "Speech Commands"),
-    ),
-    "BirdCLEF": ("Xeno-canto",),
-    "BirdSet": ("Xeno-canto",),
-    "Clotho": ("Freesound",),
-    "Cornell Birdcall Identification": ("Xeno-canto",),
-    "ESC-10": ("ESC-50",),
-    "ESC-50": ("Freesound",),
-    "FSD50K": ("Freesound",),
-    "FSDKaggle2018": ("Freesound",),
-    "FSDKaggle2019": ("Freesound", "Flickr"),
-    "FSDnoisy18k": ("Freesound",),
-    "iNatSounds": ("iNaturalist",),
-    "LAION-Audio-630K": ("Freesound", "BBC Sound Effects", "Epidemic Sound", "Audiostock"),
-    "NatureLM-audio-training": ("WavCaps", "AudioCaps", "Clotho", "Xeno-canto", "iNaturalist", "Watkins", "UrbanSound"),
-    "UrbanSound": ("Freesound",),
-    "UrbanSound8K": ("Freesound",),
-    "VGGSound": ("YouTube",),
-    "WavCaps": ("Freesound", "BBC Sound Effects", "SoundBible", "AudioSet"),
-}
+from tasks.collections import drawn_from
 
 # Records are anybody's: a name as long as a book must not keep the board busy.
 _LONGEST_TEXT = 2000
@@ -101,9 +72,9 @@ def overlap(pretraining: Iterable[Heard], task: str, collections: Sequence[str])
 
 
 def known_collections(data: str) -> tuple[str, ...]:
-    """The collections that `DRAWN_FROM` gives for the data sets named in ``data``."""
+    """The collections that the data sets named in ``data`` are known to be drawn from."""
     named = _names(data)
-    return tuple(dict.fromkeys(name for key, drawn in DRAWN_FROM.items() if _plain(key) in named for name in drawn))
+    return tuple(dict.fromkeys(name for key, drawn in drawn_from().items() if _plain(key) in named for name in drawn))
 
 
 # A board asks for the same few submissions on every task.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, item_id, recording_of
+from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, ids_of
 from tasks.sound import Header, read_header
 from tasks.support.errors import UserError
 from tasks.task import Split
@@ -71,13 +71,13 @@ def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[R
     """
     header = sound_header(file)
     lengths = chunk_lengths(count_samples(header, rate), rate)
-    chunks = []
+    chunks, ids = [], ids_of(task)
     for index, (length, local) in enumerate(zip(lengths, divide(annotations, len(lengths)), strict=True)):
-        name = item_id(task, f"{file.stem}.{index:03d}.wav")
+        name = ids.item(f"{file.stem}.{index:03d}.wav")
         start = index * CHUNK_SECONDS
         seconds = min(CHUNK_SECONDS, (header.frames - start * header.sample_rate) / header.sample_rate)
         sound = Sound(file, start, seconds)
-        chunks.append(Recording(name, "train", length, tuple(local), sound, recording_of(task, name)))
+        chunks.append(Recording(name, "train", length, tuple(local), sound, ids.recording_of(name)))
     return chunks
 
 

@@ -1,14 +1,15 @@
-"""What a file of this room must offer for each task it can prepare: a generator, or an origin."""
+"""What the modules of this room declare: a source for ``--from``, a generator, or the origin of a data set."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tasks.prepare.entries import Entry
+from tasks.support.progress import Report
+from tasks.task import Task
 
-Copy = Literal["origin", "beans", "huggingface"]
-"""Where a data set is taken from: where its authors publish it, a finished BEANS checkout, or Hugging Face."""
+# Changes when the files that items are written to do.
+BEANS_VERSION = "beans/1"
 
 Progress = Callable[[int, int], None]
 """Called with the number of items done and of all items."""
@@ -60,3 +61,64 @@ class Origin:
     read: Callable[[Path], list[Entry]]
     rate: int | None = None
     kaggle: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a source reads, and for which task.
+
+    Attributes:
+        task: with the facts of its file; ``task.prepare.table`` reads those for this source.
+        directory: the user's ``--source``, or None.
+        workspace: for downloads and extracted archives, kept until the task is prepared. It need not exist.
+        report: called with the progress.
+        say: called with a sentence that the user should know beforehand, such as the size of a download.
+    """
+
+    task: Task
+    directory: Path | None
+    workspace: Path
+    report: Report
+    say: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items that a source has of a task.
+
+    Attributes:
+        entries: clips or recordings, in the order of the manifest.
+        root: the directory of their audio; ``Path()`` where the audio is inside tables.
+        rate: Hz to resample the audio to, or None to keep each file's own rate.
+    """
+
+    entries: list[Entry]
+    root: Path
+    rate: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One choice of ``--from``. Its module imports heavy libraries inside functions: a help text imports every module.
+
+    Attributes:
+        help: where a data set is taken from, as a participle: "read from a finished BEANS checkout".
+        needs: what the user must have.
+        has: whether the source has a task.
+        read: finds the items. Downloads, FLAC files, manifests, interruption and full disks are the suite's business.
+        generated: instead of ``read``: what writes the task's files on this machine.
+        needs_directory: whether ``--source`` must be given.
+        title: how results name the source; its name where this is "".
+    """
+
+    help: str
+    needs: str
+    has: Callable[[Task], bool]
+    read: Callable[[Request], Items] | None = None
+    generated: Callable[[Task], Generated] | None = None
+    needs_directory: bool = False
+    title: str = ""
+
+    def version(self, task: Task) -> str:
+        """The version of the files that this suite prepares: data of another version are prepared anew."""
+        return self.generated(task).version if self.generated else BEANS_VERSION

@@ -24,7 +24,7 @@ _MOST_WORKERS = 8
 
 
 def pcm_bytes(task: Task, entries: Sequence[Entry]) -> int:
-    """The most that the FLAC files can take: 16 bits a sample at the task's native rate."""
+    """The most that the FLAC files can take: 16 bits per sample at the task's native rate; 0 if that is not known."""
     rate = task.facts.native_rate or 0
     lengths = (entry.length if isinstance(entry, Recording) else task.max_duration or 0.0 for entry in entries)
     return int(2 * rate * sum(lengths))
@@ -160,5 +160,5 @@ def _path(entry: Entry, in_place: bool) -> str:
     if not in_place:
         return f"audio/{entry.id}.flac"
     if not isinstance(entry.sound.file, Path):
-        raise UserError("The Hugging Face copy holds its audio inside tables: leave --in-place out.")
+        raise UserError("This source holds its audio inside tables: leave --in-place out.")
     return str(entry.sound.file.resolve())

@@ -12,7 +12,7 @@ from builders import Run, write_submission
 
 from evaluator.backbone import ready
 from evaluator.checks import Finding, require, run
-from evaluator.checks.behaviour import sample_rate
+from evaluator.checks.backbone.sample_rate import sample_rate
 from evaluator.features.extraction import Extractor
 from evaluator.submission import Submission
 from tasks.support.errors import UserError

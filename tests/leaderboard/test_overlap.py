@@ -16,10 +16,11 @@ from evaluator.submission import Submission
 from leaderboard.database.store import Store
 from leaderboard.ranking.boards import Board, boards, disclosures
 from leaderboard.ranking.standings import catalogue
-from leaderboard.records.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
+from leaderboard.records.overlap import Heard, heard, known_collections, overlap
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
 from leaderboard.web.export import to_csv
+from tasks.collections import drawn_from
 from tasks.task import Task
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ def test_the_table_names_collections_that_tasks_have_or_that_lead_nowhere_near()
     """A slip in the table, such as Xenocanto Archive, would silently disclose nothing."""
     used = {name for task in catalogue() for name in task.facts.collections}
     elsewhere = {"YouTube", "Flickr", "iNaturalist", "BBC Sound Effects", "Epidemic Sound", "Audiostock", "SoundBible"}
-    assert {name for drawn in DRAWN_FROM.values() for name in drawn} <= used | elsewhere | set(DRAWN_FROM)
+    assert {name for drawn in drawn_from().values() for name in drawn} <= used | elsewhere | set(drawn_from())
     assert known_collections("audio-set and esc 50") == ("YouTube", "Freesound")
 
 

@@ -16,7 +16,8 @@ from evaluator.results.verification import Verifier
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions, write_predictions
 from tasks.manifest import read_manifest
-from tasks.prepare.state import MARK, generated
+from tasks.prepare.sources import SOURCES
+from tasks.prepare.state import MARK
 from tasks.subsets import limit, shots
 from tasks.task import Manifest, load_task
 
@@ -162,7 +163,7 @@ def prepared(tmp_path: Path) -> Manifest:
     """mini-calls as it is prepared, in everything but its sound."""
     task = load_task("mini-calls", data=tmp_path / "data")
     task.root.mkdir(parents=True)
-    (task.root / MARK).write_text(json.dumps({"version": generated(task).version, "copy": "generated"}))
+    (task.root / MARK).write_text(json.dumps({"version": SOURCES.get("generated").version(task), "copy": "generated"}))
     assert task.labels is not None
     with (task.root / "clips.csv").open("w", newline="") as sink:
         rows = csv.writer(sink)

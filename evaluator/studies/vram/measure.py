@@ -74,7 +74,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Study:
+class Measurements:
     """What was measured: on which device, with which versions, and the lines.
 
     ``kind`` is "cuda" or "cpu"; the bytes of the points are of VRAM or of host memory accordingly.
@@ -122,7 +122,7 @@ def run(
     timeout: float = TIMEOUT,
     again: bool = False,
     report: Report = silent,
-) -> Study:
+) -> Measurements:
     """Measure every line at every length, each point in a fresh process; ``path`` has what is done after every point.
 
     Args:
@@ -143,7 +143,7 @@ def run(
     except NoAnswerError as error:
         raise UserError(f"The {kind} device does not answer ({error}): `beans doctor` looks closer.") from error
     planned = list(ways(kind, precisions, layers))
-    study = Study(kind, where["device"], layers, where["available_bytes"], where["versions"], "", ())
+    study = Measurements(kind, where["device"], layers, where["available_bytes"], where["versions"], "", ())
     known = read(path) if path.exists() and not again else None
     if known is not None:
         refuse_another(path, known, study)
@@ -161,7 +161,7 @@ def run(
         for point in walk(question, ordered, known=dict(points), timeout=timeout, again=again, report=tell):
             points[point["seconds"]] = point
             lines[way] = Line(way, tuple(points[seconds] for seconds in sorted(points)))
-            study = Study(
+            study = Measurements(
                 kind,
                 study.device,
                 layers,
@@ -175,7 +175,7 @@ def run(
     return study
 
 
-def refuse_another(path: Path, known: Study, wanted: Study) -> None:
+def refuse_another(path: Path, known: Measurements, wanted: Measurements) -> None:
     """Refuse to mix two studies in one file.
 
     Raises:
@@ -190,7 +190,7 @@ def refuse_another(path: Path, known: Study, wanted: Study) -> None:
             )
 
 
-def write(path: Path, study: Study) -> None:
+def write(path: Path, study: Measurements) -> None:
     """Write the study as JSON, atomically."""
     lines = [
         {
@@ -214,7 +214,7 @@ def write(path: Path, study: Study) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def read(path: Path) -> Study:
+def read(path: Path) -> Measurements:
     """Read a study.
 
     Raises:
@@ -226,7 +226,7 @@ def read(path: Path) -> Study:
         for line in content.pop("lines"):
             way = Way(line["model"], line["kernel"], line["precision"], unavailable=line["unavailable"])
             lines.append(Line(way, tuple(line["points"])))
-        return Study(**content, lines=tuple(lines))
+        return Measurements(**content, lines=tuple(lines))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no study of memory ({type(error).__name__}: {error}): move it away.") from error
 
