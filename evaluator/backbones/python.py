@@ -11,10 +11,11 @@ from types import ModuleType
 import torch
 
 from evaluator.backbones import Backbone
+from evaluator.backbones.keys import Seed
 from tasks.errors import UserError
 
 
-def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
+def load(target: str, base: Path = Path(), seed: Seed = 0) -> Backbone:
     """Call ``module:function`` and return its backbone.
 
     Args:
