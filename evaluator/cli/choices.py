@@ -1,9 +1,11 @@
-"""What the arguments of ``beans submit`` mean: submissions, rules, tracks, and the manifests to run on."""
+"""The arguments of ``beans submit`` and its kin: devices, precisions, submissions, rules, tracks, manifests."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from evaluator.cli.console import complain, split_list
 from tasks.errors import UserError
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
     from evaluator.protocol import Protocol
     from evaluator.submission import Submission
     from tasks.task import Manifest
+
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run; auto is CUDA where torch sees a CUDA device.")
+]
+Precision = Literal["fp32", "bf16"]
+# A day is longer than any point takes; an infinite number of seconds is none that a process can be waited for.
+Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for each point.")]
 
 
 def read_submission(path: Path) -> "Submission":
@@ -93,17 +103,14 @@ def manifests(
 
 
 def variants(
-    whole: list["Manifest"], low: bool, shots: tuple[float, ...], seed: int, failures: list[str]
+    whole: list["Manifest"], low: bool, shots: tuple[int, ...], seed: int, failures: list[str]
 ) -> dict[str, list["Manifest"]]:
     """The manifests with the train splits asked for, by the name that the protocol gives each."""
     from tasks.subsets import few_labels
     from tasks.subsets import shots as draw
 
-    wrong = [f"{k:g}" for k in shots if not k.is_integer()]
-    if wrong:
-        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
     picks: dict[str, Callable[[Manifest], Manifest]] = {"low": few_labels} if low else {}
-    for k in map(int, shots):
+    for k in shots:
         picks[f"{k}-shot" + (f"-seed{seed}" if seed else "")] = partial(draw, k=k, seed=seed)
     if not picks:
         return {"all": whole}
