@@ -21,7 +21,7 @@ from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths
 from leaderboard.records.plausibility import refuse_unpublishable
 from leaderboard.records.record import Record, Tracking
-from leaderboard.records.result import Result, Stated, stated
+from leaderboard.records.result import Result, SubmissionFacts, submission_facts
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
@@ -34,7 +34,7 @@ Version = tuple[tuple[int, int], ...]
 """What `Store.version` returns."""
 
 # The columns that are fields of `Result` too.
-_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Stated.__annotations__})
+_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *SubmissionFacts.__annotations__})
 # Few enough to be added up for millions of rows, and so many that no two changes come out the same.
 _BITS_OF_CHANGE = 40
 
@@ -95,7 +95,7 @@ class StoredResult(Base):
     confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
     predictions_file: Mapped[str]
     predictions_sha256: Mapped[str] = mapped_column(sa.String(64))
-    # The record's own words of the submission, of which `stated` takes what the board shows.
+    # The record's `submission` as JSON, from which `submission_facts` reads what the board shows.
     submission_json: Mapped[str] = mapped_column(sa.Text)
     # A random number, drawn again whenever the row is written: `Store.version` adds them up.
     changed: Mapped[int] = mapped_column(sa.BigInteger, index=True)
@@ -206,12 +206,12 @@ class Store:
         query = sa.select(StoredResult.submission_json, *run, *columns)
         with self.transaction() as connection:
             rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
-        # The same words stand in every result of a submission.
-        told = {row[0]: stated(json.loads(row[0])) for row in rows}
+        # All results of a submission have the same JSON: parse it once.
+        facts = {row[0]: submission_facts(json.loads(row[0])) for row in rows}
         return [
             Result(
                 **dict(zip(_COLUMNS, values, strict=True)),
-                **told[info],
+                **facts[info],
                 run=Tracking(uri=uri, experiment_id=experiment, run_id=run_id) if run_id else None,
             )
             for info, uri, experiment, run_id, *values in rows
