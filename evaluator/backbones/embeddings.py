@@ -95,7 +95,7 @@ class Lookup(Extractor):
 
     embeddings: Embeddings
     vectors: Mapping[str, tuple[Tensor, ...]] | None = None
-    hears = False
+    needs_audio = False
 
     def on(self, manifest: "Manifest") -> "Lookup":
         """The same for one task, whose ids must be those of the manifest.

@@ -69,7 +69,7 @@ def examine(
 
     Arguments and result are those of ``run``. A check that crashes is a failure of its own and stops no other.
     """
-    if not extractor.hears:
+    if not extractor.needs_audio:
         says = f"{len(extractor.model.backbone.layers)} layers computed elsewhere: there is no model to run"
         return [Finding("layers", "note", says)]
     subject = Subject(extractor, short, tasks)

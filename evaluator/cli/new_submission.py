@@ -430,7 +430,7 @@ def _data_set(data: str, domain: str | None, hours: str | None, collections: str
 def overlaps(about: Mapping[str, object]) -> list[str]:
     """What the board discloses of a submission file's table ``[about]``, on the tasks of the suite."""
     from leaderboard.ranking.standings import catalogue
-    from leaderboard.records.overlap import heard, overlap
+    from leaderboard.records.overlap import overlap, pretraining_data
 
-    told = heard(about)
+    told = pretraining_data(about)
     return [reason for task in catalogue() for reason in overlap(told, task.name, task.facts.collections)]

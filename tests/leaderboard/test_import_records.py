@@ -305,7 +305,7 @@ def test_record_of_an_id_that_is_taken_replaces_nothing(sent: Path, home: Home) 
     before = everything(home.root)
     write_consistent(sent, seed=1)
     assert [path.name for path in record_paths(sent)] == [ours.name]
-    assert "is here already, and it is another" in refused(sent, home)
+    assert "is here already: that one is kept" in refused(sent, home)
     assert everything(home.root) == before
 
 

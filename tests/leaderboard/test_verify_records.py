@@ -118,14 +118,14 @@ def test_grid_is_a_departure_like_any_other(tmp_path: Path) -> None:
         ({"ids": ["x" * 10_000, *map(str, range(23))]}, "longer than"),
         ({"scores": np.full((2, 24, 3), np.nan, np.float32)}, "not a finite number"),
         ({"scores": np.full((2, 24, 3), -np.inf, np.float32)}, "not a finite number"),
-        ({"scores": np.zeros((2, 24, 3))}, "does not hold test scores"),
-        ({"scores": np.zeros((2, 24), np.float32)}, "does not hold test scores"),
+        ({"scores": np.zeros((2, 24, 3))}, "does not contain test scores"),
+        ({"scores": np.zeros((2, 24), np.float32)}, "does not contain test scores"),
         ({"targets": np.full(24, 3)}, "none of the classes"),
         ({"targets": np.full(24, -1)}, "none of the classes"),
         ({"targets": np.zeros((24, 3), np.uint8)}, "of a detection task"),
-        ({"targets": np.zeros(23, np.int64)}, "does not hold test scores"),
-        ({"recordings": ["one"]}, "does not hold test scores"),
-        ({"recordings": [7] * 24}, "does not hold test scores"),
+        ({"targets": np.zeros(23, np.int64)}, "does not contain test scores"),
+        ({"recordings": ["one"]}, "does not contain test scores"),
+        ({"recordings": [7] * 24}, "does not contain test scores"),
         ({"recordings": ["one"] * 24}, "ci_"),
     ],
 )
@@ -144,7 +144,7 @@ def test_file_that_is_no_predictions_is_named(tmp_path: Path, content: bytes) ->
     path = write_consistent(tmp_path)
     (tmp_path / read_record(path).predictions.file).write_bytes(content)
     edit(path, predictions__sha256=hashlib.sha256(content).hexdigest())
-    assert "does not hold test scores" in problems(path)[0]
+    assert "does not contain test scores" in problems(path)[0]
 
 
 def test_damaged_and_missing_predictions_are_named(tmp_path: Path) -> None:
