@@ -118,10 +118,10 @@ class Vram(NamedTuple):
     device: str
 
 
-def current(found: Iterable[Profile]) -> list[Profile]:
+def current(profiles: Iterable[Profile]) -> list[Profile]:
     """The newest profile per submission, weights, device, precision, batch and attention."""
     newest: dict[tuple[object, ...], Profile] = {}
-    for profile in sorted(found, key=lambda profile: (profile.created, profile.id)):
+    for profile in sorted(profiles, key=lambda profile: (profile.created, profile.id)):
         newest[
             profile.submission,
             profile.weights_sha256,
@@ -134,13 +134,13 @@ def current(found: Iterable[Profile]) -> list[Profile]:
     return list(newest.values())
 
 
-def vram_at_10_seconds(found: Iterable[Profile]) -> dict[tuple[str, str], Vram]:
+def vram_at_10_seconds(profiles: Iterable[Profile]) -> dict[tuple[str, str], Vram]:
     """VRAM of one 10-s clip at batch 1 in float32, by submission and weights, from the newest profile with that point.
 
     Host memory does not count. A clip that did not fit has a reason and no bytes.
     """
     vram: dict[tuple[str, str], Vram] = {}
-    for profile in sorted(current(found), key=lambda profile: (profile.created, profile.id)):
+    for profile in sorted(current(profiles), key=lambda profile: (profile.created, profile.id)):
         point = profile.at(BOARD_SECONDS)
         if profile.kind != "cuda" or profile.precision != "fp32" or profile.batch != 1 or point is None:
             continue

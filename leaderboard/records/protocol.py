@@ -12,6 +12,8 @@ from tasks.support.errors import UserError
 from tasks.train_part import TrainPart
 
 PRECISIONS = ("fp32", "bf16")
+# Learning rates beyond these train nothing, and records do not take them.
+LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
 # Characters of a name, which is also the name of an MLflow experiment.
 LONGEST_NAME = 500
 
@@ -165,7 +167,9 @@ def _is_usable(key: str, value: Any) -> bool:
         return TrainPart.is_name(value)
     if key == "weight_decay" and value == 0:
         return True
-    return all(0 < number < math.inf for number in (value if isinstance(value, tuple) else (value,)))
+    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, math.inf)
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(0 < number < math.inf and low <= number <= high for number in numbers)
 
 
 def _write(value: Any, default: object) -> str:

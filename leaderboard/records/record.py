@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from leaderboard.records.protocol import LONGEST_NAME
+from leaderboard.records.protocol import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE
 from tasks.task import Group, Kind, Metric
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -14,7 +14,7 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 # The upper limit is that of a database column.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 # The other bounds are far beyond any model, machine or data set, and small enough that no page breaks.
-Rate = Annotated[float, Field(ge=1e-12, le=1e6, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=LOWEST_RATE, le=HIGHEST_RATE, allow_inf_nan=False)]
 Hertz = Annotated[int, Field(ge=1, le=10**7)]
 Epoch = Annotated[int, Field(ge=1, le=10**6)]
 Items = Annotated[int, Field(ge=1, le=10**9)]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.cli import app, choices
-from leaderboard.records.protocol import LONGEST_NAME, PRECISIONS, Protocol
+from leaderboard.records.protocol import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE, PRECISIONS, Protocol
 from tasks.support.errors import UserError
 from tasks.train_part import TrainPart
 
@@ -27,7 +27,7 @@ SILENT = {
 }
 
 counts = st.integers(1, 10**9)
-rates = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
+rates = st.floats(min_value=LOWEST_RATE, max_value=HIGHEST_RATE)
 grids = st.lists(rates, max_size=8)
 parts = st.one_of(
     st.just(TrainPart()),
