@@ -121,7 +121,7 @@ def test_every_option_of_the_command_is_one_of_the_protocol_or_none() -> None:
         ("beans-probe/1+trials=4+seeds=2", {"trials": 4, "seeds": 2}),
         ("beans-probe/1+grid=1e-05,5e-05,0.0001", {"grid": (1e-5, 5e-5, 1e-4)}),
         ("beans-probe/1+grid=1e-05,1e+06", {"grid": (1e-5, 1e6)}),
-        ("beans-probe/1+grid=1e+06,1e+07+seeds=2", {"grid": (1e6, 1e7), "seeds": 2}),
+        ("beans-probe/1+grid=100000,1e+06+seeds=2", {"grid": (1e5, 1e6), "seeds": 2}),
         ("beans-probe/1+grid=1,2.5,100000", {"grid": (1.0, 2.5, 1e5)}),
         # Of 1.23456789e-05, which had no other name than this.
         ("beans-probe/1+grid=1.23457e-05", {"grid": (1.23457e-05,)}),
