@@ -25,8 +25,8 @@ PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
     "tasks": (
-        "support", "task", "collections", "windows", "manifest", "subsets", "sound", "prepare", "own", "verify",
-        "__init__",
+        "support", "task", "collections", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own",
+        "verify", "__init__",
     ),
     "leaderboard": ("records", "database", "ranking", "web", "__init__"),
     "evaluator": (

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tasks.manifest import manifest_files
 from tasks.support.errors import UserError
 from tasks.task import Item, Manifest, Task
+from tasks.train_part import TrainPart
 
 
 def limit(manifest: Manifest, n: int) -> Manifest:
@@ -24,6 +25,17 @@ def limit(manifest: Manifest, n: int) -> Manifest:
         raise UserError(f"The limit of items a split must be at least 1, not {n}.")
     pick = _spread_over_labels if manifest.task.kind == "classification" else _whole_recordings
     return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
+
+
+def select_train(manifest: Manifest, part: TrainPart) -> Manifest:
+    """The manifest with a part of its train split.
+
+    Raises:
+        UserError: the task has no such part.
+    """
+    if part.shots is not None:
+        return shots(manifest, part.shots, part.seed)
+    return few_labels(manifest) if part.low else manifest
 
 
 def few_labels(manifest: Manifest) -> Manifest:

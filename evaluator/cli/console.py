@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
 
-METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
-"""Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""
-
 _SECONDS_BETWEEN_LINES = 30.0
 # Where nobody watches, a table is better too wide than folded into pieces.
 _LOG_WIDTH = 200

@@ -133,11 +133,11 @@ def _described(done: "Profile") -> dict[str, Any]:
 
 
 def _print(done: "Profile") -> None:
+    from leaderboard.ranking import formats
     from leaderboard.records.profile import spell
-    from leaderboard.web import text
 
     def size(count: int | None) -> str:
-        return "–" if count is None else text.memory(count)
+        return "–" if count is None else formats.memory(count)
 
     rows = []
     for point in done.points:
@@ -172,7 +172,7 @@ def _print(done: "Profile") -> None:
     title = f"{done.submission} on {done.device}, {done.precision}, batch {done.batch}"
     print_table(title, columns, rows, numeric=columns[2:8])
     counted = sorted({point.counted for point in done.points if point.counted})
-    print(f"Parameters: {text.parameters(done.parameters)}; weights: {size(weights)}.")
+    print(f"Parameters: {formats.parameters(done.parameters)}; weights: {size(weights)}.")
     if done.kind == "cpu":
         print("Measured on a CPU: this is the host's memory and no VRAM; the two are never compared.")
     for words in counted:

@@ -3,13 +3,12 @@
 import contextlib
 import sys
 from contextlib import AbstractContextManager
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Forced = Literal["eager", "memory-efficient", "flash"]
-FORCED: tuple[Forced, ...] = get_args(Forced)
 
 _BACKENDS = {
     "eager": SDPBackend.MATH,

@@ -14,7 +14,6 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _MEMINFO = Path("/proc/meminfo")
 # Written to clear_refs, it sets the peak of the resident memory back to what is resident now.
 _RESET_PEAK = "5"
-NO_PEAK = "this system does not let a process set back the peak of its memory"
 
 
 class Peak(NamedTuple):

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +25,16 @@ from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
-from leaderboard.records.reproduce import departures, toml
+from leaderboard.records.reproduce import toml
 from leaderboard.records.stored import StoredRecord
 from tasks.manifest import read_manifest
 from tasks.sound import decode, read_header
-from tasks.subsets import few_labels, limit, shots
+from tasks.subsets import limit, select_train
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 from tasks.support.progress import Report, silent
 from tasks.task import Item, Manifest, Task
+from tasks.train_part import TrainPart
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -189,21 +189,13 @@ def protocol_of(record: Record) -> Protocol:
     Raises:
         UserError: they are not rules of this version of the suite.
     """
-    defaults: dict[str, Any] = {field.name: field.default for field in fields(Protocol)}
-    settings: dict[str, Any] = {"version": record.protocol.partition("+")[0]}
     try:
-        for key, value in departures(record.protocol).items():
-            kind = type(defaults[key])
-            settings[key] = tuple(map(float, value.split(","))) if kind is tuple else kind(value)
-        rules = Protocol(**settings)
-    except (KeyError, ValueError, TypeError):
-        rules = Protocol(version="")
-    if rules.name != record.protocol or rules.version != Protocol.version:
+        return Protocol.parse(record.protocol)
+    except UserError as error:
         raise UserError(
             f"Record {record.id} was made under {record.protocol}, which are not rules of this version of the suite"
             f" ({Protocol.version}): export it with the version that made it."
-        )
-    return rules
+        ) from error
 
 
 def _manifest(record: Record, rules: Protocol, task: Task) -> Manifest:
@@ -213,13 +205,7 @@ def _manifest(record: Record, rules: Protocol, task: Task) -> Manifest:
     manifest = read_manifest(task)
     if record.limit is not None:
         manifest = limit(manifest, record.limit)
-    if rules.train == "low":
-        manifest = few_labels(manifest)
-    elif rules.train != "all":
-        drawn = re.fullmatch(r"(\d+)-shot(?:-seed(\d+))?", rules.train)
-        if drawn is None:
-            raise UserError(f"Record {record.id} was trained on {rules.train!r}, which this version does not know.")
-        manifest = shots(manifest, int(drawn[1]), int(drawn[2] or 0))
+    manifest = select_train(manifest, TrainPart.parse(rules.train))
     if manifest.split_hash != record.task.split_hash or list(manifest.labels) != record.task.labels:
         raise UserError(
             f"The items of {task.name} here are not those of record {record.id} (their split hashes differ):"

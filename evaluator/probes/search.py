@@ -96,15 +96,11 @@ def best_of_layer(trials: Sequence[Trial], layer: int) -> Choice:
 
 def edge_flags(choice: Choice, protocol: Protocol) -> list[str]:
     """Say so when the chosen rate lies at the edge of what was searched, where a better one may lie beyond."""
-    low, high = (math.log(rate) for rate in _range(protocol))
+    low, high = (math.log(rate) for rate in protocol.rate_range)
     position = (math.log(choice.lr) - low) / (high - low) if high > low else 0.5
     if position <= _EDGE:
         return ["lr-at-lower-edge"]
     return ["lr-at-upper-edge"] if position >= 1 - _EDGE else []
-
-
-def _range(protocol: Protocol) -> tuple[float, float]:
-    return (min(protocol.grid), max(protocol.grid)) if protocol.grid else (protocol.lr_low, protocol.lr_high)
 
 
 def _spread(protocol: Protocol, count: int) -> list[float]:
@@ -140,7 +136,7 @@ def _batch(
             optuna.samplers.PartialFixedSampler({"lr": rates[place]}, parzen) if place < len(rates) else parzen
         )
         asked = study.ask()
-        asked.suggest_float("lr", *_range(protocol), log=True)
+        asked.suggest_float("lr", *protocol.rate_range, log=True)
         asked.set_user_attr("batch", number)
         batch.append(asked)
     return batch

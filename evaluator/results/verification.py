@@ -2,9 +2,7 @@
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,17 @@ from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
 from tasks.manifest import read_manifest
 from tasks.prepare import why_not_prepared
-from tasks.subsets import few_labels, limit, shots
+from tasks.subsets import limit, select_train
 from tasks.support.errors import UserError
 from tasks.task import Manifest, Split, Task, catalogue_names, load_task
+from tasks.train_part import TrainPart
 
 # A score may be added up in another order on another machine.
 _TOLERANCE = 1e-6
-# A grid is spelt with six digits in the protocol's name.
+# The names of earlier records state a grid's rates with six digits only.
 _SPELLING = 1e-5
-# What a protocol may ask of whoever checks it; a record's protocol is anybody's text.
+# A check computes this much at most; anybody may have written the protocol of a record.
 _MOST = {"bootstrap": 10_000, "seeds": 1_000, "trials": 100_000}
-
-_TRAIN = re.compile(r"all|low|([1-9][0-9]*)-shot(?:-seed([1-9][0-9]*))?")
 
 
 class Verifier:
@@ -41,7 +38,8 @@ class Verifier:
         """What does not check out in the record at ``path``, a few words each; none where all does."""
         try:
             record = parse_record(path.read_bytes())
-            rules = parse_protocol(record.protocol)
+            rules = Protocol.parse(record.protocol)
+            _refuse_too_much(rules)
             # What follows relies on lists of equal length.
             found = contradictions(record)
             if found:
@@ -76,61 +74,15 @@ class Verifier:
             manifest = read_manifest(task)
             if at_most is not None:
                 manifest = limit(manifest, at_most)
-            drawn = _TRAIN.fullmatch(train)
-            assert drawn is not None
-            if train == "low":
-                manifest = few_labels(manifest)
-            elif train != "all":
-                manifest = shots(manifest, int(drawn[1]), int(drawn[2] or 0))
-            self._manifests[key] = manifest
+            self._manifests[key] = select_train(manifest, TrainPart.parse(train))
         return self._manifests[key]
 
 
-def parse_protocol(name: str) -> Protocol:
-    """The rules that a protocol's name stands for.
-
-    Raises:
-        UserError: no rules of this suite have that name.
-    """
-    # A plus sign also occurs in a number such as 1e+06.
-    version, *departures = re.split(r"\+(?=[a-z_]+=)", name)
-    known = {field.name: field.default for field in fields(Protocol) if field.name != "version"}
-    values: dict[str, Any] = {}
-    if version != Protocol.version:
-        raise UserError(f"protocol {version} is not known here: this suite has {Protocol.version}")
-    for departure in departures:
-        key, _, text = departure.partition("=")
-        if key not in known:
-            raise UserError(f"protocol {name}: there is no rule {key}")
-        try:
-            values[key] = _value(text, known[key])
-        except ValueError as error:
-            raise UserError(f"protocol {name}: {key} cannot be {text}") from error
-        if key in _MOST and values[key] > _MOST[key]:
-            raise UserError(f"protocol {name}: {key} is above {_MOST[key]}")
-    rules = Protocol(**values)
-    if rules.name != name:
-        raise UserError(f"protocol {name} is spelt {rules.name} by this suite")
-    if not _TRAIN.fullmatch(rules.train) or rules.precision not in ("fp32", "bf16"):
-        raise UserError(f"protocol {name}: train or precision is none of this suite's")
-    return rules
-
-
-def _value(text: str, default: object) -> object:
-    """A rule's value, of the type of its default; numbers are positive and finite."""
-    if isinstance(default, str):
-        return text
-    if isinstance(default, tuple):
-        return tuple(_positive(part) for part in text.split(","))
-    number = _positive(text)
-    return int(text) if isinstance(default, int) else number
-
-
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise ValueError(text)
-    return number
+def _refuse_too_much(rules: Protocol) -> None:
+    """Raise UserError for a protocol whose check would take too long."""
+    for key, most in _MOST.items():
+        if getattr(rules, key) > most:
+            raise UserError(f"protocol {rules.name}: {key} is above {most}")
 
 
 def _rules(record: Record, rules: Protocol) -> Iterator[str]:

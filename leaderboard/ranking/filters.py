@@ -1,4 +1,4 @@
-"""Which tasks and rows of a board are shown, and in what order. The pages and the command line choose with the same."""
+"""Which tasks and rows of a board are shown. The pages and the command line use the same filters."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from leaderboard.ranking.boards import Board, Row, mean, ranked
-from leaderboard.records.result import Result
 from tasks.task import Task
 
 NOT_STATED = "not stated"
@@ -145,26 +144,6 @@ def passing(board: Board, filters: Filters, facts_of: Board | None = None) -> Bo
     return replace(board, rows=tuple(filter(passes, board.rows)))
 
 
-def newest(row: Row) -> Result | None:
-    """The result of the row that was submitted last: what it says of the submission holds for the row."""
-    results = [cell.result for cell in row.cells if cell.result is not None]
-    return max(results, key=lambda result: (result.confirmed or result.created, result.record_id), default=None)
-
-
-def sort_names(board: Board) -> dict[str, str]:
-    """Every order the board can have, by its spelling in the address, and how it is shown; see `sort_rows`."""
-    plain = {
-        "mean": "Mean score",
-        "submission": "Name",
-        **{f"task:{column.task}": column.task for column in board.columns},
-        "borda": "Borda count",
-        "parameters": "Parameters",
-        "vram": "VRAM",
-        "runs": "MLflow runs",
-    }
-    return {**plain, **{f"-{key}": f"{name}, reversed" for key, name in plain.items()}}
-
-
 def _of(board: Board, catalogue: Sequence[Task]) -> list[Task]:
     """The board's tasks that are of the catalogue: a user's own task may have the name of one and be another."""
     columns = {column.task for column in board.columns}
@@ -172,7 +151,7 @@ def _of(board: Board, catalogue: Sequence[Task]) -> list[Task]:
 
 
 def _values(row: Row) -> dict[str, tuple[str, ...]]:
-    result = newest(row)
+    result = row.newest
     heard = result.domains if result else ()
     millions = row.parameters / 1e6
     return {

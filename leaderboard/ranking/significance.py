@@ -124,35 +124,28 @@ class Standing:
     group: int
 
 
-def rank_submissions(scores: Mapping[str, Mapping[str, Scored]], tasks: Sequence[str]) -> list[Standing]:
-    """The ranking by mean over ``tasks``, best first, equal means by name.
+def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
+    """The ranking by mean over the tasks, best first, equal means by name.
 
     In each resample the submissions are ranked by their means in it. The 2.5th and 97.5th percentile of a submission's
     ranks (the smallest rank that this share of the resamples does not exceed) bound its rank; the interval is widened
     to its rank where that lies outside.
 
     A tie group is opened by its best member and takes the submissions below it, one after the other, up to the first
-    whose mean can be told apart from the opener's: the interval of the paired difference leaves out 0. Each is held
-    against the opener and not against its neighbour, since a chain of small steps would tie the first with the last
-    however far apart they are.
+    whose mean can be told apart from the opener's: the interval of the paired difference leaves out 0. Each is compared
+    with the opener and not with its neighbour, since a chain of small steps would tie the first with the last however
+    far apart they are.
 
     Where a task's test split is a single recording, nothing can be told apart: all share one group, and every rank
     interval spans the ranking.
 
+    The split hash holds ids and labels but not which recording an item is from, so submissions of one split may still
+    have drawn other resamples. Submissions that were measured on other items of a task than most are left out; of two
+    sets of items with equally many submissions, the one with the smaller ``drawn_from`` counts.
+
     Args:
-        scores: by submission and task. Submissions that miss one of ``tasks``, or were measured on other items of it
-            than most (see `comparable`), are left out; other tasks are not looked at.
-        tasks: names, the core tasks for the main board.
+        scores: by name, submissions that all have the same tasks: the core tasks for the main board.
     """
-    scores = comparable(scores)
-    if not tasks:
-        return []
-    whole = {name: found for name, found in scores.items() if all(task in found for task in tasks)}
-    return rank_combined({name: Combined.of(found, tasks) for name, found in whole.items()})
-
-
-def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
-    """`rank_submissions` of submissions that all have the same tasks, by name."""
     kept = _most_used([one.drawn_from for one in scores.values()])
     names = sorted(name for name, one in scores.items() if one.drawn_from == kept)
     if not names:
@@ -218,21 +211,8 @@ def compare(first: Mapping[str, Scored], second: Mapping[str, Scored]) -> Compar
     )
 
 
-def comparable(scores: Mapping[str, Mapping[str, Scored]]) -> dict[str, dict[str, Scored]]:
-    """``scores`` without those measured on other items than most submissions of the task.
-
-    The split hash holds ids and labels but not which recording an item is from, so submissions of one split may still
-    have drawn other resamples. Of equally many, the smaller ``drawn_from`` stays.
-    """
-    kept = _most_used([{task: one.drawn_from for task, one in tasks.items()} for tasks in scores.values()])
-    return {
-        name: {task: one for task, one in tasks.items() if one.drawn_from == kept[task]}
-        for name, tasks in scores.items()
-    }
-
-
 def _most_used(drawn_from: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """By task, what most were drawn from; of equally many, the smaller one."""
+    """By task, what most submissions were drawn from; of equally many, the smaller one."""
     users: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for tasks in drawn_from:
         for task, one in tasks.items():

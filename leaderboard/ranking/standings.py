@@ -61,11 +61,6 @@ def _with_vram(row: Row, profiled: Mapping[tuple[str, str], Vram]) -> Row:
     return replace(row, vram_bytes=vram.bytes, vram_reason=vram.reason, device=vram.device)
 
 
-def standings(results: list[Result]) -> list[Board]:
-    """The boards over ``results``, their columns fixed by the suite's own catalogue of tasks."""
-    return boards(results, catalogue())
-
-
 @cache
 def catalogue() -> tuple[Task, ...]:
     """The suite's own tasks; their data need not be prepared."""

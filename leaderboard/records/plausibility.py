@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from leaderboard.records.predictions import PredictedScores
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
 from tasks.support.errors import UserError
 from tasks.task import DEFAULT_METRIC, explain
@@ -35,7 +36,6 @@ _FIRST_YEAR = 2020
 # Clocks of other machines may be ahead.
 _AHEAD = timedelta(hours=1)
 
-_PROTOCOL = re.compile(r"beans-probe/[1-9][0-9]*(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
 _SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TASK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRACK = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
@@ -155,7 +155,7 @@ def _names(record: Record) -> Iterator[str]:
 
 
 def _protocol(record: Record) -> Iterator[str]:
-    if not _PROTOCOL.fullmatch(record.protocol):
+    if not Protocol.is_name(record.protocol):
         yield f"protocol {record.protocol[:80]!r} is none of this suite's"
 
 

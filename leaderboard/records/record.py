@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from leaderboard.records.protocol import LONGEST_NAME
 from tasks.task import Group, Kind, Metric
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -114,7 +115,7 @@ class Record(_Model):
     schema_version: Literal[1] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     created: datetime
-    protocol: Name
+    protocol: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     limit: Annotated[int, Field(gt=0)] | None
     track: Name
     submission: SubmissionInfo

@@ -5,33 +5,41 @@ import re
 import shlex
 from collections.abc import Mapping
 
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
-
-# Departures from the protocol that the command line can ask for; the others need the code that made the record.
-_OPTIONS = {"trials": "--trials", "seeds": "--seeds", "grid": "--lr", "precision": "--precision"}
+from tasks.support.errors import UserError
 
 
 def command(record: Record) -> str:
     """The ``beans submit`` command, to be run beside the file of `submission_file`."""
     task = f"{record.task.name}.toml" if record.task.group == "own" else record.task.name
     arguments = ["beans", "submit", file_name(record), "--tasks", task, "--track", record.track]
-    for name, value in departures(record.protocol).items():
-        if name in _OPTIONS:
-            arguments += [_OPTIONS[name], value]
+    rules = _rules(record)
+    if rules is not None:
+        arguments += rules.options
     if record.limit is not None:
         arguments += ["--limit", str(record.limit)]
     return shlex.join(arguments)
 
 
-def departures(protocol: str) -> dict[str, str]:
-    """The settings in a protocol's name that differ from its version: ``v+trials=4`` gives ``{"trials": "4"}``."""
-    pairs = (part.partition("=") for part in protocol.split("+")[1:])
-    return {name: value for name, _, value in pairs}
+def caveat(record: Record) -> str:
+    """What in the record's protocol `command` does not state, as a sentence; empty where it states all."""
+    rules = _rules(record)
+    if rules is None:
+        return (
+            f"This version of the suite does not know the rules of {record.protocol}, so the command has no options for"
+            " them: use the version that made the record."
+        )
+    missing = ", ".join(f"{name}={value}" for name, value in rules.unreachable.items())
+    return f"No option of the command sets {missing}; change the protocol in the code." if missing else ""
 
 
-def unreachable(record: Record) -> list[str]:
-    """Departures that no option of the command asks for, as ``name=value``."""
-    return [f"{name}={value}" for name, value in departures(record.protocol).items() if name not in _OPTIONS]
+def _rules(record: Record) -> Protocol | None:
+    """The record's protocol; None if this version of the suite does not know it."""
+    try:
+        return Protocol.parse(record.protocol)
+    except UserError:
+        return None
 
 
 def file_name(record: Record) -> str:
@@ -42,7 +50,9 @@ def file_name(record: Record) -> str:
 def submission_file(record: Record) -> str:
     """The submission as TOML, from what the record holds."""
     info = record.submission
-    return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, "about": info.about})
+    # A submission may have no facts for readers; an empty table of them would be refused.
+    about = {"about": info.about} if info.about else {}
+    return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, **about})
 
 
 def toml(tables: Mapping[str, Mapping[str, object]]) -> str:

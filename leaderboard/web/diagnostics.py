@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leaderboard.records.predictions import PredictedScores
-from leaderboard.records.reproduce import departures
+from leaderboard.records.protocol import Protocol
+from tasks.support.errors import UserError
 
-# What each version of the protocol searches unless its name says otherwise.
-_RANGES = {"beans-probe/1": (1e-5, 1e-1)}
 # The evaluator flags a rate in the outer twentieth of the range's logarithm; a test holds the two together.
 _EDGE = 0.05
 
@@ -82,18 +81,12 @@ def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
 
 
 def searched_rates(protocol: str) -> tuple[float, float] | None:
-    """The lowest and highest learning rate that a protocol of this name tries; None where the name does not tell."""
-    settings = departures(protocol)
-    standard = _RANGES.get(protocol.partition("+")[0])
-    if standard is None:
-        return None
+    """The lowest and highest learning rate that a protocol of this name tries; None for one rate and unknown rules."""
     try:
-        grid = [float(rate) for rate in settings["grid"].split(",")] if "grid" in settings else []
-        low, high = float(settings.get("lr_low", standard[0])), float(settings.get("lr_high", standard[1]))
-    except ValueError:
+        low, high = Protocol.parse(protocol).rate_range
+    except UserError:
         return None
-    low, high = (min(grid), max(grid)) if grid else (low, high)
-    return (low, high) if 0 < low < high < math.inf else None
+    return (low, high) if low < high else None
 
 
 def edges(low: float, high: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from leaderboard.database.store import Store
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
+from leaderboard.records.reproduce import caveat, command, file_name, submission_file
 from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)
@@ -149,6 +151,55 @@ def test_a_grid_of_rates_replaces_the_search_and_is_ranked_apart(
     (row,) = results(out)
     assert row["lr"] in (1e-3, 1e-2)
     assert row["protocol"] == "beans-probe/1+grid=0.001,0.01"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shots", "2", "--shots-seed", "3", "--trials", "2", "--seeds", "2"),
+        ("--lr", "1e-3,1000000", "--limit", "20"),
+        ("--low", "--lr", "1.23456789e-2", "--seeds", "1"),
+    ],
+)
+def test_the_command_on_a_results_page_repeats_the_result(
+    beans: Run, statistics: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Run beside its submission file it finds the record that it was made for, instead of measuring another thing."""
+    rows = (clips_task.parent / "clips.csv").read_text().splitlines()
+    marked = [f"{row},{number % 2}" for number, row in enumerate(rows[1:])]
+    (clips_task.parent / "clips.csv").write_text("\n".join([f"{rows[0]},low", *marked]) + "\n")
+    code, out, err = beans("submit", statistics, "--tasks", clips_task, *options, "--json")
+    assert code == 0, err
+    (first,) = results(out)
+    record = read_record(Path(str(first["record"])))
+    assert caveat(record) == ""
+    monkeypatch.chdir(clips_task.parent)
+    Path(file_name(record)).write_text(submission_file(record))
+    program, *arguments = shlex.split(command(record))
+    assert program == "beans"
+    code, out, err = beans(*arguments, "--json")
+    assert code == 0, err
+    (again,) = results(out)
+    assert again["reused"] and again["record"] == first["record"]
+
+
+def test_rates_that_differ_in_the_seventh_digit_are_different_results(
+    beans: Run, statistics: Path, clips_task: Path
+) -> None:
+    """Under one name the second would be answered with the scores of the first."""
+    found = []
+    for rate in ("1e-2", "1.00000001e-2"):
+        code, out, err = beans("submit", statistics, "--tasks", clips_task, "--lr", rate, "--seeds", 1, "--json")
+        assert code == 0, err
+        found += results(out)
+    assert [row["lr"] for row in found] == [1e-2, 1.00000001e-2]
+    assert [row["reused"] for row in found] == [False, False]
+
+
+def test_the_table_says_what_sets_a_result_apart(beans: Run, statistics: Path, clips_task: Path) -> None:
+    code, out, err = beans("submit", statistics, "--tasks", clips_task, "--lr", "1e-2,1e6", "--seeds", 1)
+    assert code == 0, err
+    assert "ta (grid=0.01,1e+06, seeds=1)" in out
 
 
 def test_a_dry_run_says_what_is_missing_and_computes_nothing(

@@ -12,9 +12,10 @@ from factory import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import boards
 from leaderboard.records.record import Tracking
-from leaderboard.records.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.records.reproduce import caveat, command, file_name, submission_file, toml
 from leaderboard.records.result import Result
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
@@ -43,20 +44,19 @@ def test_csv_names_are_no_formulas(name: str) -> None:
 
 
 def test_command_repeats_every_setting_that_departs_from_the_protocol() -> None:
-    record = make_record(
-        "wavlm large", "bats", track="twa", protocol="beans-probe/1+trials=4+grid=1e-05,0.001", limit=20
-    )
-    assert shlex.split(command(record)) == [
-        *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
-        *("--trials", "4", "--lr", "1e-05,0.001", "--limit", "20"),
-    ]
-    assert unreachable(make_record(protocol="beans-probe/1+epochs=3+seeds=1")) == ["epochs=3"]
+    for settings, options in (("trials=4+seeds=2", "--trials 4 --seeds 2"), ("grid=1e-05,0.001", "--lr 1e-05,0.001")):
+        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/1+{settings}", limit=20)
+        assert shlex.split(command(record)) == [
+            *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
+            *(*options.split(), "--limit", "20"),
+        ]
+        assert caveat(record) == ""
 
 
 def test_command_is_safe_to_paste() -> None:
     record = make_record("x; rm -rf ~", "$(reboot)", track="`id`", protocol="p+trials=1;id")
     assert shlex.split(command(record)) == [
-        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`", "--trials", "1;id")
+        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`")
     ]
     assert file_name(make_record("../..")) == "submission.toml"
 
@@ -68,6 +68,11 @@ def test_submission_file_gives_back_what_was_submitted() -> None:
     read = tomllib.loads(submission_file(record))
     assert read["submission"] == {"name": 'say "hi"\n', "loader": "huggingface", **record.submission.arguments}
     assert read["about"] == {"authors": ["A", "B\\"], "open weights": True, "year": 2026}
+
+
+def test_submission_without_facts_is_written_without_a_table_of_them() -> None:
+    """The suite refuses an empty table, so the file on the page could not be run."""
+    assert tomllib.loads(submission_file(make_record(about={}))).keys() == {"submission"}
 
 
 def test_facts_escape_keys_and_values() -> None:
@@ -146,13 +151,13 @@ def test_runs_are_compared_on_the_one_server_that_has_them(
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (text.parameters(94_371_712), "94.4 M"),
-        (text.parameters(1_200), "0.0012 M"),
-        (text.parameters(0), "0"),
-        (text.memory(612 * 2**20), "612 MiB"),
-        (text.memory(3 * 2**29), "1.50 GiB"),
-        (text.rate(0.001), "1.0e-3"),
-        (text.half_interval(0.4, 0.5), "± 0.050"),
+        (formats.parameters(94_371_712), "94.4 M"),
+        (formats.parameters(1_200), "0.0012 M"),
+        (formats.parameters(0), "0"),
+        (formats.memory(612 * 2**20), "612 MiB"),
+        (formats.memory(3 * 2**29), "1.50 GiB"),
+        (formats.rate(0.001), "1.0e-3"),
+        (formats.half_interval(0.4, 0.5), "± 0.050"),
     ],
 )
 def test_numbers_are_spelt_for_readers(shown: str, expected: str) -> None:
