@@ -179,6 +179,7 @@ _WRONG = {
     "int_parsing": "is no whole number",
     "int_type": "is no whole number",
     "less_than": "is not below {lt}",
+    "less_than_equal": "is above {le}",
     "literal_error": "is none of {expected}",
     "mapping_type": "is no table",
     "model_attributes_type": "is no table",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbone import Layer, Loaded
+from evaluator.backbones.keys import Hertz
 from evaluator.backbones.paths import not_there
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Block, Encoded, Extractor
@@ -68,7 +69,7 @@ class Embeddings:
         return Lookup(model, device, precision, blocks, embeddings=self)
 
 
-def load(*, directory: str, sample_rate: int, base: Path = Path()) -> Embeddings:
+def load(*, directory: str, sample_rate: Hertz, base: Path = Path()) -> Embeddings:
     """Take embeddings that were computed elsewhere.
 
     Args:
@@ -85,8 +86,6 @@ def load(*, directory: str, sample_rate: int, base: Path = Path()) -> Embeddings
     if not path.is_dir():
         advice = "give the directory of the embeddings, one file a task"
         raise UserError(not_there("directory", directory, base, advice))
-    if sample_rate < 1:
-        raise UserError(f"sample_rate {sample_rate} is no rate: give the Hz at which the model heard the audio.")
     return Embeddings(path, sample_rate)
 
 

@@ -23,6 +23,7 @@ from evaluator.backbones.checkpoints import (
     untrained,
     warn_unpinned,
 )
+from evaluator.backbones.keys import Seed
 from evaluator.backbones.waveforms import receptive_field
 from tasks.support.errors import UserError
 
@@ -81,7 +82,7 @@ def load(
     checkpoint: str | None = None,
     sha256: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
+    seed: Seed = 0,
     base: Path = Path(),
 ) -> XeusEncoder:
     """Load an encoder of ESPnet's self-supervised task.

@@ -11,13 +11,14 @@ from types import ModuleType
 import torch
 
 from evaluator.backbone import Backbone
+from evaluator.backbones.keys import Seed
 from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
 
 
-def load(target: str, base: Path = Path(), seed: int = 0) -> Backbone:
+def load(target: str, base: Path = Path(), seed: Seed = 0) -> Backbone:
     """Call ``module:function`` and return its backbone.
 
     Args:

@@ -1,9 +1,12 @@
 """The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from evaluator.backbone import Layer
+from evaluator.backbones.keys import Between
 from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
@@ -50,12 +53,17 @@ def _moments(values: Tensor) -> Tensor:
     return torch.cat(moments, dim=-1)[:, None]
 
 
-def load(sample_rate: int = 32_000, bands: int = 64, coefficients: int = 20) -> Statistics:
+def load(
+    # Windows of 32 ms need samples, and the bands begin at 50 Hz.
+    sample_rate: Annotated[int, Between(1_000, 10**7)] = 32_000,
+    bands: Annotated[int, Between(1, 4_096)] = 64,
+    coefficients: Annotated[int, Between(1)] = 20,
+) -> Statistics:
     """Statistics at ``sample_rate`` Hz of ``bands`` mel bands from 50 Hz to half of it, and of ``coefficients`` MFCC.
 
     Raises:
         UserError: more coefficients than bands.
     """
-    if not 1 <= coefficients <= bands:
-        raise UserError(f"coefficients {coefficients} must lie between 1 and the number of bands, {bands}.")
+    if coefficients > bands:
+        raise UserError(f"coefficients {coefficients} is above the number of bands, {bands}: give fewer.")
     return Statistics(sample_rate, bands, coefficients)

@@ -19,6 +19,7 @@ from evaluator.backbones.checkpoints import (
     untrained,
     warn_unpinned,
 )
+from evaluator.backbones.keys import Hertz, Seed
 from evaluator.backbones.waveforms import receptive_field, standardise
 from tasks.support.errors import UserError
 
@@ -90,8 +91,8 @@ def load(
     checkpoint: str | None = None,
     sha256: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
-    sample_rate: int = 16_000,
+    seed: Seed = 0,
+    sample_rate: Hertz = 16_000,
     do_normalize: bool = False,
     base: Path = Path(),
 ) -> Wav2Vec2Encoder:

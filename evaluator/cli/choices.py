@@ -1,8 +1,10 @@
-"""What the arguments of ``beans submit`` mean: submissions, rules, tracks, and the manifests to run on."""
+"""The arguments of ``beans submit`` and its kin: devices, precisions, submissions, rules, tracks, manifests."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from evaluator.cli.console import complain, split_list, split_numbers
 from leaderboard.records.protocol import Protocol
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
     from evaluator.submission import Submission
     from leaderboard.records.protocol import Protocol
     from tasks.task import Manifest
+
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run; auto is CUDA where torch sees a CUDA device.")
+]
+Precision = Literal["fp32", "bf16"]
+# A day is longer than any point takes; an infinite number of seconds is none that a process can be waited for.
+Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for each point.")]
 
 
 def read_submission(path: Path) -> "Submission":
@@ -41,13 +51,14 @@ def protocols(
     Raises:
         UserError: an option is not a list of positive numbers.
     """
-    grid = split_numbers("--lr", lr, "1e-4,1e-3")
-    few = split_numbers("--shots", shots, "1,5,10")
-    wrong = [f"{k:g}" for k in few if not k.is_integer()]
-    if wrong:
-        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
+    from pydantic import PositiveInt
+
+    from leaderboard.records.record import Rate
+
+    grid = split_numbers("--lr", lr, "1e-4,1e-3", Rate)
+    few = split_numbers("--shots", shots, "1,5,10", PositiveInt)
     parts = [TrainPart(low=True)] if low else []
-    parts += [TrainPart(shots=int(k), seed=shots_seed) for k in dict.fromkeys(few)]
+    parts += [TrainPart(shots=k, seed=shots_seed) for k in dict.fromkeys(few)]
     return [Protocol.from_options(trials, grid, seeds, precision, part) for part in parts or [TrainPart()]]
 
 

@@ -173,9 +173,9 @@ def _require(what: str, value: str, known: "Sequence[str]") -> None:
 @app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the leaderboard.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the leaderboard.")] = 8501,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Serve MLflow too.")] = False,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of MLflow.")] = 5000,
 ) -> None:
     """Serve the leaderboard in the browser until interrupted."""
     from leaderboard.web.serve import serve as serve_pages

@@ -51,12 +51,13 @@ def submit(
         str | None, typer.Option(help="Train on so many items a class, such as 1,5,10 (each ranked apart).")
     ] = None,
     shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 (ranked apart).")] = "fp32",
+    device: choices.Device = "auto",
+    precision: Annotated[choices.Precision, typer.Option(help="Of the backbone; bf16 is ranked apart.")] = "fp32",
     frames_budget: Annotated[
         float | None,
         typer.Option(
             min=0,
+            max=1e6,
             metavar="GIB",
             help="Disk for the frames of a task (track twa); beyond it the backbone runs again in every epoch."
             " [default: half of the free disk]",
@@ -74,15 +75,10 @@ def submit(
 
     Killed or interrupted, the same command continues where it stopped and ends with the same numbers.
     """
+
     from evaluator.evaluate import evaluate
     from evaluator.results.environment import pick_device
 
-    for option, value, known in (
-        ("--device", device, ("auto", "cpu", "cuda")),
-        ("--precision", precision, ("fp32", "bf16")),
-    ):
-        if value not in known:
-            raise UserError(f"{option} {value} is unknown: choose from {', '.join(known)}.")
     home = Home.from_environment()
     place = pick_device(device)
     protocols = choices.protocols(trials, lr, seeds, precision, low, shots, shots_seed)

@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import os
 import resource
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,7 +10,6 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_MEMINFO = Path("/proc/meminfo")
 # Written to clear_refs, it sets the peak of the resident memory back to what is resident now.
 _RESET_PEAK = "5"
 
@@ -115,13 +113,12 @@ def available(device: torch.device) -> int | None:
     """Bytes that a fresh process could take on the device now: what is free, or what this process is limited to."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    # Not at the top: it is not on every machine on which a GPU is measured.
+    import psutil
+
     limits = [limit for limit in (resource.getrlimit(resource.RLIMIT_AS)[0],) if limit != resource.RLIM_INFINITY]
-    try:
-        words = _MEMINFO.read_text().split()
-        limits.append(int(words[words.index("MemAvailable:") + 1]) * 1024)
-    except (OSError, ValueError):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    # Where a container limits its memory, version 2 of control groups says so here.
+    limits.append(psutil.virtual_memory().available)
+    # Where a container limits its memory, version 2 of control groups states it here. psutil does not read it.
     group = Path("/sys/fs/cgroup/memory.max")
     if group.is_file() and (text := group.read_text().strip()).isdigit():
         limits.append(int(text))
@@ -129,7 +126,10 @@ def available(device: torch.device) -> int | None:
 
 
 def _resident(field: str) -> int:
-    """A field of the process's status, in bytes."""
+    """A field of the process's status, in bytes.
+
+    psutil has no peak on Linux, and the size before the pass must be counted as the peak is.
+    """
     for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

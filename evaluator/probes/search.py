@@ -1,7 +1,6 @@
 """The learning-rate search: Optuna asks, all layers of all asked rates are trained at once, Optuna is told."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +119,9 @@ def _batch(
     import optuna
     from optuna.trial import TrialState
 
+    # A rate that was queued and not asked for before the kill: only a running trial can be failed.
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.ask()
     # Later batches are looked at when it is their turn.
     left = [trial for trial in study.get_trials() if trial.user_attrs.get("batch", number) == number]
     mine = [trial for trial in left if trial.state != TrialState.FAIL and "batch" in trial.user_attrs]
@@ -129,12 +131,11 @@ def _batch(
             study.tell(trial.number, state=TrialState.FAIL)
     if len(mine) == size:
         rates = [trial.params["lr"] for trial in mine]
-    parzen = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
+    study.sampler = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
     batch: list[OptunaTrial | FrozenTrial] = list(told)
     for place in range(len(told), size):
-        study.sampler = (
-            optuna.samplers.PartialFixedSampler({"lr": rates[place]}, parzen) if place < len(rates) else parzen
-        )
+        if place < len(rates):
+            study.enqueue_trial({"lr": rates[place]})
         asked = study.ask()
         asked.suggest_float("lr", *protocol.rate_range, log=True)
         asked.set_user_attr("batch", number)
@@ -156,7 +157,6 @@ def _open(storage: str, study_name: str) -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
 
 

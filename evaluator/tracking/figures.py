@@ -9,6 +9,7 @@ import numpy as np
 
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.record import Record
+from leaderboard.web import diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,13 +58,9 @@ def layer_curve(record: Record) -> Figure:
 
 def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
     """Rows are the true classes, and each row sums to 1: how often a class was taken for each other, over all seeds."""
-    from sklearn.metrics import confusion_matrix as count
-
     names = _short(record.task.labels)
-    classes = np.arange(len(names))
-    counts = sum(count(test.targets, scores.argmax(axis=1), labels=classes) for scores in test.scores)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    # A class without items in the test split is an empty row.
+    shares = np.nan_to_num(diagnostics.row_shares(diagnostics.confusion_matrix(test)))
 
     side = min(3.5 + 0.3 * len(names), 18.0)
     figure, axes = _canvas(side + 1.2, side)
@@ -86,11 +83,7 @@ def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
 
 def class_precision(record: Record, test: PredictedScores) -> Figure:
     """Average precision of every class, best first: the mean over seeds. A class without positives is marked."""
-    import torch
-
-    from evaluator.probes.metrics import average_precision
-
-    means = average_precision(torch.from_numpy(test.scores), torch.from_numpy(test.targets)).mean(0).numpy()
+    means = diagnostics.average_precisions(test)
     positives = test.targets.sum(axis=0, dtype=np.int64)
     order = np.argsort(-means, kind="stable")
     names = _short(record.task.labels)

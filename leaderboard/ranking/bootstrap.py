@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboard.ranking.metrics import descending
+
 if TYPE_CHECKING:
     from tasks.task import Metric
 
@@ -127,7 +129,7 @@ class _MeanAveragePrecision:
 def _rank(scores: Scores, positive: NDArray[np.bool_], member: Counts, groups: int) -> _Ranked:
     from scipy.sparse import csr_array
 
-    order = np.argsort(-scores, kind="stable")
+    order = descending(scores)
     hits = positive[order]
     before = hits.cumsum()
     positives = member[order[hits]]

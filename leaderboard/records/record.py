@@ -11,9 +11,15 @@ from tasks.task import Group, Kind, Metric
 SCHEMA_VERSION: Literal[1] = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 # As large as a database column holds.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+# The other bounds are far beyond any model, machine or data set, and small enough that no page breaks.
+Rate = Annotated[float, Field(ge=1e-12, le=1e6, allow_inf_nan=False)]
+Hertz = Annotated[int, Field(ge=1, le=10**7)]
+Epoch = Annotated[int, Field(ge=1, le=10**6)]
+Items = Annotated[int, Field(ge=1, le=10**9)]
+Bytes = Annotated[int, Field(ge=0, le=10**14)]
+Duration = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,8 +36,8 @@ class SubmissionInfo(_Model):
     arguments: dict[str, object]
     about: dict[str, object]
     weights_sha256: Sha256
-    parameters: Count
-    sample_rate: Annotated[int, Field(gt=0)]
+    parameters: Annotated[int, Field(ge=0, le=10**13)]
+    sample_rate: Hertz
 
 
 class TaskInfo(_Model):
@@ -43,10 +49,10 @@ class TaskInfo(_Model):
     metric: Metric
     labels: list[str]
     split_hash: Sha256
-    native_rates: list[int]
-    n_train: Count
-    n_valid: Count
-    n_test: Count
+    native_rates: list[Hertz]
+    n_train: Items
+    n_valid: Items
+    n_test: Items
 
 
 class LayerScore(_Model):
@@ -54,18 +60,18 @@ class LayerScore(_Model):
 
     index: Count
     name: str
-    width: Count
+    width: Annotated[int, Field(ge=1, le=10**8)]
     valid: Fraction
     test: Fraction
-    lr: Annotated[float, Field(gt=0)]
-    epoch: Count
+    lr: Rate
+    epoch: Epoch
 
 
 class Trial(_Model):
     """One learning rate. Per layer: the best validation metric and the epoch (from 1) that reached it."""
 
     number: Count
-    lr: Annotated[float, Field(gt=0)]
+    lr: Rate
     valid: list[Fraction]
     epoch: list[Count]
 
@@ -84,9 +90,9 @@ class Efficiency(_Model):
     """
 
     device: str
-    vram_bytes: Count | None = None
-    weights_bytes: Count | None = None
-    seconds: Finite | None = None
+    vram_bytes: Bytes | None = None
+    weights_bytes: Bytes | None = None
+    seconds: Duration | None = None
     reason: str = ""
 
 
@@ -124,22 +130,22 @@ class Record(_Model):
     valid: Fraction
     test: Fraction
     test_std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    test_seeds: list[Fraction]
+    test_seeds: Annotated[list[Fraction], Field(min_length=1)]
     ci_low: Fraction
     ci_high: Fraction
     secondary: dict[str, Fraction]
     best_layer: Count
     best_layer_name: str
-    lr: Annotated[float, Field(gt=0)]
-    epoch: Count
+    lr: Rate
+    epoch: Epoch
     flags: list[str]
-    layers: list[LayerScore]
-    trials: list[Trial]
-    epochs: list[Fraction]
+    layers: Annotated[list[LayerScore], Field(min_length=1, max_length=10_000)]
+    trials: Annotated[list[Trial], Field(min_length=1, max_length=100_000)]
+    epochs: Annotated[list[Fraction], Field(max_length=10**6)]
     predictions: Predictions
     efficiency: Efficiency
     audio: dict[str, str]
-    seconds: dict[str, Finite]
+    seconds: dict[str, Duration]
     environment: Environment
 
     @property

@@ -1,9 +1,10 @@
 """The command that makes a record again."""
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
+
+import tomli_w
 
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
@@ -57,34 +58,10 @@ def submission_file(record: Record) -> str:
 
 def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
     """Tables of values as TOML text; a value that is None, which TOML does not have, is left out."""
-    return "\n".join(
-        "\n".join([f"[{_key(name)}]", *(f"{_key(key)} = {_lines(value)}" for key, value in _stated(table))]) + "\n"
-        for name, table in tables.items()
-    )
+    return tomli_w.dumps({name: _stated(table) for name, table in tables.items()})
 
 
-def _stated(table: Mapping[str, object]) -> list[tuple[str, object]]:
-    return [(str(key), value) for key, value in table.items() if value is not None]
-
-
-def _lines(value: object) -> str:
-    """A value; a list of tables, such as the data sets of a pretraining, has a line for each."""
-    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        return "\n".join(["[", *(f"    {_toml(item)}," for item in value), "]"])
-    return _toml(value)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
+def _stated(value: object) -> object:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in _stated(value))
-        return f"{{ {inner} }}" if inner else "{}"
-    if isinstance(value, float):
-        return repr(value)
-    # JSON's strings, booleans and numbers are TOML's; only DEL must be escaped in one and not in the other.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return {str(key): _stated(item) for key, item in value.items() if item is not None}
+    return [_stated(item) for item in value if item is not None] if isinstance(value, list | tuple) else value

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboard.ranking.metrics import average_precision, descending
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
@@ -58,10 +59,7 @@ def most_confused(matrix: NDArray[np.int64], most: int) -> list[Confusion]:
 
 
 def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
-    """Average precision of each class as BEANS computes it, mean over seeds.
-
-    The mean of the precision at each positive in descending score, items with equal scores in their order; 0 for a
-    class without positives. The mean over classes is the task's score.
+    """Average precision of each class as BEANS computes it, mean over seeds; the mean over classes is the task's score.
 
     Args:
         test: of a detection task.
@@ -70,12 +68,12 @@ def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
         (classes,) in [0, 1].
     """
     seeds, items, classes = test.scores.shape
-    ranks = np.arange(1, items + 1)
+    ranks = np.arange(1.0, items + 1)
     found = np.zeros((seeds, classes))
     for seed, scores in enumerate(test.scores):
         for column in np.flatnonzero(test.targets.any(0)):
-            hits = test.targets[np.argsort(-scores[:, column], kind="stable"), column] > 0
-            found[seed, column] = (hits.cumsum() / ranks)[hits].mean()
+            hits = (test.targets[descending(scores[:, column]), column] > 0).astype(np.float64)
+            found[seed, column] = average_precision(hits, ranks)
     mean: NDArray[np.float64] = found.mean(0)
     return mean
 

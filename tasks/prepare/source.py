@@ -39,11 +39,15 @@ class Remote:
         url: its address.
         file: what it is called on disk; archives are extracted and the others left as they are.
         md5: in hexadecimal, as published; "" where the server states it (Zenodo's records, Google's hash header).
+        otherwise: what a user can do who cannot download it, for messages.
+        moved_by: the environment variable that moves the directory to another disk, for messages.
     """
 
     url: str
     file: str
     md5: str = ""
+    otherwise: str = "get the file another way and pass its directory with --source"
+    moved_by: str = "BEANS_HOME"
 
 
 @dataclass(frozen=True)

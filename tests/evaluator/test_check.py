@@ -218,7 +218,7 @@ def test_the_commands_own_mistakes_are_one_sentence(beans: Run, tmp_path: Path, 
     code, _, err = beans("check", tmp_path / "missing.toml")
     assert code == 2 and "missing.toml" in err and "Traceback" not in err
     code, _, err = beans("check", statistics, "--device", "tpu")
-    assert code == 2 and "--device tpu is unknown" in err
+    assert code == 2 and "'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'" in err
     code, out, _ = beans("check", "--help")
     assert code == 0 and "Example: beans check" in out
 

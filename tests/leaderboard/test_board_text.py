@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import tomllib
+from datetime import UTC, timedelta, timezone
 from urllib.parse import parse_qs
 
 import pytest
@@ -172,16 +173,39 @@ def test_submission_file_of_a_record_can_leave_hours_unsaid() -> None:
     assert read["about"]["pretraining"] == [plain, {**plain, "hours": 960.5}]
 
 
-_SCALARS = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+_SCALARS = (
+    st.text()
+    | st.text(st.sampled_from("\"'\\\n\r\t\x00\x1b\x7f\x85\u2028#=[]{}.,"), min_size=1)
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.dates()
+    | st.datetimes(timezones=st.sampled_from([None, UTC, timezone(-timedelta(hours=9, minutes=30))]))
+    | st.times()
+)
+_KEYS = st.text() | st.sampled_from(["a.b", "a b", "", "#", '"', "\n", "[a]", "ключ"])
+_TABLES = st.dictionaries(_KEYS, _SCALARS, max_size=3)
 _VALUES = st.recursive(
-    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    _SCALARS | st.lists(_TABLES, min_size=1, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
 )
 
 
-@given(st.dictionaries(st.text(), st.dictionaries(st.text(), _VALUES, max_size=4), max_size=3))
+@given(st.dictionaries(_KEYS, st.dictionaries(_KEYS, _VALUES, max_size=4), max_size=3))
 def test_what_is_written_as_toml_is_read_back_as_it_was(tables: dict[str, dict[str, object]]) -> None:
-    """Names and descriptions are anybody's: quotes, control characters and line breaks must survive."""
+    """Names and descriptions are anybody's: quotes, control characters, dates and nested tables must survive."""
     assert tomllib.loads(toml(tables)) == tables
+
+
+@pytest.mark.parametrize("value", [None, [None], {"x": None}, [{"x": None}], ([None, [None]],)])
+def test_a_null_of_a_record_is_left_out_of_its_submission_file_at_any_depth(value: object) -> None:
+    """Records of others hold any JSON; one that TOML lacks must not spoil the page that shows the file."""
+    record = make_record()
+    info = record.submission.model_copy(update={"arguments": {"value": value, "after": 1}})
+    record = record.model_copy(update={"submission": info})
+    read = tomllib.loads(submission_file(record))
+    assert read["submission"]["after"] == 1
+    assert "None" not in str(read) and "null" not in str(read)
 
 
 @pytest.mark.parametrize(

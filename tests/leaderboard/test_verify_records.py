@@ -95,7 +95,7 @@ def test_every_number_that_is_not_the_predictions_is_named(tmp_path: Path, kind:
         ({"best_layer": 9}, "none of the 4 layers"),
         ({"best_layer_name": "another"}, "best_layer_name"),
         ({"metric": "map"}, "is not scored by map"),
-        ({"seconds": {"test": -1}}, "seconds cannot be -1"),
+        ({"seconds": {"test": -1}}, "seconds.test: Input should be greater than or equal to 0"),
         ({"task__group": "core"}, "has no task mine in the group core"),
         ({"id": "f" * 16}, "predictions file must be called"),
     ],

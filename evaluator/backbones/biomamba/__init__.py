@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evaluator.backbone import Layer
 from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
+from evaluator.backbones.keys import Hertz, Seed
 from evaluator.backbones.waveforms import standardise
 from tasks.support.errors import UserError
 
@@ -78,11 +79,11 @@ def load(
     model: str | None = None,
     revision: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
+    seed: Seed = 0,
     config: Mapping[str, Any] | None = None,
     kernels: Literal["auto", "transformers", "mamba_ssm"] = "auto",
     do_normalize: bool | None = None,
-    sample_rate: int | None = None,
+    sample_rate: Hertz | None = None,
     base: Path = Path(),
 ) -> BioMambaEncoder:
     """Load a BioMamba encoder.
@@ -107,8 +108,6 @@ def load(
     from evaluator.backbones.biomamba.mixers import require_mamba_ssm
     from evaluator.backbones.biomamba.register import BioMambaModel
 
-    if sample_rate is not None and sample_rate < 1:
-        raise UserError(f"sample_rate = {sample_rate} is no rate: give Hz, 16000 for a model with the paper's rate.")
     if kernels == "mamba_ssm":
         require_mamba_ssm()
     if model is None:

@@ -1,7 +1,7 @@
 """The second paper's figure: memory of BioMamba and AVES over clip length, with every attention and kernel there is.
 
 Both have twelve blocks of 768 on the same convolutions, with random weights: memory does not depend on their values.
-Needs no more than torch, torchaudio and transformers.
+On a GPU it needs no more than torch, torchaudio and transformers.
 """
 
 import json
