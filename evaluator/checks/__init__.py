@@ -34,12 +34,12 @@ def run(
     Args:
         submission: as read from its file.
         short: only loading, layers, determinism, batches and finite values, on clips below a second.
-        tasks: those to say of what share of their band the backbone's sample rate loses.
+        tasks: those whose band is compared with the backbone's sample rate.
         device: where the backbone runs.
-        report: told which check is under way.
+        report: called with the check that runs.
 
     Returns:
-        One finding a check, "fail" where the submission must be mended. One that does not load ends there.
+        One finding per check, "fail" where the submission must be corrected. If it does not load, no other check runs.
     """
     report(f"{submission.name}: loading", 0, 1)
     start = time.perf_counter()

@@ -8,16 +8,16 @@ from evaluator.features.extraction import Block
 
 
 def frames(subject: Subject, sounds: Sequence[Sound]) -> Iterator[tuple[Block, list[int], list[int]]]:
-    """For sounds that were heard: each block, the samples of each sound, and how many frames it has there."""
+    """Each block, the samples of each sound, and the number of frames of each. The sounds must have been encoded."""
     samples = [len(sound.waveform) for sound in sounds]
     for block in subject.extractor.blocks:
-        yield block, samples, [subject.heard[sound.name][block.layers[0]].count for sound in sounds]
+        yield block, samples, [subject.encoded[sound.name][block.layers[0]].count for sound in sounds]
 
 
 def constant_hop(samples: Sequence[int], counts: Sequence[int]) -> float | None:
-    """Samples a frame, 0 where all clips have equally many frames, None where no hop explains the counts.
+    """Samples per frame; 0 where all clips have the same number of frames; None where no hop explains the counts.
 
-    Counts that are rounded from one hop lie less than a frame from the line through the first and the last.
+    Counts that are rounded from one hop are less than one frame away from the line through the first and the last.
     """
     slope = (counts[-1] - counts[0]) / (samples[-1] - samples[0])
     points = zip(samples, counts, strict=True)

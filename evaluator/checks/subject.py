@@ -1,4 +1,4 @@
-"""A backbone under examination: its answers to a few sounds, through the path that real runs take."""
+"""A backbone that is checked: its features of a few sounds, encoded as in real runs."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ _FLOAT_MIN = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class Features:
-    """What one layer says of one sound, as the suite keeps it.
+    """The features of one sound in one layer, as the suite keeps them.
 
     Attributes:
         means: (width,) float32, over all frames.
@@ -46,28 +46,28 @@ class Features:
     frames: Tensor | None
 
 
-Heard = list[Features]
-"""One entry a layer, in the order of ``Backbone.layers``."""
+PerLayer = list[Features]
+"""The features of one sound: one entry per layer, in the order of ``Backbone.layers``."""
 
 
 class Subject:
-    """A backbone under examination.
+    """A backbone that is checked.
 
     Attributes:
         extractor: the backbone as real runs use it, in float32.
         short: whether only short clips are encoded.
         tasks: those whose band is compared with the backbone's.
-        heard: by name, every sound heard alone, at its first pass.
-        passes: forward passes of the last ``hear``.
+        encoded: features of every sound that was encoded alone, by the sound's name.
+        passes: forward passes of the last ``encode``.
         too_large: why frames cannot be kept in half precision, once that happened.
-        steady: whether two passes of one sound were found equal; None before that was asked.
+        steady: whether two passes of one sound are equal; None before they were compared.
     """
 
     def __init__(self, extractor: Extractor, short: bool, tasks: Sequence[Task] = ()) -> None:
-        # What bf16 rounds is no fault of the model's.
+        # The rounding of bf16 is not a mistake of the model.
         self.extractor = dataclasses.replace(extractor, precision="fp32")
         self.short, self.tasks = short, tasks
-        self.heard: dict[str, Heard] = {}
+        self.encoded: dict[str, PerLayer] = {}
         self.passes = 0
         self.too_large: str | None = None
         self.steady: bool | None = None
@@ -90,18 +90,18 @@ class Subject:
         """Some layers for people: the first, and how many more."""
         return self.layer(indices[0]) + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
 
-    def alone(self, sound: Sound) -> Heard:
-        """What the backbone says of a sound in a pass of its own; a sound of the same name is heard once.
+    def alone(self, sound: Sound) -> PerLayer:
+        """The features of a sound in a pass of its own. A sound of the same name is encoded once.
 
         Raises:
-            UserError: as ``hear``.
+            UserError: as ``encode``.
         """
-        if sound.name not in self.heard:
-            self.heard[sound.name] = self.hear([sound])[0]
-        return self.heard[sound.name]
+        if sound.name not in self.encoded:
+            self.encoded[sound.name] = self.encode([sound])[0]
+        return self.encoded[sound.name]
 
-    def hear(self, sounds: Sequence[Sound]) -> list[Heard]:
-        """What the backbone says of sounds that share passes wherever the suite lets them, in their order.
+    def encode(self, sounds: Sequence[Sound]) -> list[PerLayer]:
+        """The features of sounds that share passes wherever the suite allows it, in the order of the sounds.
 
         Raises:
             UserError: ``encode`` fails, or returns what cannot be used.
@@ -128,7 +128,7 @@ class Subject:
 
         return self.extractor.encode(clips, waveforms, frames=frames, on_batch=count)
 
-    def _by_sound(self, encoded: Encoded, sounds: int) -> list[Heard]:
+    def _by_sound(self, encoded: Encoded, sounds: int) -> list[PerLayer]:
         found: list[dict[int, Features]] = [{} for _ in range(sounds)]
         for number, block in enumerate(self.extractor.blocks):
             stops = encoded.counts[number].cumsum(0).tolist()
@@ -140,7 +140,7 @@ class Subject:
 
 
 def apart(one: Features, other: Features) -> tuple[float, float]:
-    """How far two answers of a layer differ, relative to its scale: in the means, and in the worst frame.
+    """How far features of two passes differ in a layer, relative to its scale: in the means, and in the worst frame.
 
     The scale is the mean magnitude, because a few channels of many models are a hundred times larger than the rest.
     """

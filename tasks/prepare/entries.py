@@ -1,4 +1,4 @@
-"""What every copy of a data set is read into before it is written: its items, and where their sound lies."""
+"""The items of a data set as every source reads them: labels, splits, and where the sound of each is."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,10 +18,10 @@ CHUNK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Where the sound of an item lies.
+    """Where the sound of an item is.
 
     Attributes:
-        file: the audio file; or, where it lies inside another, a function that reads it.
+        file: the audio file; or, where it is inside another file, a function that reads it.
         start: of the item in the file, in seconds.
         seconds: length of the item, or None for all that follows ``start``.
     """

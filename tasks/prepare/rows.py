@@ -39,7 +39,7 @@ def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: st
         task: decides whether it is a clip or a recording.
         split: of the row.
         row: as BEANS writes it. Annotations are a list of {st, ed, label}; a label may be text or a number.
-        sound: where its audio lies.
+        sound: where its audio is.
         low: whether the few-label variant of the train split keeps it.
         where: the row's place, for messages.
 

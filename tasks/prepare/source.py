@@ -17,7 +17,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Generated:
-    """How one generated task comes to lie on disk.
+    """How the files of one generated task are made.
 
     Attributes:
         version: changes when the prepared files do; data marked with another version is prepared anew.
@@ -36,9 +36,9 @@ class Remote:
     """One file to download.
 
     Attributes:
-        url: where it lies.
+        url: its address.
         file: what it is called on disk; archives are extracted and the others left as they are.
-        md5: in hexadecimal, as published; "" where the server says it (Zenodo's records, Google's hash header).
+        md5: in hexadecimal, as published; "" where the server states it (Zenodo's records, Google's hash header).
         otherwise: what a user can do who cannot download it, for messages.
         moved_by: the environment variable that moves the directory to another disk, for messages.
     """

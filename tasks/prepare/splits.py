@@ -19,7 +19,7 @@ _MISSING = (
 
 
 def read_table(root: Path, name: str, columns: Sequence[str], gaps: Sequence[str] = ()) -> tuple[Path, "pd.DataFrame"]:
-    """The table of a data set, wherever below ``root`` it lies, in its own order of rows.
+    """The table of a data set, from any folder below ``root``, in its own order of rows.
 
     Args:
         root: holds the extracted files.
@@ -119,7 +119,7 @@ def clips(
         text = label_text(label)
         name = ids.item(file, text)
         entries.append(Clip(name, split, text, Sound(file), ids.recording_of(name), is_low))
-    # Of rows that differ in nothing else, the other copies do not tell which one the few-label variant keeps.
+    # Where rows differ in nothing else, the other copies do not show which of them the few-label variant keeps.
     return unique(sorted(entries, key=lambda entry: not entry.low))
 
 

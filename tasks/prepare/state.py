@@ -17,7 +17,7 @@ INTENT = ".intent"
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a prepared task came to lie on the disk.
+    """How a task was prepared.
 
     Attributes:
         version: of the prepared files.

@@ -6,13 +6,13 @@ from evaluator.checks.subject import FRAMES_APART, MEANS_APART, Subject, apart, 
 
 
 def alone(subject: Subject) -> Verdict:
-    """A clip in a pass of its own, and in one with others, batched as real runs batch."""
+    """Compare a clip in a pass of its own with the same clip in a batch, as real runs make batches."""
     if subject.steady is False:
         return "note", "not compared, because two passes of one and the same clip differ"
     exact = subject.model.exact_masking
     sounds = (ladder if exact else equals)(subject.rate, subject.model.min_samples, subject.short)
     by_itself = [subject.alone(sound) for sound in sounds]
-    together = subject.hear(sounds)
+    together = subject.encode(sounds)
     if subject.passes >= len(sounds):
         seconds = len(sounds[-1].waveform) / subject.rate
         return "note", f"clips of {seconds:.1f} s share no pass on {subject.extractor.device.type}: nothing to compare"

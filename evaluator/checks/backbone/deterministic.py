@@ -8,9 +8,9 @@ _REPEATABLE_ON_CUDA = 1e-6
 
 
 def deterministic(subject: Subject) -> Verdict:
-    """Two passes of one clip."""
+    """Compare two passes of one clip."""
     sound = ladder(subject.rate, subject.model.min_samples, subject.short)[0]
-    pairs = zip(subject.alone(sound), subject.hear([sound])[0], strict=True)
+    pairs = zip(subject.alone(sound), subject.encode([sound])[0], strict=True)
     differences = [apart(one, other) for one, other in pairs]
     size, index = max((max(difference), index) for index, difference in enumerate(differences))
     subject.steady = size == 0

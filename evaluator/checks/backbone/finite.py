@@ -7,7 +7,7 @@ from tasks.support.errors import UserError
 
 
 def finite(subject: Subject) -> Verdict:
-    """Silence, and a square wave at full scale, beside ordinary sounds."""
+    """Encode silence, a square wave at full scale, and ordinary sounds."""
     wrong = []
     sounds = variety(subject.rate, subject.model.min_samples, subject.short)
     for sound in sounds:

@@ -54,7 +54,7 @@ def _strays(backbone: object) -> Iterator[str]:
 
 def _changed_by_a_pass(subject: Subject, backbone: torch.nn.Module) -> list[str]:
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
-    subject.hear(ladder(subject.rate, subject.model.min_samples, True)[:1])
+    subject.encode(ladder(subject.rate, subject.model.min_samples, True)[:1])
     return [name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])]
 
 

@@ -11,8 +11,8 @@ def half_precision(subject: Subject) -> Verdict:
     if subject.too_large is not None:
         return "note", subject.too_large
     largest = 0.0
-    for heard in subject.heard.values():
-        for index, layer in enumerate(heard):
+    for encoded in subject.encoded.values():
+        for index, layer in enumerate(encoded):
             if layer.frames is None:
                 continue
             largest = max(largest, float(layer.frames.abs().max()))

@@ -9,12 +9,12 @@ from evaluator.checks.subject import Subject, same_means
 
 def layers_differ(subject: Subject) -> Verdict:
     """No layer is listed twice."""
-    heard = [subject.alone(sound) for sound in ladder(subject.rate, subject.model.min_samples, True)]
+    encoded = [subject.alone(sound) for sound in ladder(subject.rate, subject.model.min_samples, True)]
     same = [
         (one, other)
         for block in subject.extractor.blocks
         for one, other in combinations(block.layers, 2)
-        if all(same_means(layers[one], layers[other]) for layers in heard)
+        if all(same_means(layers[one], layers[other]) for layers in encoded)
     ]
     if same:
         one, other = same[0]

@@ -12,7 +12,7 @@ _SHORTEST_SECONDS, _LONG_SECONDS = 0.1, 30.0
 
 
 def lengths(subject: Subject) -> Verdict:
-    """A tenth of a second, the stated minimum, and half a minute."""
+    """Encode a tenth of a second, the stated minimum, and half a minute."""
     smallest, rate = subject.model.min_samples, subject.rate
     tenth, most = round(_SHORTEST_SECONDS * rate), round(_LONG_SECONDS * rate)
     worked, wrong = [], []

@@ -7,7 +7,7 @@ from tasks.task import Task
 
 
 def sample_rate(rate: int, tasks: Sequence[Task]) -> Verdict:
-    """What the backbone cannot hear of the tasks that rank the public board."""
+    """The share of each task's band above half the backbone's rate, for the tasks that rank the public board."""
     shares = {
         task.name: max(0.0, 1 - rate / task.facts.native_rate)
         for task in tasks

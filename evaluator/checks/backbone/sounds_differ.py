@@ -10,24 +10,24 @@ from evaluator.checks.subject import SAME, Features, Subject, same_means
 def sounds_differ(subject: Subject) -> Verdict:
     """No two different sounds have one row, and no row is one value over and over."""
     names = [sound.name for sound in variety(subject.rate, subject.model.min_samples, False)]
-    heard = {name: subject.heard[name] for name in names if name in subject.heard}
-    if len(heard) < 2:
+    encoded = {name: subject.encoded[name] for name in names if name in subject.encoded}
+    if len(encoded) < 2:
         return "note", "not compared, because fewer than two of the sounds could be encoded"
-    for (one, first), (other, second) in combinations(heard.items(), 2):
+    for (one, first), (other, second) in combinations(encoded.items(), 2):
         same = [index for index, pair in enumerate(zip(first, second, strict=True)) if same_means(*pair)]
         if same:
             return "fail", (
                 f"{one} and {other} have the same features in {subject.listed(same)}:"
                 " return what the layer computes from the waveform."
             )
-    name, layers = next(iter(heard.items()))
+    name, layers = next(iter(encoded.items()))
     flat = [index for index, layer in enumerate(layers) if len(layer.means) > 1 and _is_flat(layer)]
     if flat:
         return "fail", (
             f"Every channel has the same value for {name} in {subject.listed(flat)}:"
             " the layer is dead; check its weights and the scale of its input."
         )
-    return "pass", f"{len(heard)} different sounds have different features in every layer, and no row is constant"
+    return "pass", f"{len(encoded)} different sounds have different features in every layer, and no row is constant"
 
 
 def _is_flat(layer: Features) -> bool:

@@ -1,5 +1,4 @@
-"""What the paper says, and what still counts as that."""
+"""The paper's claim, and the range that still counts as about 40 %."""
 
 CLAIM = "BioMamba takes about 40 % less VRAM than AVES for clips of 5 to 1000 s"
-# Of about 40 %.
 LOW, HIGH = 0.30, 0.50

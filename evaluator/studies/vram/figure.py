@@ -18,7 +18,7 @@ def draw(study: Measurements, path: Path) -> None:
 
     Args:
         study: with at least one measured point.
-        path: its suffix says which format.
+        path: its suffix decides the format.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -47,7 +47,10 @@ _WHERE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Way:
-    """One line of the figure: a model, how it attends or scans, and the precision; ``unavailable`` says why not."""
+    """One line of the figure: a model, its attention or scan, and the precision.
+
+    ``unavailable`` is why it cannot be measured here, or "".
+    """
 
     model: Literal["AVES", "BioMamba"]
     kernel: str
@@ -126,14 +129,14 @@ def run(
     """Measure every line at every length, each point in a fresh process; ``path`` has what is done after every point.
 
     Args:
-        path: where the study lies as JSON; points that are there already are not measured again.
+        path: the study's JSON file; points that it has already are not measured again.
         kind: "cuda" or "cpu".
         lengths: seconds of the clips.
         precisions: "fp32" and "bf16".
         layers: "last" keeps the last layer's output, as in use; "all" keeps every layer's, as the suite does.
         timeout: seconds for each point.
         again: measure also what is there.
-        report: told where it is.
+        report: called with the progress.
 
     Raises:
         UserError: ``path`` holds a study of another device or with other versions, or the device cannot be asked.

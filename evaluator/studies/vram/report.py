@@ -1,4 +1,4 @@
-"""What the study of memory says of the paper's claim, its tables and its figure."""
+"""The verdict on the paper's claim, the tables, and the figure."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -147,7 +147,7 @@ def _sentence(pair: Pair) -> str:
 
 
 def _holds(saved: float) -> bool:
-    """Whether a fraction, to whole percents as it is printed, is about what the paper says."""
+    """Whether a fraction, to whole percents as it is printed, is about what the paper claims."""
     return LOW <= round(saved, 2) <= HIGH
 
 

@@ -27,7 +27,7 @@ class _Line(BaseModel):
 
 
 def read(root: Path) -> list[Entry]:
-    """The recordings of the three JSON lines files; their audio is found by its name, wherever it lies.
+    """The recordings of the three JSON lines files; their audio is found by its name, in any folder.
 
     Raises:
         UserError: files or audio are missing, or a line is not what it should be.

@@ -17,7 +17,7 @@ LEAST = 5
 def read(root: Path) -> list[Entry]:
     """All recordings of ``train``, also those in which nothing is annotated.
 
-    Only the true positives count: ``train_fp.csv`` says what is not there, and nobody published labels of ``test``.
+    Only the true positives count: ``train_fp.csv`` lists absent calls, and the labels of ``test`` are not public.
 
     Raises:
         UserError: too few recordings, an annotated one that is missing, or a file that is not what it should be.

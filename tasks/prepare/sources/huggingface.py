@@ -1,4 +1,4 @@
-"""The entries of a task as it lies on Hugging Face: one parquet row an item, its audio file within."""
+"""The copy of a data set on Hugging Face: one parquet row per item, with its audio file inside."""
 
 import errno
 import re
@@ -104,7 +104,7 @@ def _load_hub(task: Task) -> dict[str, Any]:
     import requests
 
     name = _repository(task)
-    # Without network `datasets` tries again and again for minutes before it says so.
+    # Without a network `datasets` repeats its requests for minutes before it fails.
     if not datasets.config.HF_HUB_OFFLINE:
         try:
             requests.head(datasets.config.HF_ENDPOINT, timeout=_CONNECT_SECONDS)
@@ -183,7 +183,7 @@ def _audio(table: Any, where: str) -> tuple[list[str], Any]:
 
     try:
         column = table.select_columns("path").cast_column("path", Audio(decode=False)).flatten().data
-    # pyarrow says with any of them that a column's type cannot be made audio's.
+    # pyarrow raises any of them where a column cannot be read as audio.
     except (TypeError, ValueError, NotImplementedError) as error:
         raise UserError(f"The column 'path' of {where} is not audio: prepare with another --from.") from error
     names = column.column("path.path").to_pylist()
