@@ -24,11 +24,14 @@ ROOT = Path(__file__).parents[1]
 PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
-    "tasks": ("support", "task", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own", "verify", "__init__"),
-    "leaderboard": ("records", "database", "ranking", "web", "__init__"),
+    "tasks": (
+        "support", "task", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own", "verify",
+        "__init__",
+    ),
+    "leaderboard": ("records", "database", "ranking", "web", "api", "__init__"),
     "evaluator": (
         "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",
-        "export", "pretraining", "evaluate", "studies", "__init__", "cluster", "cli", "__main__",
+        "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",
     ),
 }  # fmt: skip
 """Packages and, in each, rooms and loose modules from the lowest up. Each may import only what stands before it."""

@@ -21,6 +21,7 @@ PACKAGES = (
     "soundfile",
     "safetensors",
 )
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def describe(device: torch.device, precision: str) -> Environment:
@@ -51,9 +52,15 @@ def package_versions() -> dict[str, str]:
 
 
 def pick_device(choice: str) -> torch.device:
-    """``auto`` is CUDA where there is one; a device that is asked for and not there is the caller's mistake."""
+    """The device of one of `DEVICES`; ``auto`` is CUDA where there is one.
+
+    Raises:
+        UserError: the choice is unknown, or there is no such device.
+    """
     from tasks.support.errors import UserError
 
+    if choice not in DEVICES:
+        raise UserError(f"Device {choice!r} is unknown: choose from {', '.join(DEVICES)}.")
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():
