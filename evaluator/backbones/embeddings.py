@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbone import Layer, Loaded
-from evaluator.backbones.paths import not_there
+from evaluator.backbones.support.paths import not_there
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Block, Encoded, Extractor
 from tasks.support.errors import UserError

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbone import Layer
-from evaluator.backbones.checkpoints import (
+from evaluator.backbones.support.checkpoints import (
     entering,
     load_exactly,
     locate,
@@ -23,7 +23,7 @@ from evaluator.backbones.checkpoints import (
     untrained,
     warn_unpinned,
 )
-from evaluator.backbones.waveforms import receptive_field
+from evaluator.backbones.support.waveforms import receptive_field
 from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evaluator.backbone import Layer
 from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
-from evaluator.backbones.waveforms import standardise
+from evaluator.backbones.support.waveforms import standardise
 from tasks.support.errors import UserError
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from evaluator.backbones.paths import not_there
+from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
 
 _TIMEOUT = (15.0, 60.0)  # seconds to wait for a connection, and for the next byte
