@@ -33,6 +33,8 @@ class Backbone(Protocol):
         normalisation (str): what the encoder does to the amplitude, for the record. Default "none".
         options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
         extractor (Callable[[Loaded, torch.device, str], Extractor]): what to use instead of running ``encode``.
+
+    The registry of loaders sets ``loaded_by`` (tuple[str, int]): the loader's name and version.
     """
 
     @property
@@ -111,32 +113,31 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
 def _versions(backbone: Backbone) -> dict[str, int | str]:
     """What stands for the code of a backbone and of the encoders it is built on.
 
-    A loader declares an integer VERSION, which is raised when its outputs change. Nobody raises a version in a user's
+    A loader declares an integer version, which is raised when its outputs change. Nobody raises a version in a user's
     own module, so its whole source file is hashed.
     """
     parts: list[object] = [backbone, *vars(backbone).values()]
     if isinstance(backbone, torch.nn.Module):
         parts.extend(backbone.modules())
-    versions: dict[str, int | str] = {}
-    for kind in dict.fromkeys(type(part) for part in parts):
-        for one in kind.__mro__:
-            declared = _declared_version(one.__module__)
-            if declared is not None:
-                versions[declared[0]] = declared[1]
+    kinds = dict.fromkeys(one for part in parts for one in type(part).__mro__)
+    loaders = [getattr(backbone, "loaded_by", None), *(_loader_of(kind.__module__) for kind in kinds)]
+    versions: dict[str, int | str] = dict(filter(None, loaders))
     for one in type(backbone).__mro__:
         package = one.__module__.partition(".")[0]
         if one is not object and package not in ("evaluator", "torch", "typing"):
             file = getattr(sys.modules[one.__module__], "__file__", None)
-            if file and _declared_version(one.__module__) is None:
+            if file and _loader_of(one.__module__) is None:
                 versions[one.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return versions
 
 
-def _declared_version(module: str) -> tuple[str, int] | None:
-    """Name and VERSION of the loader that a module is, or is a part of; None for other modules."""
+def _loader_of(module: str) -> tuple[str, int] | None:
+    """Name and version of the loader that a module is, or is a part of; None for other modules."""
     while module:
-        version = getattr(sys.modules.get(module), "VERSION", None)
-        if isinstance(version, int):
-            return module.rpartition(".")[2], version
+        found = getattr(sys.modules.get(module), "LOADER", None)
+        name, version = getattr(found, "name", None), getattr(found, "version", None)
+        # A user's module may have a LOADER of its own, of another kind.
+        if isinstance(name, str) and isinstance(version, int):
+            return name, version
         module = module.rpartition(".")[0]
     return None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbone import Layer, Loaded
+from evaluator.backbones import Loader
 from evaluator.backbones.support.paths import not_there
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Block, Encoded, Extractor
@@ -212,3 +213,18 @@ def _read_parquet(file: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]
 
 def _layers(layers: Sequence[Layer]) -> str:
     return ", ".join(f"{layer.name} ({layer.width})" for layer in layers)
+
+
+LOADER = Loader(
+    name="features",
+    help="embeddings that were computed elsewhere, by item id",
+    version=VERSION,
+    load=load,
+    template="""
+directory = "embeddings"  # directory of the embeddings, one file per task
+sample_rate = 16000  # Hz at which the model heard the audio
+""",
+    files=("directory",),
+    counted=False,
+    hears=False,
+)

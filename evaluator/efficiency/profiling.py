@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluator.backbones import loader
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.submission import Submission
@@ -70,7 +71,7 @@ def _start(submission: Submission, device: Kind, precision: str, batch: int) -> 
     """The profile without points."""
     # What is wrong in the file is found here and not in another process.
     submission.check_keys()
-    if submission.loader == "features":
+    if not loader(submission.loader).hears:
         raise UserError(f"Submission {submission.name}: embeddings computed elsewhere have no model to profile.")
     question = {"describe": {"submission": str(submission.path)}, "device": device, "precision": precision}
     try:

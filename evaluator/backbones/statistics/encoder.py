@@ -1,13 +1,9 @@
-"""The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
+"""Moments of log-mel bands and of MFCC over a clip."""
 
 import torch
 from torch import Tensor
 
 from evaluator.backbone import Layer
-from tasks.support.errors import UserError
-
-# Part of the key of every feature: raise it with any change that alters what this loader's models return.
-VERSION = 1
 
 
 class Statistics(torch.nn.Module):
@@ -48,14 +44,3 @@ def _moments(values: Tensor) -> Tensor:
     """(batch, channels, frames) to (batch, 1, 4 x channels)."""
     moments = [values.mean(-1), values.std(-1, correction=0), values.amin(-1), values.amax(-1)]
     return torch.cat(moments, dim=-1)[:, None]
-
-
-def load(sample_rate: int = 32_000, bands: int = 64, coefficients: int = 20) -> Statistics:
-    """Statistics at ``sample_rate`` Hz of ``bands`` mel bands from 50 Hz to half of it, and of ``coefficients`` MFCC.
-
-    Raises:
-        UserError: more coefficients than bands.
-    """
-    if not 1 <= coefficients <= bands:
-        raise UserError(f"coefficients {coefficients} must lie between 1 and the number of bands, {bands}.")
-    return Statistics(sample_rate, bands, coefficients)
