@@ -14,8 +14,9 @@ from evaluator.probes.metrics import score
 from leaderboard.database.store import Store
 from leaderboard.ranking import resamples
 from leaderboard.ranking.standings import catalogue
+from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import Predictions, Record, file_stem, record_path
+from leaderboard.records.record import Predictions, Record, file_stem
 from tasks.support.home import Home
 from tasks.task import Task
 

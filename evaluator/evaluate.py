@@ -35,21 +35,10 @@ from evaluator.tracking.runs import track
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, for_others
+from leaderboard.records.files import confirm, imported_path, read_imported, read_record, read_tracking, write_record
 from leaderboard.records.predictions import write_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import (
-    Efficiency,
-    LayerScore,
-    Record,
-    Tracking,
-    confirm,
-    file_stem,
-    imported_path,
-    read_imported,
-    read_record,
-    read_tracking,
-    write_record,
-)
+from leaderboard.records.record import Efficiency, LayerScore, Record, Tracking, file_stem
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 from tasks.support.progress import Report, silent

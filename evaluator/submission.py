@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from evaluator import backbones
-from evaluator.spelling import instead
-from tasks.support.errors import UserError
+from tasks.support.errors import UserError, instead
 
 if TYPE_CHECKING:
     from evaluator.backbone import Backbone

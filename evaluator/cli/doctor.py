@@ -97,7 +97,7 @@ def _program(name: str, path: str | None, use: str) -> Check:
 def _state() -> list[Check]:
     from sqlalchemy.engine import make_url
 
-    from leaderboard.records.record import record_paths
+    from leaderboard.records.files import record_paths
     from tasks.prepare import is_prepared
     from tasks.task import catalogue_names, load_task
 

@@ -33,18 +33,18 @@ def export_probe(
 
     The probe is trained again, and refused unless it gives the record's test scores.
     """
-    from evaluator.export import retrain as work
+    from evaluator.export import retrain
     from evaluator.results.environment import pick_device
-    from leaderboard.records.record import read_record
+    from leaderboard.records.files import read_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task
 
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
     if register is not None:
-        work.require_registrable(register)
+        retrain.require_registrable(register)
     home = Home.from_environment()
-    record_file = work.find_record(record, home.records)
+    record_file = retrain.find_record(record, home.records)
     found = read_record(record_file)
     if task is None and found.task.group == "own":
         raise UserError(f"{found.task.name} is a task of your own: name its file with --task.")
@@ -56,7 +56,7 @@ def export_probe(
     if submission is None and not file.is_file():
         raise UserError(f"{file} does not exist: name the file that was evaluated with --submission.")
     with progress() as report:
-        directory = work.export_probe(
+        directory = retrain.export_probe(
             record_file,
             read_submission(file),
             measured,
@@ -66,7 +66,7 @@ def export_probe(
             seed=seed,
             report=report,
         )
-        uri = work.register(directory, register, record_file, home) if register is not None else None
+        uri = retrain.register(directory, register, record_file, home) if register is not None else None
     if as_json:
         tracking = None if uri is None else address(home.tracking_uri)
         print_json({"record": found.id, "path": str(directory), "model_uri": uri, "tracking_uri": tracking})

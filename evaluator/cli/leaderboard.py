@@ -205,9 +205,9 @@ def serve(
 @app.command(epilog="Example: beans leaderboard rebuild")
 def rebuild() -> None:
     """Rebuild the board's database from the files of records and profiles, and work out how far ranks go."""
+    from leaderboard.database import profiles
     from leaderboard.database.store import Store
     from leaderboard.ranking.standings import compute
-    from leaderboard.records import profile as profiles
 
     home = Home.from_environment()
     store = Store(home.database_url)

@@ -259,8 +259,8 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
 
 def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]:
     """The loader's keys: those of ``--set``, and the answers to what is open of its questions."""
-    from evaluator.spelling import instead
     from evaluator.submission import keys_of
+    from tasks.support.errors import instead
 
     model = keys_of(loader)
     found: dict[str, Any] = {}

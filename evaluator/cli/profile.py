@@ -101,8 +101,9 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
     """To the board and to MLflow; either being down loses nothing."""
     from evaluator.tracking.connection import TrackingError
     from evaluator.tracking.profiles import track
+    from leaderboard.database.profiles import publish
     from leaderboard.database.store import Store
-    from leaderboard.records.profile import profile_path, publish
+    from leaderboard.records.profile import profile_path
 
     try:
         publish(Store(home.database_url), done)

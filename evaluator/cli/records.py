@@ -28,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 @app.command("list", epilog="Example: beans records list --json")
 def list_records(as_json: Json = False) -> None:
     """List the record files, where they came from, and whether MLflow has them."""
-    from leaderboard.records.record import read_imported, read_record, read_tracking, record_paths
+    from leaderboard.records.files import read_imported, read_record, read_tracking, record_paths
 
     home = Home.from_environment()
     rows: list[dict[str, Any]] = []
@@ -106,8 +106,8 @@ def verify(
     does not check out.
     """
     from evaluator.results.verification import Verifier
+    from leaderboard.records.files import record_paths
     from leaderboard.records.plausibility import shown
-    from leaderboard.records.record import record_paths
 
     home = Home.from_environment()
     if bool(record) == every:

@@ -25,9 +25,10 @@ from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import track
+from leaderboard.records.files import read_record, record_paths
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Record, read_record, record_paths
+from leaderboard.records.record import Record
 from leaderboard.records.reproduce import departures, toml
 from tasks.manifest import read_manifest
 from tasks.sound import decode, read_header

@@ -14,8 +14,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from evaluator.features import cuts as audio
-from evaluator.features import extraction
+from evaluator.features import cuts, extraction
 from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
 from evaluator.features.extraction import Block, Extractor
 from evaluator.features.headers import Headers
@@ -218,7 +217,7 @@ class FeatureStore:
             "exact_masking": model.exact_masking,
             "device": extractor.device.type,
             "precision": extractor.precision,
-            "versions": {"decoding": audio.VERSION, "extraction": extraction.VERSION, **model.versions},
+            "versions": {"decoding": cuts.VERSION, "extraction": extraction.VERSION, **model.versions},
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
         }

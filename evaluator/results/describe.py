@@ -10,8 +10,7 @@ from torch import Tensor
 
 from evaluator.backbone import Loaded
 from evaluator.features.store import Features
-from evaluator.probes import fit as probes
-from evaluator.probes import metrics, search
+from evaluator.probes import fit, metrics, search
 from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from evaluator.submission import Submission
 from leaderboard.ranking import bootstrap
@@ -37,7 +36,7 @@ def identity(submission: Submission, features: Features, track: str, rules: Prot
         "limit": limit,
         "versions": {
             "head": HEADS[track].VERSION,
-            "training": probes.VERSION,
+            "training": fit.VERSION,
             "search": search.VERSION,
             "metrics": metrics.VERSION,
             "bootstrap": bootstrap.VERSION,

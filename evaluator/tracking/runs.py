@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from evaluator.tracking.connection import TrackingError, address, connect, is_http
 from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
+from leaderboard.records.files import read_record, read_tracking, record_paths, tracking_path
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import Record, Tracking, read_record, read_tracking, record_paths, tracking_path
+from leaderboard.records.record import Record, Tracking
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 

@@ -17,11 +17,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from leaderboard.database.cache import Latest
 from leaderboard.database.migrate import upgrade
-from leaderboard.ranking.boards import Result, Said, said
 from leaderboard.records.failure import Failure
+from leaderboard.records.files import read_confirmed, read_record, read_tracking, record_paths
 from leaderboard.records.plausibility import refuse_unpublishable
 from leaderboard.records.predictions import check_predictions
-from leaderboard.records.record import Record, Tracking, read_confirmed, read_record, read_tracking, record_paths
+from leaderboard.records.record import Record, Tracking
+from leaderboard.records.result import Result, Stated, stated
 from tasks.support.errors import UserError
 
 # Seconds to wait for another process's write, and for a server that does not answer.
@@ -33,7 +34,7 @@ Version = tuple[tuple[int, int], ...]
 """What `Store.version` returns."""
 
 # The columns that are fields of `Result` too.
-_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Said.__annotations__})
+_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Stated.__annotations__})
 # Few enough to be added up for millions of rows, and so many that no two changes come out the same.
 _BITS_OF_CHANGE = 40
 
@@ -94,7 +95,7 @@ class StoredResult(Base):
     confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
     predictions_file: Mapped[str]
     predictions_sha256: Mapped[str] = mapped_column(sa.String(64))
-    # The record's own words of the submission, of which `said` takes what the board shows.
+    # The record's own words of the submission, of which `stated` takes what the board shows.
     submission_json: Mapped[str] = mapped_column(sa.Text)
     # A random number, drawn again whenever the row is written: `Store.version` adds them up.
     changed: Mapped[int] = mapped_column(sa.BigInteger, index=True)
@@ -210,7 +211,7 @@ class Store:
         with self.transaction() as connection:
             rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
         # The same words stand in every result of a submission.
-        told = {row[0]: said(json.loads(row[0])) for row in rows}
+        told = {row[0]: stated(json.loads(row[0])) for row in rows}
         return [
             Result(
                 **dict(zip(_COLUMNS, values, strict=True)),

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
-from leaderboard.ranking.boards import Board, Result, Row, mean, ranked
+from leaderboard.ranking.boards import Board, Row, mean, ranked
+from leaderboard.records.result import Result
 from tasks.task import Task
 
 NOT_STATED = "not stated"

@@ -4,11 +4,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from leaderboard.ranking.boards import Result
 from leaderboard.ranking.bootstrap import VERSION, resampled
 from leaderboard.ranking.significance import Scored
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
+from leaderboard.records.result import Result
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 from tasks.task import Metric

@@ -8,14 +8,16 @@ from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+from leaderboard.database import profiles
 from leaderboard.database.cache import Latest
 from leaderboard.database.store import Store
 from leaderboard.ranking import resamples
-from leaderboard.ranking.boards import Board, Result, Row, boards
+from leaderboard.ranking.boards import Board, Row, boards
 from leaderboard.ranking.resamples import resamples_name
 from leaderboard.ranking.significance import Combined, Scored, rank_combined
-from leaderboard.records import profile as profiles
-from leaderboard.records.record import read_record, record_paths
+from leaderboard.records.files import read_record, record_paths
+from leaderboard.records.profile import Vram, vram_at_10_seconds
+from leaderboard.records.result import Result
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
 from tasks.task import Task, catalogue_names, load_task
@@ -44,12 +46,12 @@ def read_standings(store: Store) -> list[Board]:
 
 
 def _drawn(store: Store) -> list[Board]:
-    profiled = profiles.vram_at_10_seconds(profiles.profiles(store))
+    profiled = vram_at_10_seconds(profiles.profiles(store))
     found = boards(store.results(), catalogue(), store.failures())
     return [replace(board, rows=tuple(_with_vram(row, profiled) for row in board.rows)) for board in found]
 
 
-def _with_vram(row: Row, profiled: Mapping[tuple[str, str], profiles.Vram]) -> Row:
+def _with_vram(row: Row, profiled: Mapping[tuple[str, str], Vram]) -> Row:
     """``row`` with the memory that a profile of its submission and weights found, if there is one."""
     weights = next((cell.result.weights_sha256 for cell in row.cells if cell.result is not None), "")
     vram = profiled.get((row.submission, weights))

@@ -22,7 +22,7 @@ class Failure:
     """One submission that was to be measured on one task and was not.
 
     Attributes:
-        submission, weights_sha256, task, track, protocol, limit: as those of `leaderboard.ranking.boards.Result`.
+        submission, weights_sha256, task, track, protocol, limit: as those of `leaderboard.records.result.Result`.
         at: when it was tried, in UTC.
         kind: the task was not prepared, or anything else went wrong.
         reason: a sentence of at most 500 characters that names no directory.

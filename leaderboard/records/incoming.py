@@ -14,11 +14,8 @@ from typing import Literal
 
 from filelock import FileLock
 
-from leaderboard.records.plausibility import contradictions, parse_record, shown
-from leaderboard.records.record import (
+from leaderboard.records.files import (
     NOTES,
-    Imported,
-    Record,
     imported_path,
     read_imported,
     read_record,
@@ -26,6 +23,8 @@ from leaderboard.records.record import (
     record_paths,
     write_record,
 )
+from leaderboard.records.plausibility import contradictions, parse_record, shown
+from leaderboard.records.record import Imported, Record
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 from tasks.support.home import Home

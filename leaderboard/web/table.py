@@ -10,7 +10,7 @@ from typing import Any, Literal
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
-from leaderboard.ranking.boards import Result
+from leaderboard.records.result import Result
 from leaderboard.web import text
 
 

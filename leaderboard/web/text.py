@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from leaderboard.ranking.boards import Board, Result, Row
+from leaderboard.ranking.boards import Board, Row
 from leaderboard.ranking.filters import Filters, size_names
 from leaderboard.records.record import Tracking
+from leaderboard.records.result import Result
 
 TRACKS = {"ta": "T-A", "twa": "T-WA"}
 TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}

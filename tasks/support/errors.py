@@ -1,8 +1,19 @@
-"""The one error type for mistakes a user can mend; anything else that is raised is a bug of ours."""
+"""The error for mistakes that a user can correct, and what to suggest for an unknown key."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class UserError(Exception):
     """Bad input or a bad environment, in one sentence: what is wrong, where, and what to do.
 
-    The command line prints the sentence and exits with code 2; a traceback is kept for bugs.
+    The command line prints the sentence and exits with code 2. Any other exception is a bug of the suite and keeps its
+    traceback.
     """
+
+
+def instead(key: str, known: Iterable[str]) -> str:
+    """A suggestion in brackets for a key that is not known: the most similar known key, or all of them."""
+    names = list(known)
+    near = get_close_matches(key, names, n=1)
+    return f"(did you mean {near[0]}?)" if near else f"(it has {', '.join(names)})"

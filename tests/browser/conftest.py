@@ -21,9 +21,9 @@ from postgres_server import Server, binaries
 from profile_factory import make_profile, measured, profiles_of_a_board
 from sample import HOSTILE, costly, disclosed, records, with_predictions
 
+from leaderboard.database.profiles import publish
 from leaderboard.database.store import Store
 from leaderboard.ranking.standings import compute
-from leaderboard.records.profile import publish
 from leaderboard.records.record import Tracking
 from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home

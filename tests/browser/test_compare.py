@@ -9,7 +9,7 @@ from sample import A100, COSTS, H200, HOSTILE
 
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import Scored, compare
-from leaderboard.records.record import read_record
+from leaderboard.records.files import read_record
 from leaderboard.web import text
 from tasks.support.home import Home
 

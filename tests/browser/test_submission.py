@@ -13,8 +13,9 @@ from sklearn.metrics import confusion_matrix
 
 from leaderboard.database.store import Store
 from leaderboard.records.failure import Failure
+from leaderboard.records.files import read_record, write_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
-from leaderboard.records.record import Record, read_record, write_record
+from leaderboard.records.record import Record
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser

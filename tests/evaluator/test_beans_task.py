@@ -9,7 +9,7 @@ import replicas_recordings
 from builders import Run, write_submission
 
 from leaderboard.database.store import Store
-from leaderboard.records.record import read_record
+from leaderboard.records.files import read_record
 from tasks.support.home import Home
 
 SMALL_HUBERT = """loader = "huggingface"

@@ -15,7 +15,7 @@ from factory import make_record
 
 from evaluator.cli import doctor
 from leaderboard.database.store import Store
-from leaderboard.records.record import NOTES, write_record
+from leaderboard.records.files import NOTES, write_record
 from tasks.support.home import Home
 
 COMMANDS = [

@@ -21,8 +21,9 @@ from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.efficiency.profiling import profile
 from evaluator.submission import Submission
+from leaderboard.database.profiles import profiles, rebuild
 from leaderboard.database.store import Store
-from leaderboard.records.profile import Point, Profile, profile_paths, profiles, rebuild
+from leaderboard.records.profile import Point, Profile, profile_paths
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 

@@ -16,7 +16,7 @@ from quick_processes import QuickProcess
 import evaluator.features.clips
 from evaluator.cli import main
 from leaderboard.database.store import Store
-from leaderboard.records.record import read_record, record_paths
+from leaderboard.records.files import read_record, record_paths
 from tasks.support.home import Home
 
 OPTIONS = ("--track", "ta,twa", "--trials", "10", "--seeds", "2", "--json")

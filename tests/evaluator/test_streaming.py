@@ -138,7 +138,7 @@ def test_sounds_that_fit_are_decoded_once_although_frames_do_not_fit(tmp_path: P
 def test_submit_says_that_frames_were_streamed_and_finds_the_same(
     beans: Run, own_home: Path, tmp_path: Path, checkpoints: dict[str, Path]
 ) -> None:
-    from leaderboard.records.record import read_record
+    from leaderboard.records.files import read_record
 
     data = write_clips_task(tmp_path / "clips", per_label=10)
     submission = write_submission(tmp_path / "tiny.toml", f'loader = "huggingface"\nmodel = "{checkpoints["group"]}"')

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from leaderboard.database.store import Store
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import read_record
 from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)

@@ -8,8 +8,9 @@ import numpy as np
 from factory import make_record
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
+from leaderboard.records.files import write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import Record, write_record
+from leaderboard.records.record import Record
 
 PROTOCOL = "beans-probe/1+trials=3+seeds=2+bootstrap=200"
 RATES = (1e-4, 1e-3, 1e-2)

@@ -14,8 +14,8 @@ from playwright.sync_api import Error as BrowserError
 
 from leaderboard.database.store import Store
 from leaderboard.ranking.standings import read_standings, with_certainty
+from leaderboard.records.files import read_record, record_paths
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import read_record, record_paths
 from tasks.support.home import Home
 
 

@@ -13,13 +13,14 @@ from alembic.migration import MigrationContext
 from factory import make_record
 from ports import free_port
 
-import leaderboard.records.profile  # noqa: F401  # its table belongs to the schema
+import leaderboard.database.profiles  # noqa: F401  # its table belongs to the schema
 from leaderboard.database import migrate
 from leaderboard.database.store import Base, Store, _engine
-from leaderboard.ranking.boards import Result
 from leaderboard.records.failure import Failure
+from leaderboard.records.files import confirm, record_paths, tracking_path, write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import Record, Tracking, confirm, record_paths, tracking_path, write_record
+from leaderboard.records.record import Record, Tracking
+from leaderboard.records.result import Result
 from tasks.support.errors import UserError
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")

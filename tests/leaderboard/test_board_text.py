@@ -12,9 +12,10 @@ from factory import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.ranking.boards import Result, boards
+from leaderboard.ranking.boards import boards
 from leaderboard.records.record import Tracking
 from leaderboard.records.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.records.result import Result
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
 

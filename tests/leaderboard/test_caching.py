@@ -16,7 +16,7 @@ from factory import make_record
 from leaderboard.database.store import Store, StoredResult
 from leaderboard.ranking import resamples
 from leaderboard.ranking import standings as standings_module
-from leaderboard.ranking.boards import Board, Result
+from leaderboard.ranking.boards import Board
 from leaderboard.ranking.resamples import resamples_path
 from leaderboard.ranking.standings import (
     NO_PREDICTIONS,
@@ -27,7 +27,9 @@ from leaderboard.ranking.standings import (
     with_certainty,
 )
 from leaderboard.records.failure import Failure
-from leaderboard.records.record import Record, Tracking, read_record, record_paths, write_record
+from leaderboard.records.files import read_record, record_paths, write_record
+from leaderboard.records.record import Record, Tracking
+from leaderboard.records.result import Result
 from tasks.support.progress import silent
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")

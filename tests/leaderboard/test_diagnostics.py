@@ -8,9 +8,9 @@ from consistent import write_consistent
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
 from evaluator.probes.search import Choice, edge_flags
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import read_record
 from leaderboard.web import diagnostics
 from leaderboard.web.diagnostics import Confusion
 

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import Board, Result, boards, sort_rows
+from leaderboard.ranking.boards import Board, boards, sort_rows
 from leaderboard.ranking.significance import Standing
 from leaderboard.ranking.standings import standings
 from leaderboard.records.record import Tracking
+from leaderboard.records.result import Result
 from leaderboard.web.export import latex, to_csv, to_latex, to_parquet
 
 HOSTILE = r"""\input{/etc/passwd} 100% & _x_ ^2 ~ #1 $y$ {z} "q" 'r' `s` <t> |u| a--b---c ,, ?` !` é ß 中 –– ± ’"""

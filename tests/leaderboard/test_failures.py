@@ -11,8 +11,9 @@ from factory import make_record
 from ports import free_port
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import NOT_RUN, OTHER_WEIGHTS, Result, boards
+from leaderboard.ranking.boards import NOT_RUN, OTHER_WEIGHTS, boards
 from leaderboard.records.failure import MOST_CHARACTERS, Failure, for_others
+from leaderboard.records.result import Result
 from tasks.support.home import Home
 
 QUICK = ("--trials", "2", "--seeds", "2")

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import OTHER_WEIGHTS, Board, Result, boards
+from leaderboard.ranking.boards import OTHER_WEIGHTS, Board, boards
 from leaderboard.ranking.filters import FILTERS, NOT_STATED, Filters, of_taxa, passing, size_names, taxa_of
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import rank_submissions
 from leaderboard.ranking.standings import catalogue, compute, read_standings, standings, with_certainty
-from leaderboard.records.record import read_record
+from leaderboard.records.files import read_record
+from leaderboard.records.result import Result
 from leaderboard.web import text
 from tasks.support.home import Home
 from tasks.support.progress import silent

@@ -20,10 +20,10 @@ from evaluator.results.verification import Verifier
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import resample
 from leaderboard.records import incoming
+from leaderboard.records.files import read_imported, read_record, record_paths, tracking_path
 from leaderboard.records.incoming import Arrival, receive
 from leaderboard.records.plausibility import parse_record
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import read_imported, read_record, record_paths, tracking_path
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 

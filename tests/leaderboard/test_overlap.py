@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from evaluator.submission import Submission
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import Board, Result, boards, disclosures
+from leaderboard.ranking.boards import Board, boards, disclosures
 from leaderboard.ranking.standings import catalogue
 from leaderboard.records.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
 from leaderboard.records.record import Record
+from leaderboard.records.result import Result
 from leaderboard.web.export import to_csv
 from tasks.task import Task
 

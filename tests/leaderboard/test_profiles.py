@@ -11,10 +11,20 @@ from profile_factory import GIB, H200, make_profile, measured, profiles_of_a_boa
 from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
+from leaderboard.database import profiles
 from leaderboard.database.store import Store
 from leaderboard.ranking.standings import read_standings
-from leaderboard.records import profile as profiles
-from leaderboard.records.profile import Profile, current, merge, spell, vram_at_10_seconds
+from leaderboard.records.profile import (
+    Point,
+    Profile,
+    current,
+    merge,
+    note_path,
+    read_profile,
+    spell,
+    vram_at_10_seconds,
+    write_profile,
+)
 from leaderboard.web.charts.efficiency import memory_curve, speed_curve
 from tasks.support.errors import UserError
 
@@ -47,9 +57,9 @@ def test_a_profile_grows_and_an_older_state_of_it_does_not_come_back(store: Stor
 def test_the_database_comes_back_from_the_files(store: Store, tmp_path: Path) -> None:
     directory = tmp_path / "profiles"
     for profile in profiles_of_a_board():
-        path = profiles.write_profile(directory, profile)
-        assert profiles.read_profile(path) == profile
-        profiles.note_path(path).write_text("{}")
+        path = write_profile(directory, profile)
+        assert read_profile(path) == profile
+        note_path(path).write_text("{}")
     profiles.publish(store, make_profile("gone", id="f" * 16))
     assert profiles.rebuild(store, directory) == 4
     assert {profile.submission for profile in profiles.profiles(store)} == {
@@ -62,7 +72,7 @@ def test_the_database_comes_back_from_the_files(store: Store, tmp_path: Path) ->
 
 def test_a_file_that_is_no_profile_leaves_the_database_as_it_was(store: Store, tmp_path: Path) -> None:
     profiles.publish(store, make_profile())
-    profiles.write_profile(tmp_path, make_profile("other", id="e" * 16))
+    write_profile(tmp_path, make_profile("other", id="e" * 16))
     (tmp_path / "zzz.json").write_text('{"schema_version": 1}')
     with pytest.raises(UserError, match=r"zzz\.json is not a profile of schema version 1 .*: move it out of the way"):
         profiles.rebuild(store, tmp_path)
@@ -150,7 +160,7 @@ def test_points_of_two_runs_are_one_curve() -> None:
 @pytest.mark.parametrize(
     "points", [(measured(10, 1), measured(5, 1)), (measured(5, 1), measured(5, 2))], ids=["order", "twice"]
 )
-def test_a_profile_has_one_point_a_length(points: tuple[profiles.Point, ...]) -> None:
+def test_a_profile_has_one_point_a_length(points: tuple[Point, ...]) -> None:
     with pytest.raises(ValidationError, match="one a clip length, the shortest first"):
         Profile.model_validate(make_profile().model_dump() | {"points": points})
 

@@ -8,7 +8,8 @@ from factory import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leaderboard.ranking.boards import NOT_RUN, OTHER_DATA, OTHER_WEIGHTS, Board, Result, boards, current, sort_rows
+from leaderboard.ranking.boards import NOT_RUN, OTHER_DATA, OTHER_WEIGHTS, Board, boards, current, sort_rows
+from leaderboard.records.result import Result
 from tasks.task import Task
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)

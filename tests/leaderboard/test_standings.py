@@ -17,8 +17,8 @@ from leaderboard.ranking import resamples
 from leaderboard.ranking.boards import Board, sort_rows
 from leaderboard.ranking.resamples import resamples_path
 from leaderboard.ranking.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import read_record
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
 from tasks.support.home import Home

@@ -13,9 +13,9 @@ import pytest
 from consistent import PROTOCOL, write_consistent
 
 from evaluator.results.verification import Verifier, parse_protocol
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions, write_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import read_record
 from tasks.manifest import read_manifest
 from tasks.prepare.state import MARK, generated
 from tasks.subsets import limit, shots

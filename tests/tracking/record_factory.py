@@ -7,17 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from leaderboard.records.files import write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import (
-    Efficiency,
-    Environment,
-    LayerScore,
-    Record,
-    SubmissionInfo,
-    TaskInfo,
-    Trial,
-    write_record,
-)
+from leaderboard.records.record import Efficiency, Environment, LayerScore, Record, SubmissionInfo, TaskInfo, Trial
 from tasks.task import Kind
 
 PROTOCOL = "beans-probe/1"

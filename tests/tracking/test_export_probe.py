@@ -25,9 +25,10 @@ from evaluator.evaluate import evaluate
 from evaluator.export.model import ProbeModel
 from evaluator.export.retrain import export_probe, find_record, protocol_of, register, require_registrable
 from evaluator.submission import Submission
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Record, read_record
+from leaderboard.records.record import Record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
 from tasks.support.errors import UserError

@@ -9,8 +9,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as count
 
 from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
+from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
-from leaderboard.records.record import Record, read_record
+from leaderboard.records.record import Record
 
 AWKWARD = ("$x^2", "_hidden", "a {brace} \\frac", "Erithacus rubecula melophilus, juvenile", "whistle")
 

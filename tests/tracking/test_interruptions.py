@@ -22,7 +22,8 @@ from record_factory import make_record
 import evaluator.tracking.runs
 from evaluator.tracking.connection import FIRST_REQUEST, TrackingError
 from evaluator.tracking.runs import push, track
-from leaderboard.records.record import Tracking, read_record, read_tracking, tracking_path
+from leaderboard.records.files import read_record, read_tracking, tracking_path
+from leaderboard.records.record import Tracking
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds
 

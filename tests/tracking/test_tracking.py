@@ -17,8 +17,9 @@ from mlflow_server import Store
 from record_factory import make_record
 
 from evaluator.tracking.runs import metric_points, push, track
+from leaderboard.records.files import read_record, read_tracking
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import Record, read_record, read_tracking
+from leaderboard.records.record import Record
 
 
 def runs_of(client: MlflowClient, protocol: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import streamlit as st
 
+from leaderboard.database.profiles import profiles
 from leaderboard.database.store import Store
-from leaderboard.records.profile import Kind, Point, Profile, current, profiles, spell
+from leaderboard.records.profile import Kind, Point, Profile, current, spell
 from leaderboard.web import table, text
 from leaderboard.web.charts import efficiency as charts
 from leaderboard.web.charts.style import SEVERAL

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from leaderboard.ranking.boards import Result
 from leaderboard.ranking.standings import NO_PREDICTIONS
 from leaderboard.records import reproduce
 from leaderboard.records.plausibility import prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
+from leaderboard.records.result import Result
 from leaderboard.web import charts, diagnostics, table, text
 from tasks.support.errors import UserError
 

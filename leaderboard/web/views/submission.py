@@ -5,9 +5,10 @@ from pathlib import Path
 import streamlit as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import NOT_RUN, Board, Result, current, disclosures
+from leaderboard.ranking.boards import NOT_RUN, Board, current, disclosures
 from leaderboard.ranking.standings import catalogue, read_standings
 from leaderboard.records.record import Record
+from leaderboard.records.result import Result
 from leaderboard.web import charts, table, text
 from leaderboard.web.views import efficiency
 from leaderboard.web.views import result as result_page

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.prepare.source import Generated, Progress
-from tasks.prepare.synthetic import calls
-from tasks.prepare.synthetic import plans as synthetic
+from tasks.prepare.synthetic import calls, plans
 from tasks.task import SPLITS
 
 
@@ -22,10 +21,10 @@ def _write(file: Path, samples: NDArray[np.float32], rate: int) -> None:
 
 
 def _mini_calls(directory: Path, progress: Progress) -> None:
-    clips = synthetic.plan_calls()
+    clips = plans.plan_calls()
     for done, clip in enumerate(clips):
         progress(done, len(clips))
-        _write(directory / clip.path, synthetic.render_clip(clip), clip.rate)
+        _write(directory / clip.path, plans.render_clip(clip), clip.rate)
     with (directory / "clips.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "label", "split", "recording"))
@@ -34,13 +33,13 @@ def _mini_calls(directory: Path, progress: Progress) -> None:
 
 
 def _mini_soundscape(directory: Path, progress: Progress) -> None:
-    scapes = synthetic.plan_soundscapes()
+    scapes = plans.plan_soundscapes()
     for done, scape in enumerate(scapes):
         progress(done, len(scapes))
-        _write(directory / scape.path, synthetic.render_soundscape(scape), synthetic.SCAPE_RATE)
+        _write(directory / scape.path, plans.render_soundscape(scape), plans.SCAPE_RATE)
     for split in SPLITS:
         lines = [
-            json.dumps({"path": scape.path, "length": synthetic.SCAPE_SECONDS, "annotations": scape.annotations})
+            json.dumps({"path": scape.path, "length": plans.SCAPE_SECONDS, "annotations": scape.annotations})
             for scape in scapes
             if scape.split == split
         ]
