@@ -12,7 +12,7 @@ RUN useradd --uid 10001 --create-home beans \
 
 WORKDIR /src
 # What it depends on changes less often than the code, and takes minutes.
-COPY pyproject.toml constraints.txt README.md ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN python -m pip install --constraint constraints.txt .
 
 COPY tasks tasks

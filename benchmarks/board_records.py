@@ -17,6 +17,7 @@ from leaderboard.ranking.standings import catalogue
 from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.record import Predictions, Record, file_stem
+from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
 from tasks.task import Task
 
@@ -99,7 +100,9 @@ def _outcome(directory: Path, task: Task, track: str, number: int, variants: int
     predictions = write_predictions(directory, file_stem("outcome", task.name, track, record_id), found)
     drawn = _Outcome(directory / predictions.file, predictions.sha256, directory, tuple(seeds.tolist()), 0.0, 1.0)
     record = _record("outcome", number, task, track, record_id, predictions, drawn, rng)
-    low, high = np.quantile(resamples.scored(directory, record).resampled, [0.025, 0.975])
+    low, high = np.quantile(
+        resamples.scored(StoredRecord(record, record_path(directory, record))).resampled, [0.025, 0.975]
+    )
     return replace(drawn, resamples=resamples.resamples_path(directory, record), ci_low=float(low), ci_high=float(high))
 
 

@@ -36,6 +36,7 @@ def export_probe(
     from evaluator.export import retrain
     from evaluator.results.environment import pick_device
     from leaderboard.records.files import read_record
+    from leaderboard.records.stored import find_record
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task
 
@@ -44,7 +45,7 @@ def export_probe(
     if register is not None:
         retrain.require_registrable(register)
     home = Home.from_environment()
-    record_file = retrain.find_record(record, home.records)
+    record_file = find_record(record, home.records)
     found = read_record(record_file)
     if task is None and found.task.group == "own":
         raise UserError(f"{found.task.name} is a task of your own: name its file with --task.")

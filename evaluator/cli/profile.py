@@ -100,7 +100,7 @@ def choose_device(value: str) -> "Kind":
 def _hand_over(done: "Profile", home: Home, again: str) -> None:
     """To the board and to MLflow; either being down loses nothing."""
     from evaluator.tracking.connection import TrackingError
-    from evaluator.tracking.profiles import track
+    from evaluator.tracking.profiles import log_profile
     from leaderboard.database.profiles import publish
     from leaderboard.database.store import Store
     from leaderboard.records.profile import profile_path
@@ -110,7 +110,7 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
     except UserError as error:
         warn(f"{error} The profile is kept: run the same command again to put it on the board.")
     try:
-        track(profile_path(home.profiles, done), home.tracking_uri, home.artifacts, again=again)
+        log_profile(profile_path(home.profiles, done), home.tracking_uri, home.artifacts, again=again)
     except TrackingError as error:
         warn(str(error))
 

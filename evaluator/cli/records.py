@@ -1,7 +1,6 @@
 """``beans records``: the results as files: list, check, take in from others, send to MLflow."""
 
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,8 +71,8 @@ def list_records(as_json: Json = False) -> None:
 @app.command(epilog="Example: MLFLOW_TRACKING_URI=http://localhost:5000 beans records push")
 def push(as_json: Json = False) -> None:
     """Send every record that MLflow does not have yet."""
+    from evaluator.results.publish import push as push_records
     from evaluator.tracking.connection import TrackingError
-    from evaluator.tracking.runs import push as push_records
 
     home = Home.from_environment()
     sent, failed = [], []
@@ -108,11 +107,12 @@ def verify(
     from evaluator.results.verification import Verifier
     from leaderboard.records.files import record_paths
     from leaderboard.records.plausibility import shown
+    from leaderboard.records.stored import find_record
 
     home = Home.from_environment()
     if bool(record) == every:
         raise UserError("Say which records to verify: their ids or files, or --all for every one.")
-    paths = list(record_paths(home.records)) if every else [_find(home, name) for name in record or ()]
+    paths = list(record_paths(home.records)) if every else [find_record(name, home.records) for name in record or ()]
     verifier = Verifier(home.data)
     rows: list[dict[str, Any]] = []
     with progress() as report:
@@ -131,16 +131,6 @@ def verify(
         raise typer.Exit(2)
 
 
-def _find(home: Home, name: str) -> Path:
-    """The record file of an id or a path."""
-    if name.endswith(".json") and Path(name).is_file():
-        return Path(name)
-    found = next((path for path in home.records.glob("*.json") if path.name.endswith(f".{name}.json")), None)
-    if found is None:
-        raise UserError(f"There is no record {name} in {home.records}: `beans records list` shows them.")
-    return found
-
-
 @app.command("import", epilog="Example: beans records import from-a-colleague/ --dry-run")
 def import_records(
     directory: Annotated[Path, typer.Argument(help="Record files with their predictions.", show_default=False)],
@@ -152,6 +142,7 @@ def import_records(
     Every file is taken for hostile until it has been checked as `beans records verify` does, and more. Nothing here is
     overwritten. Exit code 2 where a record was refused.
     """
+    from evaluator.results.publish import publish_all
     from evaluator.results.verification import Verifier
     from leaderboard.ranking.standings import compute
     from leaderboard.records.incoming import receive
@@ -165,7 +156,8 @@ def import_records(
     if not dry_run:
         # Also those that were here: a database that was down has not heard of them.
         paths = [arrival.path for arrival in arrivals if arrival.path is not None]
-        _hand_over(home, paths)
+        for sentence in publish_all(paths, home):
+            warn(sentence)
         with progress() as report:
             complaints = compute(home.records, report, paths)
         for complaint in complaints:
@@ -198,29 +190,3 @@ def _said(arrival: "Arrival") -> dict[str, Any]:
         "task": record.task.name if record else None,
         "record": str(arrival.path) if arrival.path else None,
     }
-
-
-def _hand_over(home: Home, paths: Iterable[Path]) -> None:
-    """Send records to MLflow and put them on the board; either being down loses nothing and is said once."""
-    from evaluator.tracking.connection import TrackingError
-    from evaluator.tracking.runs import track
-    from leaderboard.database.store import Store
-
-    store = Store(home.database_url)
-    tracking = publishing = True
-    for path in paths:
-        if tracking:
-            try:
-                track(path, home.tracking_uri, home.artifacts)
-            except TrackingError as error:
-                warn(f"{path.name}: {error}")
-                tracking = not error.down
-            except (UserError, ValueError) as error:
-                warn(f"{path.name} was not sent to MLflow: {error}")
-        if publishing:
-            try:
-                for sentence in store.publish_file(path):
-                    warn(f"{path.name}: {sentence}")
-            except UserError as error:
-                warn(f"{error} The records are kept: run the same command again to put them on the board.")
-                publishing = False

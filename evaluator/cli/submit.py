@@ -23,7 +23,7 @@ from tasks.support.home import Home
 if TYPE_CHECKING:
     import torch
 
-    from evaluator.evaluate import Outcome
+    from evaluator.results.outcome import Outcome
     from evaluator.submission import Submission
     from tasks.task import Manifest
 

@@ -24,12 +24,11 @@ from evaluator.probes.fit import fit, predict
 from evaluator.probes.heads import HEADS, NEEDS_FRAMES
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
-from evaluator.tracking.runs import track
-from leaderboard.records.files import read_record, record_paths
-from leaderboard.records.predictions import read_predictions
+from evaluator.tracking.runs import log_record
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
 from leaderboard.records.reproduce import departures, toml
+from leaderboard.records.stored import StoredRecord
 from tasks.manifest import read_manifest
 from tasks.sound import decode, read_header
 from tasks.subsets import few_labels, limit, shots
@@ -49,22 +48,6 @@ _CHECKED_ITEMS = 8
 # What an exported model imports, beside mlflow itself.
 _PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "torch", "torchaudio", "transformers")
 _REGISTERED_NAME = re.compile(r"[^/:\x00-\x1f]{1,200}")
-
-
-def find_record(name: str, records: Path) -> Path:
-    """The record file that ``name`` is the path of, or whose id it is.
-
-    Raises:
-        UserError: there is none.
-    """
-    if name.endswith(".json"):
-        if not Path(name).is_file():
-            raise UserError(f"Record {name} does not exist: `beans records list` shows those that are there.")
-        return Path(name)
-    found = [path for path in record_paths(records) if path.name.endswith(f".{name}.json")]
-    if not name or not found:
-        raise UserError(f"No record in {records} has the id {name!r}: `beans records list` shows their ids.")
-    return found[0]
 
 
 def export_probe(
@@ -99,7 +82,8 @@ def export_probe(
     Raises:
         UserError: the submission, the task or the predictions are not those of the record, or ``output`` is taken.
     """
-    record = read_record(record_file)
+    stored = StoredRecord.read(record_file)
+    record = stored.record
     if not loader(record.submission.loader).hears:
         raise UserError(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
@@ -124,10 +108,10 @@ def export_probe(
     )
     report(f"{submission.name} · {task.name}: probe", 0, 1)
     parameters, logits = _retrain(features, record, rules, device)
-    stored = read_predictions(record_file.parent, record)
-    if stored.ids != [item.id for item in manifest.items["test"]]:
+    predictions = stored.predictions
+    if predictions.ids != [item.id for item in manifest.items["test"]]:
         raise UserError(f"The predictions of {record_file} are of other test items than {task.name} has here.")
-    _require_equal(logits, stored.scores, f"The probe that was trained again for record {record.id}", record)
+    _require_equal(logits, predictions.scores, f"The probe that was trained again for record {record.id}", record)
     info = ProbeInfo(
         record=record.id,
         submission=record.submission.name,
@@ -176,7 +160,7 @@ def register(directory: Path, name: str, record_file: Path, home: Home) -> str:
     info = ProbeInfo.model_validate_json((directory / "data" / "probe" / ABOUT).read_bytes())
     place = f"probe-seed{info.seed}"
     try:
-        run = track(record_file, home.tracking_uri, home.artifacts)
+        run = log_record(StoredRecord.read(record_file), home.tracking_uri, home.artifacts)
         with connect(home.tracking_uri, record_file.parent) as client:
             client.log_artifacts(run.run_id, str(directory), place)
             source = f"{client.get_run(run.run_id).info.artifact_uri}/{place}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluator.probes.search import best_of_layer, select
-from evaluator.results.describe import metrics_on_test
+from evaluator.results.assemble import metrics_on_test
 from leaderboard.records.plausibility import contradictions, parse_record, prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "beans-efficiency"
 
 
-def track(profile_file: Path, uri: str, artifacts: Path, *, again: str) -> Tracking:
+def log_profile(profile_file: Path, uri: str, artifacts: Path, *, again: str) -> Tracking:
     """Log one profile as one MLflow run, and note beside it which run it is.
 
     A run holds the profile as it was then; when points have been added, a new run takes its place.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.tracking.connection import TrackingError, address, connect, is_http
 from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
-from leaderboard.records.files import read_record, read_tracking, record_paths, tracking_path
-from leaderboard.records.predictions import read_predictions
+from leaderboard.records.files import tracking_path
 from leaderboard.records.record import Record, Tracking
-from tasks.support.errors import UserError
+from leaderboard.records.stored import StoredRecord
 from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:
@@ -24,52 +23,33 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36  # MLflow's limit; the whole hash is the parameter split_hash
 
 
-def track(record_file: Path, uri: str, artifacts: Path) -> Tracking:
+def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
     """Log one record as one MLflow run, and note beside the record which run it is.
 
-    Everything comes from the record file and the predictions beside it. A record that was sent already is not sent
-    again; what a killed process left behind is removed first.
+    A record that was logged already is not logged again; unfinished runs of a killed process are removed first.
 
     Args:
-        record_file: the record.
+        stored: the record, with its file and its predictions.
         uri: MLflow's tracking address: ``http(s)://...``, ``sqlite:///...`` or another database.
         artifacts: where a new experiment keeps its files, unless a server at ``uri`` decides that itself.
 
     Raises:
         TrackingError: MLflow is unreachable or refuses; nothing was noted and the record is untouched.
-        UserError: the record or its predictions cannot be read.
+        UserError: the predictions cannot be read.
         ValueError: a metric is not finite; MLflow would store it as 0.
     """
-    record = read_record(record_file)
-    with connect(uri, record_file.parent) as client:
-        note = read_tracking(record_file)
+    record = stored.record
+    with connect(uri, stored.path.parent) as client:
+        note = stored.tracking
         if note is not None and note.uri == address(uri) and is_finished(client, note.run_id):
             return note
         experiment_id = open_experiment(client, record.protocol, None if is_http(uri) else artifacts.resolve().as_uri())
         run_id = _finished_run(client, experiment_id, record.id)
         if run_id is None:
-            run_id = _log(client, experiment_id, record_file, record)
+            run_id = _log(client, experiment_id, stored)
         note = Tracking(uri=address(uri), experiment_id=experiment_id, run_id=run_id)
-        write_atomically(tracking_path(record_file), note.model_dump_json(indent=2))
+        write_atomically(tracking_path(stored.path), note.model_dump_json(indent=2))
         return note
-
-
-def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Tracking | TrackingError]]:
-    """Send every record below ``records`` that has no note yet, in the order of their names.
-
-    One record that fails does not stop the others, unless MLflow is down: then its error is the last thing yielded.
-    """
-    for record_file in record_paths(records):
-        if tracking_path(record_file).exists():
-            continue
-        try:
-            yield record_file, track(record_file, uri, artifacts)
-        except TrackingError as error:
-            yield record_file, error
-            if error.down:
-                return
-        except (UserError, ValueError) as error:
-            yield record_file, TrackingError(f"{record_file} was not sent to MLflow: {error}")
 
 
 def metric_points(record: Record) -> list[tuple[str, float, int]]:
@@ -99,15 +79,16 @@ def metric_points(record: Record) -> list[tuple[str, float, int]]:
     return points
 
 
-def _log(client: MlflowClient, experiment_id: str, record_file: Path, record: Record) -> str:
+def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord) -> str:
     from mlflow.entities import Metric, Param
 
+    record = stored.record
     created = int(record.created.timestamp() * 1000)  # the run's own time, however much later it is sent
     metrics = [Metric(name, float(value), created, step) for name, value, step in metric_points(record)]
     params = [Param(key, str(value)) for key, value in _params(record).items()]
     with tempfile.TemporaryDirectory() as directory:
         # All that can fail here comes before the run exists.
-        _write_artifacts(Path(directory), record_file, record)
+        _write_artifacts(Path(directory), stored)
         # The tag comes with the run: from its first moment on, whoever finds the run knows its record.
         name = f"{record.submission.name} · {record.task.name} · {record.track}"
         run = client.create_run(experiment_id, start_time=created, tags=_tags(record), run_name=name)
@@ -199,8 +180,8 @@ def _trial_table(record: Record) -> dict[str, list[object]]:
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 
-def _write_artifacts(directory: Path, record_file: Path, record: Record) -> None:
-    test = read_predictions(record_file.parent, record)
+def _write_artifacts(directory: Path, stored: StoredRecord) -> None:
+    record, test = stored.record, stored.predictions
     layer_curve(record).savefig(directory / "layer_curve.png")
     if record.task.kind == "classification":
         confusion_matrix(record, test).savefig(directory / "confusion_matrix.png")
@@ -209,9 +190,8 @@ def _write_artifacts(directory: Path, record_file: Path, record: Record) -> None
     # Under their own names, so that what is downloaded from "record" is a records directory again.
     kept = directory / "record"
     kept.mkdir()
-    (kept / record_file.name).write_bytes(record_file.read_bytes())
-    predictions = record.predictions.file
-    (kept / predictions).write_bytes((record_file.parent / predictions).read_bytes())
+    for file in (stored.path, stored.path.with_name(record.predictions.file)):
+        shutil.copyfile(file, kept / file.name)
 
 
 def is_finished(client: MlflowClient, run_id: str) -> bool:

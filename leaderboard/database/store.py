@@ -18,11 +18,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from leaderboard.database.cache import Latest
 from leaderboard.database.migrate import upgrade
 from leaderboard.records.failure import Failure
-from leaderboard.records.files import read_confirmed, read_record, read_tracking, record_paths
+from leaderboard.records.files import record_paths
 from leaderboard.records.plausibility import refuse_unpublishable
-from leaderboard.records.predictions import check_predictions
 from leaderboard.records.record import Record, Tracking
 from leaderboard.records.result import Result, Stated, stated
+from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
 # Seconds to wait for another process's write, and for a server that does not answer.
@@ -147,7 +147,7 @@ class Store:
         """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new.
 
         Args:
-            record: whole and validated; `publish_file` also looks at its predictions.
+            record: whole and validated; `publish_stored` also looks at its predictions.
             tracking: its MLflow run.
             confirmed: when it was last submitted, if later than it was made.
 
@@ -162,18 +162,14 @@ class Store:
             # After the write, which has the lock: a transaction of SQLite that has read first cannot wait for it.
             return _namesakes(connection, result)
 
-    def publish_file(self, path: Path) -> list[str]:
-        """Put the record at ``path`` on the board with the notes beside it, if the predictions there are its own.
-
-        Returns:
-            As `publish`.
+    def publish_stored(self, stored: StoredRecord) -> list[str]:
+        """Put a stored record on the board, after a look at its predictions; otherwise as `publish`.
 
         Raises:
-            UserError: the record or a note cannot be read, or the predictions are missing or not the record's.
+            UserError: a note cannot be read, or the predictions are missing or not the record's.
         """
-        record = read_record(path)
-        check_predictions(path.parent, record)
-        return self.publish(record, read_tracking(path), confirmed=read_confirmed(path))
+        stored.check_predictions()
+        return self.publish(stored.record, stored.tracking, confirmed=stored.confirmed)
 
     def publish_failure(self, failure: Failure) -> None:
         """Note that a submission was tried on a task without a result; a result of the same key takes the note away."""
@@ -248,13 +244,13 @@ class Store:
             connection.execute(sa.delete(StoredDocument))
             for path in record_paths(records):
                 try:
-                    record, tracking, confirmed = read_record(path), read_tracking(path), read_confirmed(path)
-                    if (records / record.predictions.file).exists():
-                        check_predictions(records, record)
+                    stored = StoredRecord.read(path)
+                    if (records / stored.record.predictions.file).exists():
+                        stored.check_predictions()
                 except OSError as error:
                     raise UserError(f"{path} cannot be read ({error.strerror}): mend or move it.") from error
-                _upsert(connection, record, tracking, confirmed)
-                found.add(record.id)
+                _upsert(connection, stored.record, stored.tracking, stored.confirmed)
+                found.add(stored.record.id)
         return len(found)
 
     @contextmanager

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from leaderboard.ranking.bootstrap import VERSION, resampled
 from leaderboard.ranking.significance import Scored
-from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 from tasks.task import Metric
@@ -16,8 +17,8 @@ from tasks.task import Metric
 RESAMPLES = 1000
 
 
-def scored(directory: Path, record: Record) -> Scored:
-    """``record``'s test score and its resamples.
+def scored(stored: StoredRecord) -> Scored:
+    """A record's test score and its resamples.
 
     The file ``STEM.resamples.safetensors`` beside the record is used when it was made from the record's predictions by
     this version of the rules; else it is made. It can always be deleted, and a directory that cannot be written
@@ -26,11 +27,12 @@ def scored(directory: Path, record: Record) -> Scored:
     Raises:
         UserError: the predictions are missing or are not those the record was made with.
     """
+    record, directory = stored.record, stored.path.parent
     result = Result.of(record)
     found = kept(directory, result)
     if found is not None:
         return found
-    found = resample(record.task.name, record.metric, record.test, read_predictions(directory, record))
+    found = resample(record.task.name, record.metric, record.test, stored.predictions)
     _write(resamples_path(directory, result), _made_from(result), found)
     return found
 

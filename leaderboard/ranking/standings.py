@@ -15,9 +15,10 @@ from leaderboard.ranking import resamples
 from leaderboard.ranking.boards import Board, Row, boards
 from leaderboard.ranking.resamples import resamples_name
 from leaderboard.ranking.significance import Combined, Scored, rank_combined
-from leaderboard.records.files import read_record, record_paths
+from leaderboard.records.files import record_paths
 from leaderboard.records.profile import Vram, vram_at_10_seconds
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
 from tasks.task import Task, catalogue_names, load_task
@@ -184,11 +185,11 @@ def compute(records: Path, report: Report, paths: Sequence[Path] | None = None) 
     paths = list(record_paths(records)) if paths is None else paths
     for number, path in enumerate(paths):
         report("rank intervals", number, len(paths))
-        record = read_record(path)
-        if record.limit is not None:
+        stored = StoredRecord.read(path)
+        if stored.record.limit is not None:
             continue
         try:
-            resamples.scored(records, record)
+            resamples.scored(stored)
         except UserError as error:
             complaints.append(str(error))
     return complaints

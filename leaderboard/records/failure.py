@@ -12,6 +12,8 @@ from leaderboard.records.plausibility import shown
 
 MOST_CHARACTERS = 500
 
+FailureKind = Literal["failed", "not prepared"]
+
 # A path from the root or the home up to its last part. Addresses of the web have two slashes, and are none.
 _DIRECTORIES = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s/'\"`(){}\[\],;:]+/)+")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
@@ -35,7 +37,7 @@ class Failure:
     protocol: str
     limit: int | None
     at: datetime
-    kind: Literal["failed", "not prepared"]
+    kind: FailureKind
     reason: str
 
     @property

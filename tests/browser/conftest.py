@@ -25,6 +25,7 @@ from leaderboard.database.profiles import publish
 from leaderboard.database.store import Store
 from leaderboard.ranking.standings import compute
 from leaderboard.records.record import Tracking
+from leaderboard.records.stored import StoredRecord
 from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 from tasks.support.progress import silent
@@ -102,7 +103,7 @@ def settled_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     home.records.mkdir()
     store = Store(home.database_url)
     for path in with_predictions(home.records):
-        store.publish_file(path)
+        store.publish_stored(StoredRecord.read(path))
     assert compute(home.records, silent) == []
     return home
 

@@ -9,7 +9,8 @@ from sample import A100, COSTS, H200, HOSTILE
 
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import Scored, compare
-from leaderboard.records.files import read_record
+from leaderboard.records.files import read_record, record_path
+from leaderboard.records.stored import StoredRecord
 from leaderboard.web import text
 from tasks.support.home import Home
 
@@ -22,7 +23,7 @@ def on_disk(home: Home, submission: str) -> dict[str, Scored]:
     found = {}
     for path in home.records.glob(f"{submission}.*.ta.????????????????.json"):
         record = read_record(path)
-        found[record.task.name] = scored(home.records, record)
+        found[record.task.name] = scored(StoredRecord(record, record_path(home.records, record)))
     return found
 
 

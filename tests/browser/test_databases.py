@@ -14,6 +14,7 @@ from reading import expect_names, names, table
 from written import RECORD, TASKS, by_mean, rank_ranges, resampled_difference, scores, signed
 
 from leaderboard.database.store import Store
+from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 def fill(store: Store, records: Path) -> None:
     for path in sorted(records.glob("*.json")):
-        store.publish_file(path)
+        store.publish_stored(StoredRecord.read(path))
 
 
 def test_an_empty_board_says_what_to_do_and_fills_without_a_new_start(

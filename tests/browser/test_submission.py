@@ -16,6 +16,7 @@ from leaderboard.records.failure import Failure
 from leaderboard.records.files import read_record, write_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
+from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
@@ -39,13 +40,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         {"task": "damaged", "seed": 5, "protocol": "beans-probe/1+trials=3+seeds=2+bootstrap=200"},
         {"task": "barks", "seed": 6, "track": "twa", "protocol": "beans-probe/1+seeds=2+grid=0.0001,0.01"},
     ):
-        store.publish_file(write_consistent(home.records, "model", **more))  # type: ignore[arg-type]
+        store.publish_stored(StoredRecord.read(write_consistent(home.records, "model", **more)))  # type: ignore[arg-type]
     path = write_consistent(home.records, "model", task="mixed", seed=8)
     record = read_record(path)
     labels = {"labels": [*record.task.labels, "one more"]}
     write_record(home.records, record.model_copy(update={"task": record.task.model_copy(update=labels)}))
-    store.publish_file(path)
-    store.publish_file(write_consistent(home.records, "second", task="purrs", seed=7))
+    store.publish_stored(StoredRecord.read(path))
+    store.publish_stored(StoredRecord.read(write_consistent(home.records, "second", task="purrs", seed=7)))
     barks, _ = measured(home, "barks")
     store.publish_failure(
         Failure(

@@ -169,9 +169,3 @@ def test_the_page_of_mlflow_runs_as_it_stands_and_so_do_the_lines_that_export_pr
         assert not list(place.glob("mlflow.db")), "it looked elsewhere than in the home"
         if place == root:
             assert json.loads(done.stdout.splitlines()[-1]) == [1, record["n_layers"], 16 * record["n_layers"]]
-
-
-def test_every_document_that_is_linked_is_there() -> None:
-    for document in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name} links {target}"

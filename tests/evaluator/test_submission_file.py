@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluator.backbone import ready
-from evaluator.results.describe import submission_info
+from evaluator.results.assemble import submission_info
 from evaluator.submission import Submission
 from leaderboard.records.record import SubmissionInfo
 from tasks.support.errors import UserError

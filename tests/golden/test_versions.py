@@ -41,7 +41,7 @@ import torch
 from evaluator.backbone import ready
 from evaluator.efficiency.__main__ import describe
 from evaluator.features.extraction import Extractor
-from evaluator.results.describe import identity
+from evaluator.results.identity import identity
 from evaluator.features.store import FeatureStore
 from leaderboard.records.protocol import Protocol
 from evaluator.submission import Submission

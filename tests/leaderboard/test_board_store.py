@@ -21,6 +21,7 @@ from leaderboard.records.files import confirm, record_paths, tracking_path, writ
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.record import Record, Tracking
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
@@ -125,7 +126,7 @@ def submit(store: Store, directory: Path, record: Record, again: bool = False) -
     path = write_record(directory, record.model_copy(update={"predictions": predictions}))
     if again:
         confirm(path)
-    return store.publish_file(path)
+    return store.publish_stored(StoredRecord.read(path))
 
 
 def test_record_submitted_again_comes_after_those_made_since(url: str, tmp_path: Path) -> None:
@@ -194,10 +195,10 @@ def test_record_is_not_published_without_its_own_predictions(url: str, tmp_path:
     content = predictions.read_bytes()
     predictions.unlink()
     with pytest.raises(UserError, match="is missing"):
-        store.publish_file(path)
+        store.publish_stored(StoredRecord.read(path))
     assert store.rebuild(tmp_path) == 1, "the records alone are enough to rebuild the board"
     predictions.write_bytes(content[:-1] + b"\1")
-    for refused in (lambda: store.publish_file(path), lambda: store.rebuild(tmp_path)):
+    for refused in (lambda: store.publish_stored(StoredRecord.read(path)), lambda: store.rebuild(tmp_path)):
         with pytest.raises(UserError, match="its sha256 differs"):
             refused()
     assert len(store.results()) == 1

@@ -27,9 +27,10 @@ from leaderboard.ranking.standings import (
     with_certainty,
 )
 from leaderboard.records.failure import Failure
-from leaderboard.records.files import read_record, record_paths, write_record
+from leaderboard.records.files import record_paths, write_record
 from leaderboard.records.record import Record, Tracking
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from tasks.support.progress import silent
 
 RUN = Tracking(uri="http://localhost:5000", experiment_id="1", run_id="abc")
@@ -148,7 +149,7 @@ def store(tmp_path: Path) -> Store:
     for number, name in enumerate(("one", "two", "three")):
         for task in ("mine", "yours"):
             path = write_consistent(tmp_path / "records", name, task=task, targets=np.arange(24) % 3, seed=number)
-            store.publish_file(path)
+            store.publish_stored(StoredRecord.read(path))
     return store
 
 
@@ -184,8 +185,8 @@ def test_only_what_changed_is_read_again(store: Store, tmp_path: Path, monkeypat
     before = settled(store, records)
     for task in ("mine", "yours"):
         path = write_consistent(records, "four", task=task, targets=np.arange(24) % 3, seed=9)
-        store.publish_file(path)
-        resamples.scored(records, read_record(path))
+        store.publish_stored(StoredRecord.read(path))
+        resamples.scored(StoredRecord.read(path))
     read: list[str] = []
     kept = resamples.kept
 
@@ -211,7 +212,7 @@ def test_result_made_again_is_not_shown_with_the_old_certainty(store: Store, tmp
     for task in ("mine", "yours"):
         write_consistent(records, "one", task=task, targets=np.arange(24) % 3, seed=8)
     for path in record_paths(records):
-        store.publish_file(path)
+        store.publish_stored(StoredRecord.read(path))
     assert reasons(settled(store, records)).count(NOT_COMPUTED) == 1
     compute(records, silent)
     after = settled(store, records)

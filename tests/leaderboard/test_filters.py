@@ -21,8 +21,9 @@ from leaderboard.ranking.filters import FILTERS, NOT_STATED, Filters, of_taxa, p
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import rank_submissions
 from leaderboard.ranking.standings import catalogue, compute, read_standings, standings, with_certainty
-from leaderboard.records.files import read_record
+from leaderboard.records.files import read_record, record_path
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from leaderboard.web import text
 from tasks.support.home import Home
 from tasks.support.progress import silent
@@ -258,13 +259,13 @@ def test_ranges_of_a_restricted_board_are_of_its_tasks(tmp_path: Path) -> None:
             path = write_consistent(
                 home.records, name, task=task, group="core", targets=np.arange(24) % 3, seed=number + 5
             )
-            store.publish_file(path)
+            store.publish_stored(StoredRecord.read(path))
     assert compute(home.records, silent) == []
     (whole,) = read_standings(store)
     assert all(row.rank is None for row in with_certainty(whole, store, home.records).rows)
     board = with_certainty(of_taxa(whole, ["insects"], catalogue()), store, home.records)
     known = {
-        record.submission.name: {"humbugdb": scored(home.records, record)}
+        record.submission.name: {"humbugdb": scored(StoredRecord(record, record_path(home.records, record)))}
         for record in map(read_record, sorted(home.records.glob("*.json")))
         if record.task.name == "humbugdb"
     }

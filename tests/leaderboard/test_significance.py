@@ -15,7 +15,9 @@ from sklearn.metrics import accuracy_score
 from leaderboard.ranking.bootstrap import BLOCK, resampled
 from leaderboard.ranking.resamples import RESAMPLES, resample, resamples_path, scored
 from leaderboard.ranking.significance import Scored, Standing, compare, holm, rank_submissions
+from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
 RESAMPLED = 300
@@ -397,21 +399,21 @@ def test_resamples_are_made_once_and_again_when_the_predictions_are_others(tmp_p
     test = predictions("accuracy", np.random.default_rng(15))
     record = make_record(task="bats")
     record = record.model_copy(update={"predictions": write_predictions(tmp_path, record.stem, test)})
-    found = scored(tmp_path, record)
+    found = scored(StoredRecord(record, record_path(tmp_path, record)))
     assert found.resampled.shape == (RESAMPLES,)
     assert found.resampled.tolist() == resample("bats", "accuracy", record.test, test).resampled.tolist()
 
     (tmp_path / record.predictions.file).rename(tmp_path / "away")
-    kept = scored(tmp_path, record)
+    kept = scored(StoredRecord(record, record_path(tmp_path, record)))
     assert (kept.resampled.tolist(), kept.recordings) == (found.resampled.tolist(), found.recordings)
     assert (kept.drawn_from, kept.test) == (found.drawn_from, record.test)
 
     changed = write_predictions(tmp_path, record.stem, replace(test, scores=-test.scores))
-    again = scored(tmp_path, record.model_copy(update={"predictions": changed}))
+    again = scored(StoredRecord(record.model_copy(update={"predictions": changed}), record_path(tmp_path, record)))
     assert again.resampled.tolist() != found.resampled.tolist()
 
     with pytest.raises(UserError, match="is not the file its record was made with"):
-        scored(tmp_path, record)
+        scored(StoredRecord(record, record_path(tmp_path, record)))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"nonsense of some length"])
@@ -419,9 +421,9 @@ def test_a_broken_file_of_resamples_is_made_again(tmp_path: Path, content: bytes
     test = predictions("map", np.random.default_rng(16))
     record = make_record(task="rfcx", metric="map")
     record = record.model_copy(update={"predictions": write_predictions(tmp_path, record.stem, test)})
-    found = scored(tmp_path, record)
+    found = scored(StoredRecord(record, record_path(tmp_path, record)))
     resamples_path(tmp_path, record).write_bytes(content)
-    assert scored(tmp_path, record).resampled.tolist() == found.resampled.tolist()
+    assert scored(StoredRecord(record, record_path(tmp_path, record))).resampled.tolist() == found.resampled.tolist()
     assert resamples_path(tmp_path, record).read_bytes() != content
 
 
@@ -432,4 +434,4 @@ def test_resamples_that_cannot_be_kept_are_still_shown(tmp_path: Path) -> None:
     record = record.model_copy(update={"predictions": write_predictions(tmp_path, record.stem, test)})
     # A directory of that name takes no file, for root as for anybody.
     resamples_path(tmp_path, record).mkdir()
-    assert scored(tmp_path, record).resampled.shape == (RESAMPLES,)
+    assert scored(StoredRecord(record, record_path(tmp_path, record))).resampled.shape == (RESAMPLES,)

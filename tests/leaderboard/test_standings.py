@@ -19,6 +19,7 @@ from leaderboard.ranking.resamples import resamples_path
 from leaderboard.ranking.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
+from leaderboard.records.stored import StoredRecord
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
 from tasks.support.home import Home
@@ -34,7 +35,7 @@ def published(home: Home) -> Store:
     for number, name in enumerate(NAMES):
         for task, targets in TARGETS.items():
             path = write_consistent(home.records, name, task=task, targets=targets, seed=number + 25)
-            store.publish_file(path)
+            store.publish_stored(StoredRecord.read(path))
     return store
 
 

@@ -23,12 +23,13 @@ from ports import free_port
 
 from evaluator.evaluate import evaluate
 from evaluator.export.model import ProbeModel
-from evaluator.export.retrain import export_probe, find_record, protocol_of, register, require_registrable
+from evaluator.export.retrain import export_probe, protocol_of, register, require_registrable
 from evaluator.submission import Submission
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
+from leaderboard.records.stored import find_record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
 from tasks.support.errors import UserError

@@ -20,10 +20,12 @@ from quick_processes import QuickProcess
 from record_factory import make_record
 
 import evaluator.tracking.runs
+from evaluator.results.publish import push
 from evaluator.tracking.connection import FIRST_REQUEST, TrackingError
-from evaluator.tracking.runs import push, track
+from evaluator.tracking.runs import log_record
 from leaderboard.records.files import read_record, read_tracking, tracking_path
 from leaderboard.records.record import Tracking
+from leaderboard.records.stored import StoredRecord
 
 LONGEST_WAIT = 12  # seconds: two tries of 4 s, and what a busy machine adds
 
@@ -73,7 +75,7 @@ def track_all(before: Callable[[], None] | None, store: Store, *record_files: Pa
     if before is not None:
         before()
     for record_file in record_files:
-        track(record_file, store.uri, store.artifacts)
+        log_record(StoredRecord.read(record_file), store.uri, store.artifacts)
 
 
 def start(directory: Path, store: Store, *record_files: Path, before: Callable[[], None] | None = None) -> QuickProcess:
@@ -128,7 +130,7 @@ def test_a_server_that_hangs_is_given_up_soon(
     try:
         started = time.monotonic()
         with pytest.raises(TrackingError, match="timed out") as raised:
-            track(record_file, server.uri, tmp_path / "artifacts")
+            log_record(StoredRecord.read(record_file), server.uri, tmp_path / "artifacts")
         waited = time.monotonic() - started
         assert waited < LONGEST_WAIT - 2 * (seconds - 1), "the user waits for a server that never answers"
         assert raised.value.down
@@ -150,7 +152,7 @@ def test_a_database_that_cannot_be_opened_is_given_up_soon(records: Path, tmp_pa
     record_file = make_record(records)
     started = time.monotonic()
     with pytest.raises(TrackingError, match="the record is kept") as raised:
-        track(record_file, uri, tmp_path / "artifacts")
+        log_record(StoredRecord.read(record_file), uri, tmp_path / "artifacts")
     assert time.monotonic() - started < LONGEST_WAIT, "MLflow itself retries for 100 s"
     assert "secret" not in str(raised.value)
     assert read_tracking(record_file) is None
@@ -175,9 +177,9 @@ def test_something_that_is_not_mlflow(records: Path, tmp_path: Path) -> None:
 def test_a_password_in_the_address_is_neither_shown_nor_kept(server: Server, records: Path, protocol: str) -> None:
     record_file = make_record(records, protocol=protocol)
     with pytest.raises(TrackingError) as raised:
-        track(record_file, f"http://me:p@ss-word@127.0.0.1:{free_port()}", records)
+        log_record(StoredRecord.read(record_file), f"http://me:p@ss-word@127.0.0.1:{free_port()}", records)
     assert "ss-word" not in str(raised.value)
-    tracking = track(record_file, f"http://me:pass-word@127.0.0.1:{server.port}", records)
+    tracking = log_record(StoredRecord.read(record_file), f"http://me:pass-word@127.0.0.1:{server.port}", records)
     assert tracking.uri == server.uri
     assert "pass-word" not in tracking_path(record_file).read_text()
 
@@ -196,7 +198,7 @@ def test_one_broken_record_does_not_stop_the_others(sqlite_store: Store, records
 def test_an_experiment_deleted_in_mlflow_is_named(sqlite_store: Store, records: Path, protocol: str) -> None:
     sqlite_store.client.delete_experiment(sqlite_store.client.create_experiment(protocol))
     with pytest.raises(TrackingError, match="was deleted: restore it"):
-        track(make_record(records, protocol=protocol), sqlite_store.uri, sqlite_store.artifacts)
+        log_record(StoredRecord.read(make_record(records, protocol=protocol)), sqlite_store.uri, sqlite_store.artifacts)
 
 
 def test_killed_while_the_database_is_made(records: Path, protocol: str, tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_killed_while_the_database_is_made(records: Path, protocol: str, tmp_pat
     record_file = make_record(records, protocol=protocol)
     status, _, _ = start(tmp_path, store, record_file, before=killed_in_migrations).end()
     assert status == -signal.SIGKILL
-    track(record_file, store.uri, store.artifacts)
+    log_record(StoredRecord.read(record_file), store.uri, store.artifacts)
     assert tracked_runs(store.client, protocol) == [read_record(record_file).id]
 
 
@@ -216,7 +218,7 @@ def test_killed_at_any_moment_ends_in_one_finished_run(
     status, _, _ = start(tmp_path, server_store, record_file, before=moment).end()
     assert status == -signal.SIGKILL
     assert read_tracking(record_file) is None
-    tracking = track(record_file, server_store.uri, server_store.artifacts)
+    tracking = log_record(StoredRecord.read(record_file), server_store.uri, server_store.artifacts)
     assert tracked_runs(server_store.client, protocol) == [read_record(record_file).id]
     run = server_store.client.get_run(tracking.run_id)
     assert run.data.metrics["test"] == read_record(record_file).test

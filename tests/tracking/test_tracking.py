@@ -16,10 +16,12 @@ from mlflow.entities import Run, ViewType
 from mlflow_server import Store
 from record_factory import make_record
 
-from evaluator.tracking.runs import metric_points, push, track
+from evaluator.results.publish import push
+from evaluator.tracking.runs import log_record, metric_points
 from leaderboard.records.files import read_record, read_tracking
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.record import Record
+from leaderboard.records.stored import StoredRecord
 
 
 def runs_of(client: MlflowClient, protocol: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -28,7 +30,7 @@ def runs_of(client: MlflowClient, protocol: str, view: int = ViewType.ACTIVE_ONL
 
 
 def send(store: Store, record_file: Path) -> tuple[Record, Run]:
-    tracking = track(record_file, store.uri, store.artifacts)
+    tracking = log_record(StoredRecord.read(record_file), store.uri, store.artifacts)
     return read_record(record_file), store.client.get_run(tracking.run_id)
 
 
@@ -153,9 +155,9 @@ def test_dataset_is_an_input(store: Store, records: Path, protocol: str) -> None
 
 def test_sending_twice_gives_one_run(store: Store, records: Path, protocol: str) -> None:
     record_file = make_record(records, protocol=protocol)
-    first = track(record_file, store.uri, store.artifacts)
+    first = log_record(StoredRecord.read(record_file), store.uri, store.artifacts)
     assert read_tracking(record_file) == first
-    assert track(record_file, store.uri, store.artifacts) == first
+    assert log_record(StoredRecord.read(record_file), store.uri, store.artifacts) == first
     assert list(push(records, store.uri, store.artifacts)) == [], "a record with a note has nothing to push"
 
     record_file.with_suffix(".mlflow.json").unlink()  # killed after the run was finished, before the note was written
@@ -167,10 +169,10 @@ def test_unfinished_run_is_replaced(store: Store, records: Path, protocol: str) 
     record_file = make_record(records, protocol=protocol)
     record = read_record(record_file)
     other_file = make_record(records, protocol=protocol, seed=1)
-    experiment_id = track(other_file, store.uri, store.artifacts).experiment_id
+    experiment_id = log_record(StoredRecord.read(other_file), store.uri, store.artifacts).experiment_id
     killed = store.client.create_run(experiment_id, tags={"record_id": record.id})
     other = store.client.create_run(experiment_id, tags={"record_id": "f" * 16})
-    tracking = track(record_file, store.uri, store.artifacts)
+    tracking = log_record(StoredRecord.read(record_file), store.uri, store.artifacts)
     runs = {run.info.run_id: run for run in runs_of(store.client, protocol)}
     assert killed.info.run_id not in runs, "half a run is left"
     assert runs[other.info.run_id].info.status == "RUNNING", "another record's run was taken away"
@@ -180,9 +182,9 @@ def test_unfinished_run_is_replaced(store: Store, records: Path, protocol: str) 
 
 def test_run_deleted_in_mlflow_is_sent_again(sqlite_store: Store, records: Path, protocol: str) -> None:
     record_file = make_record(records, protocol=protocol)
-    first = track(record_file, sqlite_store.uri, sqlite_store.artifacts)
+    first = log_record(StoredRecord.read(record_file), sqlite_store.uri, sqlite_store.artifacts)
     sqlite_store.client.delete_run(first.run_id)
-    second = track(record_file, sqlite_store.uri, sqlite_store.artifacts)
+    second = log_record(StoredRecord.read(record_file), sqlite_store.uri, sqlite_store.artifacts)
     assert [run.info.run_id for run in runs_of(sqlite_store.client, protocol)] == [second.run_id]
     assert read_tracking(record_file) == second
 
@@ -191,8 +193,8 @@ def test_moving_to_another_server_sends_again(
     sqlite_store: Store, server_store: Store, records: Path, protocol: str
 ) -> None:
     record_file = make_record(records, protocol=protocol)
-    track(record_file, sqlite_store.uri, sqlite_store.artifacts)
-    note = track(record_file, server_store.uri, server_store.artifacts)
+    log_record(StoredRecord.read(record_file), sqlite_store.uri, sqlite_store.artifacts)
+    note = log_record(StoredRecord.read(record_file), server_store.uri, server_store.artifacts)
     assert note.uri == server_store.uri
     assert len(runs_of(server_store.client, protocol)) == 1
 
@@ -213,7 +215,7 @@ def test_a_users_own_mlflow_settings_stay(
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
     before = dict(os.environ), mlflow.get_tracking_uri(), logging.getLogger("mlflow").level, mlflow.active_run()
-    track(make_record(records), sqlite_store.uri, sqlite_store.artifacts)
+    log_record(StoredRecord.read(make_record(records)), sqlite_store.uri, sqlite_store.artifacts)
     after = dict(os.environ), mlflow.get_tracking_uri(), logging.getLogger("mlflow").level, mlflow.active_run()
     assert after == before
     assert capfd.readouterr() == ("", "")
@@ -224,10 +226,11 @@ def test_importing_is_cheap_and_pyplot_is_never_used(records: Path, sqlite_store
     script = f"""
 import sys
 from pathlib import Path
-from evaluator.tracking.runs import track
+from evaluator.tracking.runs import log_record
+from leaderboard.records.stored import StoredRecord
 heavy = {{"mlflow", "matplotlib", "torch", "sqlalchemy", "pandas"}} & set(sys.modules)
 assert not heavy, f"beans --help would wait for {{heavy}}"
-track(Path({str(record_file)!r}), {sqlite_store.uri!r}, Path({str(sqlite_store.artifacts)!r}))
+log_record(StoredRecord.read(Path({str(record_file)!r})), {sqlite_store.uri!r}, Path({str(sqlite_store.artifacts)!r}))
 assert "matplotlib.pyplot" not in sys.modules, "pyplot needs a display backend and keeps every figure"
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

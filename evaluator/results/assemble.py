@@ -1,0 +1,201 @@
+"""Assemble the record of a result: who, what, how it was encoded, what it scored, what it cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evaluator.backbone import Loaded
+from evaluator.features.extraction import Extractor
+from evaluator.features.store import Features
+from evaluator.probes import metrics
+from evaluator.probes.heads import NEEDS_FRAMES
+from evaluator.probes.search import Choice, best_of_layer, edge_flags
+from evaluator.results.environment import describe
+from evaluator.submission import Submission
+from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.protocol import Protocol
+from leaderboard.records.record import Efficiency, LayerScore, Record, SubmissionInfo, TaskInfo, Trial, file_stem
+from leaderboard.records.stored import StoredRecord
+from tasks.prepare import preparation
+from tasks.task import Metric
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What search and test found in one track.
+
+    Attributes:
+        trials: every learning rate of the search.
+        choice: layer, rate and epoch that validation chose.
+        epochs: validation metric of each epoch of the chosen probe's first seed.
+        curve: per layer the test metric of its best probe, a diagnostic.
+        predictions: test scores of the chosen probe with every seed.
+        scores: the fields of the record that `metrics_on_test` returns.
+    """
+
+    trials: list[Trial]
+    choice: Choice
+    epochs: list[float]
+    curve: list[float]
+    predictions: PredictedScores
+    scores: dict[str, Any]
+
+
+def store_record(
+    directory: Path,
+    record_id: str,
+    *,
+    submission: Submission,
+    extractor: Extractor,
+    features: Features,
+    track: str,
+    protocol: Protocol,
+    limit: int | None,
+    measured: Measured,
+    cost: Efficiency,
+    seconds: dict[str, float],
+) -> StoredRecord:
+    """Write predictions and record into ``directory``.
+
+    The record is written last: where it exists, its predictions exist too.
+    """
+    choice = measured.choice
+    layers = _layer_scores(extractor.model, measured.trials, measured.curve)
+    stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
+    record = Record(
+        id=record_id,
+        created=datetime.now(UTC),
+        protocol=protocol.name,
+        limit=limit,
+        track=track,
+        submission=submission_info(submission, extractor.model),
+        task=task_info(features),
+        metric=features.manifest.task.metric,
+        valid=choice.valid,
+        **measured.scores,
+        best_layer=choice.layer,
+        best_layer_name=layers[choice.layer].name,
+        lr=choice.lr,
+        epoch=choice.epoch,
+        flags=edge_flags(choice, protocol),
+        layers=layers,
+        trials=measured.trials,
+        epochs=measured.epochs,
+        predictions=write_predictions(directory, stem, measured.predictions),
+        efficiency=cost,
+        audio=audio_rules(extractor.model, features, track),
+        seconds=seconds,
+        environment=describe(extractor.device, protocol.precision),
+    )
+    return StoredRecord.write(directory, record, measured.predictions)
+
+
+def with_todays_facts(stored: StoredRecord, submission: Submission, model: Loaded) -> StoredRecord:
+    """A stored record as the submission file describes it today: facts for readers may change, results may not."""
+    record = stored.record
+    info = submission_info(submission, model)
+    today = record.submission.model_copy(update={"about": info.about, "parameters": info.parameters})
+    if today == record.submission:
+        return stored
+    return stored.rewrite(record.model_copy(update={"submission": today}))
+
+
+def _layer_scores(model: Loaded, trials: Sequence[Trial], curve: Sequence[float]) -> list[LayerScore]:
+    scores = []
+    for index, (layer, test) in enumerate(zip(model.backbone.layers, curve, strict=True)):
+        best = best_of_layer(trials, index)
+        scores.append(
+            LayerScore(
+                index=index,
+                name=layer.name,
+                width=layer.width,
+                valid=best.valid,
+                test=test,
+                lr=best.lr,
+                epoch=best.epoch,
+            )
+        )
+    return scores
+
+
+def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
+    """Who was measured."""
+    about = submission.about
+    return SubmissionInfo(
+        name=submission.name,
+        loader=submission.loader,
+        arguments=submission.arguments,
+        about=about.model_dump(mode="json", exclude_none=True) if about else {},
+        weights_sha256=model.weights_sha256,
+        # What can be counted is counted; embeddings from elsewhere have only the submitter's word.
+        parameters=model.parameters or (about.parameters if about and about.parameters else 0),
+        sample_rate=model.backbone.sample_rate,
+    )
+
+
+def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]:
+    """How the audio was prepared for the backbone, in words, and how its frames were kept where that is unusual."""
+    done = preparation(features.manifest.task)
+    streamed = {"frames": "not kept: the backbone ran in every epoch"}
+    return {
+        "prepared": done.words if done else "as it lies",
+        "sample_rate": str(model.backbone.sample_rate),
+        "resampling": "torchaudio sinc, default kernel",
+        "channels": "mean",
+        "normalisation": model.normalisation,
+        "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
+        "pooling": "valid frames",
+        **(streamed if NEEDS_FRAMES[track] and features.streamed is not None else {}),
+    }
+
+
+def predicted_scores(features: Features, logits: Tensor) -> PredictedScores:
+    """(seeds, items, classes) test logits, with the ids, recordings and targets of the items."""
+    items = features.manifest.items["test"]
+    targets = features.targets("test").numpy()
+    return PredictedScores(
+        ids=[item.id for item in items],
+        recordings=[item.recording for item in items],
+        scores=logits.numpy(),
+        targets=targets.astype(np.int64) if targets.ndim == 1 else targets.astype(np.uint8),
+    )
+
+
+def metrics_on_test(metric: Metric, test: PredictedScores, protocol: Protocol) -> dict[str, Any]:
+    """The test fields of a record."""
+    per_seed = metrics.score(metric, torch.from_numpy(test.scores), torch.from_numpy(test.targets)).double()
+    low, high = metrics.bootstrap_interval(
+        metric, test.scores, test.targets, test.recordings, resamples=protocol.bootstrap
+    )
+    return {
+        "test": float(per_seed.mean()),
+        "test_std": float(per_seed.std(correction=1)) if len(per_seed) > 1 else 0.0,
+        "test_seeds": per_seed.tolist(),
+        "ci_low": low,
+        "ci_high": high,
+        "secondary": metrics.secondary(metric, test.scores, test.targets),
+    }
+
+
+def task_info(features: Features) -> TaskInfo:
+    """What was measured."""
+    manifest = features.manifest
+    rates = {clip.header.sample_rate for shards in features.plans.values() for shard in shards for clip in shard.clips}
+    return TaskInfo(
+        name=manifest.task.name,
+        kind=manifest.task.kind,
+        group=manifest.task.group,
+        metric=manifest.task.metric,
+        labels=list(manifest.labels),
+        split_hash=manifest.split_hash,
+        native_rates=sorted(rates),
+        n_train=len(manifest.items["train"]),
+        n_valid=len(manifest.items["valid"]),
+        n_test=len(manifest.items["test"]),
+    )

@@ -1,0 +1,39 @@
+"""The id of a record: what its numbers depend on."""
+
+import hashlib
+import json
+
+from evaluator.features.store import Features
+from evaluator.probes import metrics, search
+from evaluator.probes.fit import VERSION as TRAINING
+from evaluator.probes.heads import HEADS
+from evaluator.submission import Submission
+from leaderboard.ranking import bootstrap
+from leaderboard.records.protocol import Protocol
+
+
+def identity(submission: Submission, features: Features, track: str, protocol: Protocol, limit: int | None) -> str:
+    """16 hexadecimal digits over weights, audio, labels, protocol, and the versions of the stages that train and score.
+
+    No source text, file name or file time is part of it: the same content gives the same id everywhere.
+    """
+    content = {
+        "submission": submission.name,
+        "features": features.directory.name,
+        "task": features.manifest.task.name,
+        "split": features.manifest.split_hash,
+        "labels": features.manifest.labels,
+        "metric": features.manifest.task.metric,
+        "shards": {split: [shard.name for shard in shards] for split, shards in features.plans.items()},
+        "track": track,
+        "protocol": protocol.name,
+        "limit": limit,
+        "versions": {
+            "head": HEADS[track].VERSION,
+            "training": TRAINING,
+            "search": search.VERSION,
+            "metrics": metrics.VERSION,
+            "bootstrap": bootstrap.VERSION,
+        },
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

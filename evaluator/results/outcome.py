@@ -1,0 +1,30 @@
+"""What an evaluation returns for one submission on one task in one track."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from leaderboard.records.record import Record, Tracking
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One submission on one task in one track.
+
+    Attributes:
+        record: the result, or None where it failed.
+        path: the record's file.
+        reused: the record existed already.
+        error: why there is no record, in one sentence.
+        warnings: what failed after the record was written, in one sentence each.
+        tracking: its MLflow run, or None.
+    """
+
+    submission: str
+    task: str
+    track: str
+    record: Record | None = None
+    path: Path | None = None
+    reused: bool = False
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    tracking: Tracking | None = None

@@ -1,0 +1,149 @@
+"""Hand a stored record over: to MLflow, to the board's database, and to the intervals of its rank.
+
+The record file comes first and is the truth. A service that is down loses nothing: what it missed is sent later.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from evaluator.results.outcome import Outcome
+from evaluator.tracking.connection import TrackingError
+from evaluator.tracking.runs import log_record
+from leaderboard.database.store import Store
+from leaderboard.ranking.resamples import scored
+from leaderboard.records.failure import Failure, FailureKind, for_others
+from leaderboard.records.files import confirm, record_paths, tracking_path
+from leaderboard.records.record import Tracking
+from leaderboard.records.stored import StoredRecord
+from tasks.support.errors import UserError
+from tasks.support.home import Home
+
+STREAMED = "Its frames did not fit the disk (--frames-budget), so the backbone ran in every epoch."
+
+
+def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
+    """Hand one record over to every receiver. Doing it again changes nothing; no failure of a receiver is raised.
+
+    Args:
+        stored: the record.
+        home: where the receivers are.
+        reused: it existed before this run, and counts as submitted again.
+    """
+    record = stored.record
+    warnings = [STREAMED] if "frames" in record.audio and not reused else []
+    logged = log(stored, home.tracking_uri, home.artifacts)
+    if isinstance(logged, TrackingError):
+        warnings.append(str(logged))
+    warnings += show(stored, home, again=reused).warnings
+    try:
+        # Here and not when the board is drawn, because it takes seconds.
+        scored(stored)
+    except UserError as error:
+        warnings.append(f"{error} Its rank has no interval.")
+    return Outcome(
+        submission=record.submission.name,
+        task=record.task.name,
+        track=record.track,
+        record=record,
+        path=stored.path,
+        reused=reused,
+        warnings=tuple(warnings),
+        tracking=logged if isinstance(logged, Tracking) else stored.tracking,
+    )
+
+
+def log(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking | TrackingError:
+    """The record's MLflow run, or why it has none: neither MLflow nor a figure for it may fail a result."""
+    try:
+        return log_record(stored, uri, artifacts)
+    except TrackingError as error:
+        return error
+    except (UserError, ValueError) as error:
+        return TrackingError(f"{stored.path} was not sent to MLflow: {error}")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Whether the board holds a record, and what the submitter should know, one sentence each."""
+
+    done: bool
+    warnings: tuple[str, ...]
+
+
+def show(stored: StoredRecord, home: Home, *, again: bool = False) -> Shown:
+    """Put a record on the board.
+
+    Args:
+        stored: the record.
+        home: where the board's database is.
+        again: it was submitted again, and becomes the newest of its name.
+    """
+    try:
+        if again:
+            confirm(stored.path)
+        return Shown(True, tuple(Store(home.database_url).publish_stored(stored)))
+    except UserError as error:
+        advice = "The record is kept: `beans leaderboard rebuild` puts it on the board."
+        return Shown(False, (f"{error} {advice}",))
+
+
+def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
+    """Hand records over to MLflow and to the board, and yield what fails; a receiver that is down is tried once."""
+    mlflow = board = True
+    for path in paths:
+        stored = StoredRecord.read(path)
+        logged = log(stored, home.tracking_uri, home.artifacts) if mlflow else None
+        if isinstance(logged, TrackingError):
+            yield f"{path.name}: {logged}"
+            mlflow = not logged.down
+        shown = show(stored, home) if board else Shown(True, ())
+        yield from (f"{path.name}: {sentence}" for sentence in shown.warnings)
+        board = board and shown.done
+
+
+def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Tracking | TrackingError]]:
+    """Log every record in a directory that has no MLflow run yet, in the order of their names.
+
+    One record that fails does not stop the others, unless MLflow is down: then its error is the last item.
+    """
+    for path in record_paths(records):
+        if tracking_path(path).exists():
+            continue
+        try:
+            logged = log(StoredRecord.read(path), uri, artifacts)
+        except UserError as error:
+            logged = TrackingError(f"{path} was not sent to MLflow: {error}")
+        yield path, logged
+        if isinstance(logged, TrackingError) and logged.down:
+            return
+
+
+def publish_failure(
+    home: Home,
+    *,
+    submission: str,
+    weights_sha256: str,
+    task: str,
+    track: str,
+    protocol: str,
+    limit: int | None,
+    kind: FailureKind,
+    reason: str,
+) -> None:
+    """Store on the board why a cell is empty. A board that is down is no reason to stop: the user reads the error."""
+    failure = Failure(
+        submission=submission,
+        weights_sha256=weights_sha256,
+        task=task,
+        track=track,
+        protocol=protocol,
+        limit=limit,
+        at=datetime.now(UTC),
+        kind=kind,
+        reason=for_others(reason),
+    )
+    with suppress(UserError):
+        Store(home.database_url).publish_failure(failure)

@@ -1,0 +1,106 @@
+"""A record together with the file that holds it, so that what was just made need not be read back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from leaderboard.records.files import (
+    read_confirmed,
+    read_imported,
+    read_record,
+    read_tracking,
+    record_paths,
+    write_record,
+)
+from leaderboard.records.predictions import PredictedScores, check_predictions, read_predictions
+from leaderboard.records.record import Record, Tracking
+from tasks.support.errors import UserError
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A record and its file.
+
+    Attributes:
+        record: the content of the file.
+        path: the file; predictions and notes are beside it.
+    """
+
+    record: Record
+    path: Path
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredRecord":
+        """Read a record file.
+
+        Raises:
+            UserError: it is not a record of this schema version.
+        """
+        return cls(read_record(path), path)
+
+    @classmethod
+    def write(cls, directory: Path, record: Record, predictions: PredictedScores) -> "StoredRecord":
+        """Write the record, whose predictions are in ``directory`` already."""
+        stored = cls(record, write_record(directory, record))
+        # Fills the cache of the property.
+        stored.__dict__["predictions"] = predictions
+        return stored
+
+    def rewrite(self, record: Record) -> "StoredRecord":
+        """Replace the record by one of the same id, whose predictions are the same."""
+        return StoredRecord(record, write_record(self.path.parent, record))
+
+    @cached_property
+    def predictions(self) -> PredictedScores:
+        """The test scores, read once.
+
+        Raises:
+            UserError: the file is missing or is not the one that the record was made with.
+        """
+        return read_predictions(self.path.parent, self.record)
+
+    def check_predictions(self) -> None:
+        """Compare the predictions with the record's checksum, where they were not read already.
+
+        Raises:
+            UserError: the file is missing or is not the one that the record was made with.
+        """
+        if "predictions" not in self.__dict__:
+            check_predictions(self.path.parent, self.record)
+
+    @property
+    def tracking(self) -> Tracking | None:
+        """Its MLflow run, or None where it was not logged yet."""
+        return read_tracking(self.path)
+
+    @property
+    def confirmed(self) -> datetime | None:
+        """When it was last submitted again, or None where it never was."""
+        return read_confirmed(self.path)
+
+
+def find_record(name: str, records: Path) -> Path:
+    """The record file that ``name`` is the path of, or whose id it is.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise UserError(f"Record {name} does not exist: `beans records list` shows those that are there.")
+        return Path(name)
+    found = next(_of_id(records, name), None) if name else None
+    if found is None:
+        raise UserError(f"No record in {records} has the id {name!r}: `beans records list` shows their ids.")
+    return found
+
+
+def made_here(records: Path, record_id: str) -> Path | None:
+    """The file of a record that was made here, not imported: an imported one does not replace a measurement."""
+    return next((path for path in _of_id(records, record_id) if read_imported(path) is None), None)
+
+
+def _of_id(records: Path, record_id: str) -> Iterator[Path]:
+    return (path for path in record_paths(records) if path.name.endswith(f".{record_id}.json"))
