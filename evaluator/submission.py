@@ -213,13 +213,12 @@ _WRONG = {
 _KEYS_OF: dict[str, type[BaseModel]] = {"about": About, "pretraining": Pretraining}
 
 
-def explain(error: ValidationError, known: Collection[str] = (), *, keys: bool = True) -> str:
+def explain(error: ValidationError, known: Collection[str] = ()) -> str:
     """What is wrong with a submission file, or with a value that is to be written into one, in one sentence.
 
     Args:
         error: what pydantic says of it.
         known: the keys that the table may have where it is the loader's.
-        keys: begin with the name of each key.
     """
     parts = []
     for problem in error.errors():
@@ -236,7 +235,7 @@ def explain(error: ValidationError, known: Collection[str] = (), *, keys: bool =
             words = f"{value} {_WRONG[problem['type']].format(**problem.get('ctx', {}))}"
         else:
             words = problem["msg"].removeprefix("Value error, ")
-        words = f"{'.'.join(where)}: {words}" if keys and where else words
+        words = f"{'.'.join(where)}: {words}" if where else words
         if words not in parts:
             parts.append(words)
     return "; ".join(parts)

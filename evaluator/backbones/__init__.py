@@ -48,11 +48,9 @@ class Loader:
         template: the loader's keys as TOML, one per line, each with an example and a comment:
             ``bands = 64  # number of mel bands``. `beans submissions new` writes and asks from it.
         pretrained: keys without which there are no weights, unless the key ``weights`` is "random".
-        questions: called with the keys given so far, files and directories among them as absolute paths. It returns
-            further keys that must be given, each with why, or with "". It raises UserError for keys that exclude each
-            other.
+        questions: called with the keys given so far, in which paths start at the working directory. It returns further
+            keys that must be given, each with why, or with "". It raises UserError for keys that exclude each other.
         files: keys that may name a file or directory beside the submission.
-        hub: those of ``files`` that may also name a model of the Hugging Face hub.
         code: keys that name ``module:function`` of a Python module, which may be beside the submission.
         counted: the suite can count the parameters of every backbone, because each is a torch module.
         trained: the backbones have weights from pretraining, unless the key ``weights`` is "random".
@@ -73,7 +71,6 @@ class Loader:
     pretrained: Sequence[str] = ()
     questions: Callable[[Mapping[str, object]], Mapping[str, str]] = _no_questions
     files: Sequence[str] = ()
-    hub: Sequence[str] = ()
     code: Sequence[str] = ()
     counted: bool = True
     trained: bool = True

@@ -25,7 +25,7 @@ from evaluator.backbones.statistics import encoder as statistics_encoder
 from evaluator.backbones.torchaudio import encoder as torchaudio_encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
-from evaluator.features import extraction, shards
+from evaluator.features import extraction, lookup, shards
 from evaluator.probes import fit as probes
 from evaluator.probes import heads, metrics, search, trainer
 from leaderboard.ranking import bootstrap
@@ -221,7 +221,7 @@ CHANGES: dict[str, tuple[object, str, str]] = {
     "profile": (operations, "// 2 + formula", "+ formula"),
     "loader biomamba": (biomamba_encoder, "list(output.hidden_states)", "list(output.hidden_states)[::-1]"),
     "loader espnet": (espnet_encoder, "[*first, *blocks], frames", "[*blocks, *first], frames"),
-    "loader features": (features_loader, ".astype(np.float32)", ".astype(np.float32) * 2"),
+    "loader features": (lookup, ".astype(np.float32)", ".astype(np.float32) * 2"),
     "loader huggingface": (encoder, "heard.append(args[0] if", "heard.append(-args[0] if"),
     "loader python": (python_loader, "torch.manual_seed(seed)", "torch.manual_seed(seed + 1)"),
     "loader statistics": (statistics_encoder, "correction=0", "correction=1"),

@@ -149,6 +149,5 @@ sample_rate = 16000  # Hz; by default what the model's configuration says
     pretrained=("model",),
     questions=_questions,
     files=("model",),
-    hub=("model",),
     packages=(Package("mamba-ssm", *_KERNELS), Package("causal-conv1d", *_KERNELS)),
 )

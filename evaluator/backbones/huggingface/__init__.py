@@ -141,5 +141,4 @@ trust_remote_code = true  # runs code that comes with the model; the board shows
     pretrained=("model",),
     questions=_questions,
     files=("model",),
-    hub=("model",),
 )
