@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from evaluator.cli.console import print_json, print_table
+from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 EXAMPLE = "Example: beans doctor --json"
@@ -63,18 +64,24 @@ def _devices() -> list[Check]:
     return [*checks, Check("cuda", "none: evaluation runs on the CPU, and GPU memory is not measured", "optional")]
 
 
-# Package, what needs it, and how it comes.
-_EXTRAS = (
-    ("espnet", "XEUS (the loader espnet)", "`make xeus`"),
-    ("kaggle", "downloading the tasks cbi and rfcx", "`pip install 'beans-probe[kaggle]'`"),
-    ("mamba-ssm", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
-    ("causal-conv1d", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
-)
+# Beside what the loaders need: package, what needs it, and how it is installed.
+_EXTRAS = (("kaggle", "downloading the tasks cbi and rfcx", "`pip install 'beans-probe[kaggle]'`"),)
 
 
 def _optional() -> Iterator[Check]:
-    """What only some commands and tests need."""
-    for name, use, remedy in _EXTRAS:
+    """What only some commands and tests need, and loaders of other packages."""
+    from evaluator.backbones import loaders
+
+    extras: list[tuple[str, str, str]] = []
+    for name, found in loaders().items():
+        if isinstance(found, UserError):
+            # Only submissions that name it cannot be used.
+            yield Check(f"loader {name}", str(found), "optional")
+            continue
+        if found.package:
+            yield Check(f"loader {name}", found.package)
+        extras += found.packages
+    for name, use, remedy in (*extras, *_EXTRAS):
         try:
             yield Check(name, version(name))
         except PackageNotFoundError:

@@ -31,10 +31,10 @@ _ABOUT = """
 description = "HuBERT base"  # a sentence about the model
 family = "HuBERT"  # what models of one kind share, such as HuBERT
 authors = "Hsu et al. 2021"  # who made the model
-licence = "Apache-2.0"  # of the weights
+licence = "Apache-2.0"  # under which the weights may be used
 paper = "https://arxiv.org/abs/2106.07447"  # address of the paper
 code = "https://github.com/facebookresearch/fairseq"  # address of the code
-parameters = 94371712  # their number, where the suite cannot count them
+parameters = 94371712  # how many the model has, where the suite cannot count them
 pretraining = [{ data = "LibriSpeech", domain = "speech", hours = 960 }]  # what the weights have seen; [] for nothing
 """
 _LINE = re.compile(r"^(\w+) = .*?  # (.*)$", re.MULTILINE)

@@ -10,9 +10,11 @@ from evaluator.cli.console import print_json, print_table, warn
 from tasks.support.errors import UserError
 
 app = typer.Typer(
-    help="Submissions: list, show, new.", no_args_is_help=True, epilog="Example: beans submissions show statistics"
+    help="Submissions: list, show, loaders, new.",
+    no_args_is_help=True,
+    epilog="Example: beans submissions show statistics",
 )
-app.command("new", epilog=new_submission.EXAMPLE)(new_submission.new)
+app.command("new", cls=new_submission.Command, epilog=new_submission.EXAMPLE)(new_submission.new)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
@@ -68,3 +70,22 @@ def show(
     print_table(
         entry.name, ["key", "value"], [[key, str(value)] for key, value in facts.items() if value not in ("", [])]
     )
+
+
+@app.command("loaders", epilog="Example: beans submissions loaders")
+def list_loaders(as_json: Json = False) -> None:
+    """List what a submission's key loader may name, with those of installed packages."""
+    from evaluator.backbones import loaders
+
+    rows: list[dict[str, str]] = []
+    for name, found in loaders().items():
+        if isinstance(found, UserError):
+            warn(str(found))
+            rows.append({"name": name, "for": "", "package": "", "error": str(found)})
+        else:
+            rows.append({"name": name, "for": found.help, "package": found.package, "error": ""})
+    if as_json:
+        print_json(rows)
+    else:
+        cells = [[row["name"], row["for"], "broken" if row["error"] else row["package"] or "the suite"] for row in rows]
+        print_table("Loaders", ["loader", "for", "from"], cells)
