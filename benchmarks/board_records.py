@@ -16,6 +16,7 @@ from leaderboard.ranking import resamples
 from leaderboard.ranking.standings import catalogue
 from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Predictions, Record, file_stem
 from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
@@ -158,7 +159,7 @@ def _record(
         {
             "id": record_id,
             "created": _FIRST_DAY + timedelta(minutes=10 * number),
-            "protocol": "beans-probe/1",
+            "protocol": Protocol().name,
             "limit": None,
             "track": track,
             "submission": {

@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from evaluator.backbone import Backbone, ready
-from evaluator.backbones import loader
-from evaluator.efficiency import CLIP_SECONDS, measure, study
+from evaluator.backbones import LOADERS
+from evaluator.efficiency import CLIP_SECONDS, measure
 from evaluator.efficiency.curve import walk
-from evaluator.efficiency.report import verdict, write_report
 from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
+from evaluator.studies.vram import measure as study
+from evaluator.studies.vram.report import verdict, write_report
 from tasks.sound import Header
 from tasks.support.errors import UserError
 
@@ -57,7 +58,7 @@ _SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 MODELS: dict[str, Callable[[], Backbone]] = {
-    name: partial(loader(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
+    name: partial(LOADERS.get(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
 }
 """What makes each model, on the CPU."""
 

@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
 PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
-    "tasks": ("support", "task", "windows", "manifest", "subsets", "sound", "prepare", "own", "verify", "__init__"),
+    "tasks": (
+        "support", "task", "collections", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own",
+        "verify", "__init__",
+    ),
     "leaderboard": ("records", "database", "ranking", "web", "__init__"),
     "evaluator": (
         "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",

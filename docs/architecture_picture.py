@@ -16,7 +16,7 @@ _BOTTOM = 0.3
 # Letters of the small text that fit a box.
 _LETTERS = 62
 _LEGEND = (
-    "An arrow: one room imports another of its package. A light arrow: so it does through a third room too."
+    "An arrow: one room imports another of its package. A light arrow: it also reaches that room through a third one."
     " Coloured words in a box: what it imports of other packages."
 )
 _FILL = {"tasks": "#e8f3ec", "leaderboard": "#fdf1e0", "evaluator": "#e6eef9"}

@@ -1,4 +1,4 @@
-"""The contract: what the suite asks of an audio encoder, and how one is made ready to run."""
+"""The interface that an audio encoder must have, and the function that makes one ready to run."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Layer(NamedTuple):
-    """One layer's output: a name for people, and its width in channels."""
+    """One layer's output: its name, for readers, and its width in channels."""
 
     name: str
     width: int
@@ -23,18 +23,18 @@ class Backbone(Protocol):
     """A frozen encoder. The suite owns decoding, resampling, batching, device, precision, pooling and caching.
 
     Attributes:
-        sample_rate: what the encoder wants to hear, in Hz.
-        layers: one entry an output of ``encode``; index 0 is what enters the first block.
+        sample_rate: sample rate of the waveforms that ``encode`` receives, in Hz.
+        layers: one entry per output of ``encode``; index 0 is the input of the first block.
 
     Optional attributes, read with ``getattr``:
-        exact_masking (bool): clips of unequal length may share a batch, because the lengths given to ``encode`` keep
-            padding from changing any valid frame. Default False: only clips of equal length share a batch.
+        exact_masking (bool): clips of unequal length may share a batch, because ``encode`` uses the lengths to prevent
+            that padding changes any valid frame. Default False: only clips of equal length share a batch.
         min_samples (int): shorter clips are padded with zeros at the end to this many samples. Default 1.
-        normalisation (str): what the encoder does to the amplitude, for the record. Default "none".
+        normalisation (str): how the encoder normalises the amplitude, for the record. Default "none".
         options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
-        extractor (Callable[[Loaded, torch.device, str], Extractor]): what to use instead of running ``encode``.
+        extractor (Callable[[Loaded, torch.device, str], Extractor]): makes the extractor to use instead of ``encode``.
 
-    The registry of loaders sets ``loaded_by`` (tuple[str, int]): the loader's name and version.
+    A `Loader` sets ``loaded_by`` (tuple[str, int]): its name and version.
     """
 
     @property
@@ -43,7 +43,7 @@ class Backbone(Protocol):
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Name and width of every layer that ``encode`` returns, in its order."""
+        """Name and width of every layer that ``encode`` returns, in the same order."""
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor | list[Tensor]]:
         """Encode a batch.
@@ -53,21 +53,21 @@ class Backbone(Protocol):
             lengths: (batch,) valid samples.
 
         Returns:
-            Per layer (batch, frames, width); and (batch,) valid frames: one tensor when all layers share a hop, one a
-            layer when they do not.
+            The outputs, per layer (batch, frames, width); and the numbers of valid frames, (batch,): one tensor if all
+            layers share a hop, else one tensor per layer.
         """
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A backbone ready to run, with what identifies it.
+    """A backbone that is ready to run, with the values that identify it.
 
     Attributes:
-        weights_sha256: over names, shapes and values of every parameter and buffer, or over the options where the
+        weights_sha256: hash of names, shapes and values of every parameter and buffer; hash of the options if the
             backbone is no torch module.
         parameters: number of trained values.
-        versions: what stands for the code that computes it: by loader its declared VERSION, and by class of a user's
-            own module the SHA-256 of its source file.
+        versions: versions of the backbone's code: for a loader its declared VERSION, and for a class of a user's own
+            module the SHA-256 of its source file.
     """
 
     backbone: Backbone
@@ -81,15 +81,15 @@ class Loaded:
 
 
 def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
-    """Move a backbone to ``device``, freeze it, and take its fingerprint."""
-    # Float32 means float32: by default cuDNN's convolutions round their inputs to ten bits, which moves features by
-    # more than the GPU and the CPU may differ.
+    """Move a backbone to ``device``, freeze it, and compute its fingerprint."""
+    # By default cuDNN's convolutions round float32 inputs to ten bits. That changes features by more than the allowed
+    # difference between GPU and CPU.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     parameters = 0
     weights = hashlib.sha256()
     if isinstance(backbone, torch.nn.Module):
-        # The fingerprint is of what was loaded, not of a file name: other weights can never meet an old cache.
+        # A hash of the loaded weights and not of a file name: other weights never find old features in the cache.
         for name, tensor in sorted(backbone.state_dict().items()):
             weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} ".encode())
             weights.update(tensor.detach().cpu().ravel().view(torch.uint8).numpy().data if tensor.numel() else b"")
@@ -111,28 +111,28 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
 
 
 def _versions(backbone: Backbone) -> dict[str, int | str]:
-    """What stands for the code of a backbone and of the encoders it is built on.
+    """Versions of the code of a backbone and of the encoders that it contains.
 
-    A loader declares an integer version, which is raised when its outputs change. Nobody raises a version in a user's
-    own module, so its whole source file is hashed.
+    A loader declares an integer VERSION, which is raised when its outputs change. A user's own module declares none,
+    so its whole source file is hashed.
     """
     parts: list[object] = [backbone, *vars(backbone).values()]
     if isinstance(backbone, torch.nn.Module):
         parts.extend(backbone.modules())
-    kinds = dict.fromkeys(one for part in parts for one in type(part).__mro__)
+    kinds = dict.fromkeys(base for part in parts for base in type(part).__mro__)
     loaders = [getattr(backbone, "loaded_by", None), *(_loader_of(kind.__module__) for kind in kinds)]
     versions: dict[str, int | str] = dict(filter(None, loaders))
-    for one in type(backbone).__mro__:
-        package = one.__module__.partition(".")[0]
-        if one is not object and package not in ("evaluator", "torch", "typing"):
-            file = getattr(sys.modules[one.__module__], "__file__", None)
-            if file and _loader_of(one.__module__) is None:
-                versions[one.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    for base in type(backbone).__mro__:
+        package = base.__module__.partition(".")[0]
+        if base is not object and package not in ("evaluator", "torch", "typing"):
+            file = getattr(sys.modules[base.__module__], "__file__", None)
+            if file and _loader_of(base.__module__) is None:
+                versions[base.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return versions
 
 
 def _loader_of(module: str) -> tuple[str, int] | None:
-    """Name and version of the loader that a module is, or is a part of; None for other modules."""
+    """Name and version of the loader that a module belongs to; None for other modules."""
     while module:
         found = getattr(sys.modules.get(module), "LOADER", None)
         name, version = getattr(found, "name", None), getattr(found, "version", None)

@@ -1,4 +1,4 @@
-"""The whole story on one page: a submission and a task in, a published record out."""
+"""Evaluate a submission on tasks, from the submission file to the published records."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,11 +47,11 @@ def evaluate(
 ) -> Iterator[Outcome]:
     """Evaluate one submission: one outcome per task and track, without a record where the task failed.
 
-    A task that fails does not stop the others. The board shows why its cell is empty, also for the tasks in
-    ``unprepared``, which were asked for and cannot run, each with the reason.
+    A task that fails does not stop the others. The board shows why its cell is empty. The same holds for the tasks in
+    ``unprepared``: they were requested but cannot run.
 
     Args:
-        submission: what to load.
+        submission: the submission to load.
         manifests: the tasks.
         tracks: names of heads.
         protocol: the rules.
@@ -59,7 +59,7 @@ def evaluate(
         device: where the backbone and the probes run.
         limit: how many items per split the manifests were limited to, or None.
         frames_budget: as in `FeatureStore`.
-        unprepared: reason by task name.
+        unprepared: by task name, why it cannot run.
         report: receives the progress.
 
     Raises:
@@ -83,7 +83,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A loaded submission, and where its results go."""
+    """A loaded submission with its settings and the home for its results."""
 
     submission: Submission
     extractor: Extractor
@@ -113,7 +113,7 @@ class Evaluation:
         store = FeatureStore(home.features, frames_budget)
         try:
             extractor = Extractor.of(model, device, protocol.precision)
-            # Once per backbone: a second run starts without it.
+            # Once per backbone: a second run skips the checks.
             if not store.is_checked(extractor):
                 require(extractor, name=submission.name, report=report)
                 store.mark_checked(extractor)
@@ -124,7 +124,7 @@ class Evaluation:
         return cls(submission, extractor, store, measured, protocol, home, limit, seconds, report)
 
     def run(self, manifest: Manifest, tracks: Sequence[str]) -> Iterator[Outcome]:
-        """One task in every track. One pass over the audio serves all tracks."""
+        """Evaluate one task in every track. One pass over the audio serves all tracks."""
         clock = Clock({"load": self.load_seconds})
         where = f"{self.submission.name} · {manifest.task.name}"
         with clock.phase("features"):
@@ -137,7 +137,7 @@ class Evaluation:
         for track in tracks:
             record_id = identity(self.submission, features, track, self.protocol, self.limit)
             self.home.locks.mkdir(parents=True, exist_ok=True)
-            # A second process on the same home waits here, and then finds the record.
+            # A second process with the same home waits here, and then finds the record.
             with FileLock(self.home.locks / f"{record_id}.lock"):
                 path = made_here(self.home.records, record_id)
                 if path is None:
@@ -147,7 +147,7 @@ class Evaluation:
             yield publish(stored, self.home, reused=path is not None)
 
     def _measure(self, features: Features, track: str, record_id: str, clock: Clock) -> StoredRecord:
-        """Search on validation, choose, then read the test split once."""
+        """Search and select on validation, then read the test split once."""
         where = f"{self.submission.name} · {features.manifest.task.name} · {track}"
         trainer = Trainer(features, track, self.extractor.device, self.protocol)
         with clock.phase("search"):
@@ -161,7 +161,7 @@ class Evaluation:
                 study_name=f"{where} · {record_id}",
             )
         choice = select(trials)
-        # From here on nothing is chosen any more, and the test split may be read.
+        # The selection is complete: only now may the test split be read.
         with clock.phase("test"):
             self.report(f"{where}: test", 0, 1)
             logits, epochs = trainer.test(choice)
@@ -186,7 +186,7 @@ class Evaluation:
         return stored
 
     def note_failures(self, task: str, tracks: Sequence[str], kind: FailureKind, reason: str) -> None:
-        """Let the board's empty cells say why there is no result."""
+        """Store why there is no result, for the empty cells of the board."""
         for track in tracks:
             publish_failure(
                 self.home,

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from evaluator import backbones
+from evaluator.backbones import LOADERS
 from tasks.support.errors import UserError, instead
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class About(BaseModel):
 
 def _known(name: str) -> str:
     """The name of a loader, as it is."""
-    known = [f"'{one}'" for one in backbones.names()]
+    known = [f"'{one}'" for one in LOADERS.names()]
     if f"'{name}'" not in known:
         raise ValueError(
             f'"{name}" is none of {", ".join(known[:-1])} or {known[-1]}; install the package that adds it, if one does'
@@ -137,7 +137,7 @@ class Submission(BaseModel):
 
     @model_validator(mode="after")
     def _parameters_only_where_not_counted(self) -> Self:
-        if self.about and self.about.parameters is not None and backbones.loader(self.loader).counted:
+        if self.about and self.about.parameters is not None and LOADERS.get(self.loader).counted:
             raise ValueError(
                 f"about.parameters: the suite counts the parameters of {self.loader} models itself; remove the key"
             )
@@ -163,7 +163,7 @@ class Submission(BaseModel):
         Raises:
             UserError: a key that the loader does not have or of the wrong type, or a model that does not load.
         """
-        loader = backbones.loader(self.loader)
+        loader = LOADERS.get(self.loader)
         values = self.check_keys()
         if "base" in inspect.signature(loader.load).parameters:
             values["base"] = self.path.resolve().parent
@@ -175,7 +175,7 @@ class Submission(BaseModel):
 
 def keys_of(name: str) -> type[BaseModel]:
     """The keys that the loader called ``name`` takes in ``[submission]``, as a model that checks them."""
-    load = backbones.loader(name).load
+    load = LOADERS.get(name).load
     fields: dict[str, Any] = {
         key: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
         for key, parameter in inspect.signature(load).parameters.items()
@@ -201,6 +201,7 @@ _WRONG = {
     "int_parsing": "is no whole number",
     "int_type": "is no whole number",
     "less_than": "is not below {lt}",
+    "less_than_equal": "is above {le}",
     "literal_error": "is none of {expected}",
     "mapping_type": "is no table",
     "model_attributes_type": "is no table",

@@ -262,8 +262,8 @@ def _opened(task: Task, file: Path) -> Iterator[TextIO]:
     if not file.is_file():
         remedy = (
             f"check the paths in the task file, and --data-dir (they start at {task.root})"
-            if task.group == "own"
-            else f"run `beans tasks prepare {task.name}`"
+            if task.has_own_files
+            else f"run `{task.command}`"
         )
         raise UserError(f"Task {task.name} needs {file}, which does not exist: {remedy}.")
     try:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from tasks.manifest import manifest_files
 from tasks.support.errors import UserError
 from tasks.task import Item, Manifest, Task
+from tasks.train_part import TrainPart
 
 
 def limit(manifest: Manifest, n: int) -> Manifest:
@@ -26,6 +27,17 @@ def limit(manifest: Manifest, n: int) -> Manifest:
     return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
 
 
+def select_train(manifest: Manifest, part: TrainPart) -> Manifest:
+    """The manifest with a part of its train split.
+
+    Raises:
+        UserError: the task has no such part.
+    """
+    if part.shots is not None:
+        return shots(manifest, part.shots, part.seed)
+    return few_labels(manifest) if part.low else manifest
+
+
 def few_labels(manifest: Manifest) -> Manifest:
     """The manifest with BEANS' own few-label subset of the train split.
 
@@ -40,14 +52,16 @@ def few_labels(manifest: Manifest) -> Manifest:
 
 def _why_no_low(task: Task) -> str:
     """Why a task has no few-label split, and what to do instead."""
-    if task.group == "builtin":
-        return "it is generated, and none is made of it; use --shots"
-    if task.group == "own":
+    if task.no_few_labels:
+        return f"{task.no_few_labels}; use --shots"
+    if task.has_own_files:
         mark = "1 in the column `low`" if task.kind == "classification" else '`"low": true`'
         return f"mark what is to be in it with {mark} in {next(iter(manifest_files(task).values()))}, or use --shots"
-    if task.name == "cbi":
-        return "BEANS made none of it; use --shots"
-    return "the copy that it was prepared from lacks it; prepare it --from origin --again, or use --shots"
+    if task.prepare is None or task.group == "own":
+        return "the source that it was prepared from has none; use --shots"
+    return (
+        f"the copy that it was prepared from lacks it; prepare it --from {task.prepare.source} --again, or use --shots"
+    )
 
 
 def shots(manifest: Manifest, k: int, seed: int = 0) -> Manifest:

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -18,6 +19,9 @@ Split = Literal["train", "valid", "test"]
 Kind = Literal["classification", "detection"]
 Metric = Literal["accuracy", "map"]
 Group = Literal["core", "auxiliary", "builtin", "own"]
+
+# Below the home's data directory: the tasks that are prepared from a user's task file.
+OWN = "own"
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -69,12 +73,85 @@ class Published(BaseModel):
     ids_sha256: dict[Split, str] = {}
 
 
+class Ids(BaseModel):
+    """How an item is called, whichever copy of the data set it is read from: after the name of its audio file.
+
+    Attributes:
+        label: whether the label is part of the id, because file names are unique only within a label.
+        recording: a regular expression for the file's name without directory and suffix. Its one group is what items
+            are not independent of each other within: the recording, source clip or speaker. "" where names do not
+            contain it: then each file stands for itself.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: bool = False
+    recording: str = ""
+
+    @field_validator("recording")
+    @classmethod
+    def _has_one_group(cls, value: str) -> str:
+        try:
+            groups = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"{value!r} is not a regular expression ({error})") from error
+        if value and groups != 1:
+            raise ValueError(f"{value!r} has {groups} groups and not one: put the recording's name in parentheses")
+        return value
+
+    def item(self, path: str | Path, label: str = "") -> str:
+        """The id of the item whose audio file has this path."""
+        stem = Path(path).stem
+        return f"{label}/{stem}" if self.label else stem
+
+    def recording_of(self, item: str) -> str:
+        """The recording that an item belongs to, by the item's id."""
+        match = re.fullmatch(self.recording, item.rpartition("/")[2]) if self.recording else None
+        return match[1] if match else item
+
+
+Table = TypeVar("Table", bound=BaseModel)
+
+
+class Prepare(BaseModel):
+    """How the task's files are brought onto the disk.
+
+    Attributes:
+        source: the source that is used where ``--from`` names no other.
+
+    Every further key is the table of one source, whose module says what it may contain.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    source: Annotated[str, Field(alias="from")]
+    __pydantic_extra__: dict[str, dict[str, Any]]
+
+    def has(self, source: str) -> bool:
+        """Whether there is a table of that source."""
+        return source in self.__pydantic_extra__
+
+    def table(self, source: str, schema: type[Table]) -> Table:
+        """The table of one source; empty where there is none.
+
+        Raises:
+            UserError: it is not as the source needs it.
+        """
+        try:
+            return schema.model_validate(self.__pydantic_extra__.get(source, {}))
+        except ValidationError as error:
+            raise UserError(f"The table [prepare.{source}] of the task file: {explain(error)}.") from error
+
+
 class Task(BaseModel):
     """One task file. Lengths are in seconds; paths are relative to ``root``.
 
     A classification task names ``clips`` (CSV of path, label, split) and may crop each clip to its first
     ``max_duration`` seconds. A detection task names ``train``, ``valid`` and ``test`` (JSON lines of path, length,
     annotations) and the window to cut. A label that is not in ``labels`` counts as ``unknown_label``, if there is one.
+    ``benchmark`` names the collection of tasks that this one belongs to. ``no_few_labels`` says why there is no split
+    with few labels, where that is known. A task with ``prepare`` is brought onto the disk by `beans tasks prepare`; the
+    files of one without are the user's own. ``file`` is the path of the task file, None for a task of the catalogue.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -92,9 +169,24 @@ class Task(BaseModel):
     test: Path | None = None
     labels: tuple[str, ...] | None = None
     unknown_label: str | None = None
+    benchmark: str = ""
+    no_few_labels: str = ""
     facts: Facts = Facts()
     published: Published = Published()
+    ids: Ids = Ids()
+    prepare: Prepare | None = None
     root: Annotated[Path, Field(exclude=True)] = Path()
+    file: Annotated[Path | None, Field(exclude=True)] = None
+
+    @property
+    def command(self) -> str:
+        """The command that prepares it."""
+        return f"beans tasks prepare {self.file if self.file and self.group == 'own' else self.name}"
+
+    @property
+    def has_own_files(self) -> bool:
+        """Whether its files are the user's own, who put them where they are."""
+        return self.group == "own" and self.prepare is None
 
     @model_validator(mode="before")
     @classmethod
@@ -137,6 +229,10 @@ class Task(BaseModel):
             raise ValueError(f"unknown_label {self.unknown_label!r} is not among labels: add it there")
         if self.labels == ():
             raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
+        for key in needed if self.prepare else ():
+            path = getattr(self, key)
+            if isinstance(path, Path) and (path.is_absolute() or ".." in path.parts):
+                raise ValueError(f"{key} is written by `beans tasks prepare`: give a name without a directory")
         return self
 
 
@@ -190,7 +286,8 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
 
     Args:
         name_or_path: a name such as ``mini-calls``, or a path that ends in ``.toml``.
-        data: the home's data directory; a catalogue task's files lie in ``data/NAME``.
+        data: the home's data directory. A catalogue task's files are in ``data/NAME``, those of a task file that names
+            a source in ``data/own/NAME``.
         data_dir: where a task file's paths start, instead of the directory the file is in.
 
     Raises:
@@ -214,7 +311,9 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
         # Only the catalogue may claim a place among the tasks that rank the public board.
         if task.group != "own":
             raise UserError(f"Task file {path}: group: only tasks that come with the suite have one; remove the key.")
-        return task.model_copy(update={"root": (data_dir or path.parent).resolve()})
+        # Preparing replaces the whole directory, so it must not be one with files of the user's.
+        root = (data_dir or path.parent).resolve() if task.prepare is None else data / OWN / task.name
+        return task.model_copy(update={"root": root, "file": path})
     if name_or_path not in catalogue_names():
         raise UserError(
             f"There is no task {name_or_path!r}: choose one of `beans tasks list`, or give a task file (*.toml)."
@@ -232,6 +331,8 @@ def _parse(text: str, where: str) -> Task:
         values = tomllib.loads(text)
         if "root" in values:
             raise UserError(f"Task file {where}: root: unknown key; say --data-dir where the data lie elsewhere.")
+        if "file" in values:
+            raise UserError(f"Task file {where}: file: unknown key.")
         return Task.model_validate(values)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"Task file {where} is not valid TOML: {error}.") from error

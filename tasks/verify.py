@@ -182,9 +182,9 @@ def _lengths(task: Task, heard: Sequence[_Heard]) -> Iterator[Finding]:
 
 def _mend(task: Task, own: str) -> str:
     """What to do about files; ``own`` where they are the user's, which nothing prepares."""
-    if task.group == "own":
+    if task.has_own_files:
         return f"{own} what is named here"
-    return f"prepare the task anew (`beans tasks prepare {task.name} --again`)"
+    return f"prepare the task anew (`{task.command} --again`)"
 
 
 def _rates(task: Task, heard: Sequence[_Heard]) -> Finding:

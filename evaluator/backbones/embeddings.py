@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Hertz
 from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
 
@@ -60,7 +61,7 @@ class Embeddings:
         return Lookup(model, device, precision, blocks, directory=self.directory, files=self.files)
 
 
-def load(*, directory: str, sample_rate: int, base: Path = Path()) -> Embeddings:
+def load(*, directory: str, sample_rate: Hertz, base: Path = Path()) -> Embeddings:
     """Take embeddings that were computed elsewhere.
 
     Args:
@@ -77,8 +78,6 @@ def load(*, directory: str, sample_rate: int, base: Path = Path()) -> Embeddings
     if not path.is_dir():
         advice = "give the directory of the embeddings, one file a task"
         raise UserError(not_there("directory", directory, base, advice))
-    if sample_rate < 1:
-        raise UserError(f"sample_rate {sample_rate} is no rate: give the Hz at which the model heard the audio.")
     return Embeddings(path, sample_rate)
 
 
@@ -93,5 +92,5 @@ sample_rate = 16000  # Hz at which the model heard the audio
 """,
     files=("directory",),
     counted=False,
-    hears=False,
+    needs_audio=False,
 )

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Seed
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def load(target: str, base: Path = Path(), seed: int = 0) -> "Backbone":
+def load(target: str, base: Path = Path(), seed: Seed = 0) -> "Backbone":
     """Call ``module:function`` and return its backbone.
 
     Args:

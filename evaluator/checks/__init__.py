@@ -2,14 +2,15 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from evaluator.backbone import ready
-from evaluator.checks import behaviour, values
-from evaluator.checks.subject import Subject, Verdict
+from evaluator.checks.backbone import CHECKS
+from evaluator.checks.check import Check
+from evaluator.checks.subject import Subject
 from evaluator.features.extraction import Extractor
 from tasks.support.errors import UserError
 from tasks.support.findings import Finding
@@ -33,12 +34,12 @@ def run(
     Args:
         submission: as read from its file.
         short: only loading, layers, determinism, batches and finite values, on clips below a second.
-        tasks: those to say of what share of their band the backbone's sample rate loses.
+        tasks: those whose band is compared with the backbone's sample rate.
         device: where the backbone runs.
-        report: told which check is under way.
+        report: called with the check that runs.
 
     Returns:
-        One finding a check, "fail" where the submission must be mended. One that does not load ends there.
+        One finding per check, "fail" where the submission must be corrected. If it does not load, no other check runs.
     """
     report(f"{submission.name}: loading", 0, 1)
     start = time.perf_counter()
@@ -68,31 +69,20 @@ def examine(
 
     Arguments and result are those of ``run``. A check that crashes is a failure of its own and stops no other.
     """
-    if not extractor.hears:
+    if not extractor.needs_audio:
         says = f"{len(extractor.model.backbone.layers)} layers computed elsewhere: there is no model to run"
         return [Finding("layers", "note", says)]
-    subject = Subject(extractor)
-    checks: list[tuple[str, Callable[[], Verdict]]] = [
-        ("layers", lambda: behaviour.layers(subject, short)),
-        ("deterministic", lambda: behaviour.deterministic(subject, short)),
-        ("alone as in a batch", lambda: behaviour.alone(subject, short)),
-        ("finite", lambda: values.finite(subject, short)),
-    ]
-    if not short:
-        checks += [
-            ("sounds differ", lambda: values.sounds_differ(subject)),
-            ("layers differ", lambda: values.layers_differ(subject)),
-            ("frames change", lambda: values.frames_change(subject)),
-            ("lengths", lambda: behaviour.lengths(subject)),
-            ("half precision", lambda: values.half_precision(subject)),
-            ("frozen", lambda: behaviour.frozen(subject)),
-            ("sample rate", lambda: behaviour.sample_rate(subject.rate, tasks)),
-        ]
+    subject = Subject(extractor, short, tasks)
+    checks = [(name, check) for name, check in CHECKS.each() if isinstance(check, Check)]
+    if short:
+        checks = [(name, check) for name, check in checks if check.in_short_form]
+    checks.sort(key=lambda pair: pair[1].order)
     findings = []
-    for done, (title, check) in enumerate(checks):
+    for done, (key, check) in enumerate(checks):
+        title = key.replace("-", " ")
         report(f"{name}: {title}", done, len(checks))
         try:
-            findings.append(Finding(title, *check()))
+            findings.append(Finding(title, *check.run(subject)))
         except Exception as error:
             findings.append(Finding(title, "fail", _explain(error)))
     return findings

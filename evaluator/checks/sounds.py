@@ -1,4 +1,4 @@
-"""What the checks listen to: synthetic sounds, the same on every machine."""
+"""The synthetic sounds that the checks encode. They are the same on every machine."""
 
 import math
 from dataclasses import dataclass

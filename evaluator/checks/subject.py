@@ -1,11 +1,10 @@
-"""A backbone under examination: its answers to a few sounds, through the path that real runs take."""
+"""A backbone that is checked: its features of a few sounds, encoded as in real runs."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from tasks.sound import Header
 from tasks.support.errors import UserError
-from tasks.task import Item
+from tasks.task import Item, Task
 
 MEANS_APART, FRAMES_APART = 1e-4, 2e-3
 """How far features may differ, relative to a layer's scale: sums in another order move means by 1e-6, and frames are
@@ -26,12 +25,15 @@ kept with 11 bits."""
 HALF_MIN = torch.finfo(torch.float16).tiny
 """Below this, half precision has fewer than 11 bits."""
 
+SAME = 1e-5
+"""Rows that differ by less, relative to their scale, are the same."""
+
 _FLOAT_MIN = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
 class Features:
-    """What one layer says of one sound, as the suite keeps it.
+    """The features of one sound in one layer, as the suite keeps them.
 
     Attributes:
         means: (width,) float32, over all frames.
@@ -44,31 +46,28 @@ class Features:
     frames: Tensor | None
 
 
-Heard = list[Features]
-"""One entry a layer, in the order of ``Backbone.layers``."""
-
-Status = Literal["pass", "fail", "note"]
-"""A note is something to know, and no failure."""
-
-Verdict = tuple[Status, str]
-"""What a check makes of a subject, and one sentence about it."""
+PerLayer = list[Features]
+"""The features of one sound: one entry per layer, in the order of ``Backbone.layers``."""
 
 
 class Subject:
-    """A backbone under examination.
+    """A backbone that is checked.
 
     Attributes:
         extractor: the backbone as real runs use it, in float32.
-        heard: by name, every sound heard alone, at its first pass.
-        passes: forward passes of the last ``hear``.
+        short: whether only short clips are encoded.
+        tasks: those whose band is compared with the backbone's.
+        encoded: features of every sound that was encoded alone, by the sound's name.
+        passes: forward passes of the last ``encode``.
         too_large: why frames cannot be kept in half precision, once that happened.
-        steady: whether two passes of one sound were found equal; None before that was asked.
+        steady: whether two passes of one sound are equal; None before they were compared.
     """
 
-    def __init__(self, extractor: Extractor) -> None:
-        # What bf16 rounds is no fault of the model's.
+    def __init__(self, extractor: Extractor, short: bool, tasks: Sequence[Task] = ()) -> None:
+        # The rounding of bf16 is not a mistake of the model.
         self.extractor = dataclasses.replace(extractor, precision="fp32")
-        self.heard: dict[str, Heard] = {}
+        self.short, self.tasks = short, tasks
+        self.encoded: dict[str, PerLayer] = {}
         self.passes = 0
         self.too_large: str | None = None
         self.steady: bool | None = None
@@ -87,18 +86,22 @@ class Subject:
         """A layer for people: index and name."""
         return f"layer {index} ({self.model.backbone.layers[index].name})"
 
-    def alone(self, sound: Sound) -> Heard:
-        """What the backbone says of a sound in a pass of its own; a sound of the same name is heard once.
+    def listed(self, indices: Sequence[int]) -> str:
+        """Some layers for people: the first, and how many more."""
+        return self.layer(indices[0]) + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
+
+    def alone(self, sound: Sound) -> PerLayer:
+        """The features of a sound in a pass of its own. A sound of the same name is encoded once.
 
         Raises:
-            UserError: as ``hear``.
+            UserError: as ``encode``.
         """
-        if sound.name not in self.heard:
-            self.heard[sound.name] = self.hear([sound])[0]
-        return self.heard[sound.name]
+        if sound.name not in self.encoded:
+            self.encoded[sound.name] = self.encode([sound])[0]
+        return self.encoded[sound.name]
 
-    def hear(self, sounds: Sequence[Sound]) -> list[Heard]:
-        """What the backbone says of sounds that share passes wherever the suite lets them, in their order.
+    def encode(self, sounds: Sequence[Sound]) -> list[PerLayer]:
+        """The features of sounds that share passes wherever the suite allows it, in the order of the sounds.
 
         Raises:
             UserError: ``encode`` fails, or returns what cannot be used.
@@ -125,7 +128,7 @@ class Subject:
 
         return self.extractor.encode(clips, waveforms, frames=frames, on_batch=count)
 
-    def _by_sound(self, encoded: Encoded, sounds: int) -> list[Heard]:
+    def _by_sound(self, encoded: Encoded, sounds: int) -> list[PerLayer]:
         found: list[dict[int, Features]] = [{} for _ in range(sounds)]
         for number, block in enumerate(self.extractor.blocks):
             stops = encoded.counts[number].cumsum(0).tolist()
@@ -137,7 +140,7 @@ class Subject:
 
 
 def apart(one: Features, other: Features) -> tuple[float, float]:
-    """How far two answers of a layer differ, relative to its scale: in the means, and in the worst frame.
+    """How far features of two passes differ in a layer, relative to its scale: in the means, and in the worst frame.
 
     The scale is the mean magnitude, because a few channels of many models are a hundred times larger than the rest.
     """
@@ -152,3 +155,13 @@ def apart(one: Features, other: Features) -> tuple[float, float]:
 
 def _relative(one: Tensor, other: Tensor, scale: Tensor, smallest: float) -> float:
     return float(((one - other).abs() / (scale + one.abs()).clamp_min(smallest)).max())
+
+
+def same_means(one: Features, other: Features) -> bool:
+    """Whether two rows are equal up to rounding."""
+    return float((one.means - other.means).abs().max()) <= SAME * float(one.means.abs().mean())
+
+
+def percent(size: float) -> str:
+    """A difference for people; infinity stands for different numbers of frames."""
+    return "its number of frames" if math.isinf(size) else f"{100 * size:.2g} %"

@@ -36,10 +36,19 @@ _ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEX
 def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, a bug keeps its traceback."""
     try:
-        app()
+        # In its own mode typer would print a wrong option in a box, folded to the width of the terminal.
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
         complain(str(error))
         sys.exit(2)
+    except typer.TyperException as error:
+        # Without arguments typer has printed the help, and there is no message.
+        if message := error.format_message():
+            complain(_sentence(message, error))
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        complain("Stopped: an answer is needed, and there was none.")
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _ENVIRONMENT or error.filename is None:
             raise
@@ -50,3 +59,10 @@ def main() -> None:
         if stop.code == _INTERRUPTED:
             complain("Interrupted: run the same command to continue where it stopped.")
         raise
+
+
+def _sentence(message: str, error: typer.TyperException) -> str:
+    """What typer says of a wrong option, and where its help is."""
+    context = getattr(error, "ctx", None)
+    hint = f" (see `{context.command_path} --help`)" if context else ""
+    return f"{message.replace(': Value error, ', ': ').rstrip('.')}{hint}."

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from evaluator.cli.choices import read_submission
+from evaluator.cli.choices import Device, read_submission
 from evaluator.cli.console import print_json, print_table, progress
-from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 EXAMPLE = "Example: beans check submissions/statistics.toml"
@@ -16,7 +15,7 @@ EXAMPLE = "Example: beans check submissions/statistics.toml"
 
 def check(
     submission: Annotated[Path, typer.Argument(help="A submission file (TOML).", show_default=False)],
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Check a submission before the long run: layers, padding, determinism, lengths, values, and what is frozen.
@@ -27,8 +26,6 @@ def check(
     from evaluator.results.environment import pick_device
     from tasks.task import catalogue_names, load_task
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
     place = pick_device(device)
     entry = read_submission(submission)
     tasks = [load_task(name, data=Home.from_environment().data) for name in catalogue_names()]

@@ -1,18 +1,29 @@
-"""What the arguments of ``beans submit`` mean: submissions, rules, tracks, and the manifests to run on."""
+"""The arguments of ``beans submit`` and its kin: devices, precisions, submissions, rules, tracks, manifests."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from evaluator.cli.console import complain, split_list
+import typer
+
+from evaluator.cli.console import complain, split_list, split_numbers
+from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 from tasks.support.home import Home
+from tasks.train_part import TrainPart
 
 if TYPE_CHECKING:
     from evaluator.submission import Submission
     from leaderboard.records.protocol import Protocol
     from tasks.task import Manifest
+
+
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run; auto is CUDA where torch sees a CUDA device.")
+]
+Precision = Literal["fp32", "bf16"]
+# A day is longer than any point takes; an infinite number of seconds is none that a process can be waited for.
+Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for each point.")]
 
 
 def read_submission(path: Path) -> "Submission":
@@ -32,14 +43,23 @@ def read_submission(path: Path) -> "Submission":
     return Submission.read(path)
 
 
-def rules(trials: int, grid: tuple[float, ...], seeds: int, precision: str) -> "Protocol":
-    """The protocol with the settings asked for."""
-    from leaderboard.records.protocol import Protocol
+def protocols(
+    trials: int, lr: str | None, seeds: int, precision: str, low: bool, shots: str | None, shots_seed: int
+) -> list[Protocol]:
+    """The protocols that the options ask for: one for each part of the train split.
 
-    # With a grid the number of trials is the grid's, and no departure of its own.
-    return Protocol(
-        grid=tuple(sorted(set(grid))), trials=Protocol.trials if grid else trials, seeds=seeds, precision=precision
-    )
+    Raises:
+        UserError: an option is not a list of positive numbers.
+    """
+    from pydantic import PositiveInt
+
+    from leaderboard.records.record import Rate
+
+    grid = split_numbers("--lr", lr, "1e-4,1e-3", Rate)
+    few = split_numbers("--shots", shots, "1,5,10", PositiveInt)
+    parts = [TrainPart(low=True)] if low else []
+    parts += [TrainPart(shots=k, seed=shots_seed) for k in dict.fromkeys(few)]
+    return [Protocol.from_options(trials, grid, seeds, precision, part) for part in parts or [TrainPart()]]
 
 
 def tracks(value: str) -> list[str]:
@@ -93,26 +113,17 @@ def manifests(
 
 
 def variants(
-    whole: list["Manifest"], low: bool, shots: tuple[float, ...], seed: int, failures: list[str]
-) -> dict[str, list["Manifest"]]:
-    """The manifests with the train splits asked for, by the name that the protocol gives each."""
-    from tasks.subsets import few_labels
-    from tasks.subsets import shots as draw
+    whole: list["Manifest"], protocols: Sequence[Protocol], failures: list[str]
+) -> dict[Protocol, list["Manifest"]]:
+    """The manifests with the train split of each protocol; a task without it is reported and added to ``failures``."""
+    from tasks.subsets import select_train
 
-    wrong = [f"{k:g}" for k in shots if not k.is_integer()]
-    if wrong:
-        raise UserError(f"--shots {','.join(wrong)}: write whole numbers, for example --shots 1,5,10.")
-    picks: dict[str, Callable[[Manifest], Manifest]] = {"low": few_labels} if low else {}
-    for k in map(int, shots):
-        picks[f"{k}-shot" + (f"-seed{seed}" if seed else "")] = partial(draw, k=k, seed=seed)
-    if not picks:
-        return {"all": whole}
-    found: dict[str, list[Manifest]] = {}
-    for name, pick in picks.items():
-        found[name] = []
+    found: dict[Protocol, list[Manifest]] = {}
+    for protocol in protocols:
+        found[protocol] = []
         for manifest in whole:
             try:
-                found[name].append(pick(manifest))
+                found[protocol].append(select_train(manifest, TrainPart.parse(protocol.train)))
             except UserError as error:
                 complain(str(error))
                 failures.append(str(error))

@@ -5,12 +5,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Annotated, Any
 
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
-
-METRIC_NAMES = {"accuracy": "accuracy", "map": "mAP"}
-"""Metrics as readers know them; mAP is the macro mean over classes, as in BEANS."""
 
 _SECONDS_BETWEEN_LINES = 30.0
 # Where nobody watches, a table is better too wide than folded into pieces.
@@ -66,24 +64,27 @@ def split_list(value: str | None) -> list[str]:
     return [part.strip() for part in value.split(",") if part.strip()] if value else []
 
 
-def split_numbers(option: str, value: str | None, example: str) -> tuple[float, ...]:
-    """A comma-separated list of positive numbers; ``example`` is one that fits the option.
+def split_numbers(option: str, value: str | None, example: str, kind: Any = None) -> tuple[Any, ...]:
+    """The numbers of a comma-separated option.
+
+    Args:
+        option: its name, for messages.
+        value: what was given.
+        example: a value that fits the option, for messages.
+        kind: pydantic's type of each number, with its bounds; by default a finite float above 0.
 
     Raises:
-        UserError: a part is no positive number.
+        UserError: a part is no such number.
     """
-    numbers = []
-    for part in split_list(value):
-        try:
-            number = float(part)
-        except ValueError:
-            number = 0.0
-        if not 0 < number < float("inf"):
-            raise UserError(
-                f"{option} {value}: {part!r} is not a positive number; write for example {option} {example}."
-            )
-        numbers.append(number)
-    return tuple(numbers)
+    from pydantic import Field, TypeAdapter, ValidationError
+
+    number: TypeAdapter[Any] = TypeAdapter(kind or Annotated[float, Field(gt=0, allow_inf_nan=False)])
+    try:
+        return tuple(number.validate_python(part) for part in split_list(value))
+    except ValidationError as error:
+        from evaluator.submission import explain
+
+        raise UserError(f"{option}: {explain(error)}; write for example {option} {example}.") from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -64,28 +64,40 @@ def _devices() -> list[Check]:
     return [*checks, Check("cuda", "none: evaluation runs on the CPU, and GPU memory is not measured", "optional")]
 
 
-# Beside what the loaders need: package, what needs it, and how it is installed.
-_EXTRAS = (("kaggle", "downloading the tasks cbi and rfcx", "`pip install 'beans-probe[kaggle]'`"),)
+def _tasks_of_kaggle() -> str:
+    from tasks.prepare.origins import ORIGINS
+    from tasks.prepare.source import Origin
+
+    names = [name for name, one in ORIGINS.each() if isinstance(one, Origin) and one.kaggle]
+    return f"downloading the tasks {' and '.join(names)}"
+
+
+# Beside what the loaders need: package, what needs it, and how it comes.
+_EXTRAS: tuple[tuple[str, str | Callable[[], str], str], ...] = (
+    ("kaggle", _tasks_of_kaggle, "`pip install 'beans-probe[kaggle]'`"),
+)
 
 
 def _optional() -> Iterator[Check]:
     """What only some commands and tests need, and loaders of other packages."""
-    from evaluator.backbones import loaders
+    from evaluator.backbones import LOADERS
 
-    extras: list[tuple[str, str, str]] = []
-    for name, found in loaders().items():
+    extras: list[tuple[str, str | Callable[[], str], str]] = []
+    for name, found in LOADERS.each():
         if isinstance(found, UserError):
             # Only submissions that name it cannot be used.
             yield Check(f"loader {name}", str(found), "optional")
             continue
-        if found.package:
-            yield Check(f"loader {name}", found.package)
+        added = LOADERS.distribution(name)
+        if added is not None:
+            yield Check(f"loader {name}", f"{added.name} {added.version}")
         extras += found.packages
     for name, use, remedy in (*extras, *_EXTRAS):
         try:
             yield Check(name, version(name))
         except PackageNotFoundError:
-            yield Check(name, f"not installed; needed for {use}: {remedy}", "optional")
+            needed = use if isinstance(use, str) else use()
+            yield Check(name, f"not installed; needed for {needed}: {remedy}", "optional")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     yield _program("Chromium (CHROMIUM)", chromium, "the tests of the pages: install it, or set CHROMIUM to its path")
     # Debian keeps the server's programs off the path.

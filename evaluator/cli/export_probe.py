@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from evaluator.cli.choices import read_submission
+from evaluator.cli.choices import Device, read_submission
 from evaluator.cli.console import print_json, progress
 from evaluator.tracking.connection import address
 from tasks.support.errors import UserError
@@ -26,7 +26,7 @@ def export_probe(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which of the retrained probes.")] = 0,
     register: Annotated[str | None, typer.Option(help="Name in MLflow's model registry.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Save a record's backbone and probe as an MLflow model that takes waveforms and returns labels.
@@ -40,8 +40,6 @@ def export_probe(
     from tasks.prepare import why_not_prepared
     from tasks.task import load_task
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device} is unknown: choose from auto, cpu, cuda.")
     if register is not None:
         retrain.require_registrable(register)
     home = Home.from_environment()

@@ -1,19 +1,19 @@
 """``beans leaderboard``: the board in the terminal and in the browser."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluator.cli.console import METRIC_NAMES, counted, print_json, print_table, progress, warn
+from evaluator.cli.console import counted, print_json, print_table, progress, warn
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from leaderboard.ranking.boards import Board, Cell
+    from leaderboard.ranking.boards import Board
 
 app = typer.Typer(
     help="Leaderboard: show, export, serve, rebuild.", no_args_is_help=True, epilog="Example: beans leaderboard show"
@@ -24,13 +24,14 @@ app = typer.Typer(
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one for each protocol, track and group of tasks."""
     from leaderboard.database.store import Store
+    from leaderboard.ranking.columns import board_values
     from leaderboard.ranking.standings import read_standings, with_certainty
 
     home = Home.from_environment()
     store = Store(home.database_url)
     found = [with_certainty(board, store, home.records) for board in read_standings(store)]
     if as_json:
-        print_json([asdict(board) for board in found])
+        print_json([board_values(board) for board in found])
         return
     if not found:
         print(_empty(home))
@@ -52,56 +53,36 @@ def _empty(home: Home) -> str:
 
 
 def _print_board(board: "Board") -> None:
-    from leaderboard.web import text
+    from leaderboard.ranking import formats
+    from leaderboard.ranking.columns import columns_of
 
-    tasks = [f"{column.task} ({METRIC_NAMES[column.metric]})" for column in board.columns]
-    rows = [
-        [
-            "" if row.rank is None else f"{row.rank} {text.rank_interval(row)}",
-            "" if row.standing is None else text.tie_group(row.standing.group),
-            row.submission
-            + (f" {text.REMOTE_CODE_MARK}" if row.remote_code else "")
-            + (f" (limited to {row.limit})" if row.limit else ""),
-            row.coverage if row.mean is None else f"{row.mean:.3f}",
-            *(_spell(cell) for cell in row.cells),
-            *(("–", "–") if row.standing is None else (f"{row.standing.borda:g}", f"{row.standing.mean_rank:.2f}")),
-            f"{row.parameters / 1e6:.1f} M" if row.parameters else "0",
-            "–" if row.vram_bytes is None else f"{row.vram_bytes / 2**20:.0f} MiB",
-        ]
-        for row in board.rows
-    ]
-    columns = ["rank", "group", "submission", "mean", *tasks, "Borda", "mean rank", "parameters", "VRAM"]
+    columns = columns_of(board, "terminal")
+    # A task's column has its metric as a second line of the header.
+    labels = [f"{column.label} ({column.sub})" if column.style == "score" else column.label for column in columns]
+    rows = [[column.shown(row).plain for column in columns] for row in board.rows]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
-    print_table(title, columns, rows, numeric=("mean", "Borda", "mean rank", "parameters", "VRAM"))
-    for note in text.certainty_gaps(board):
+    numeric = [label for label, column in zip(labels, columns, strict=True) if column.style == "number"]
+    print_table(title, labels, rows, numeric=numeric)
+    for note in formats.certainty_gaps(board):
         print(note)
 
 
 def _legends(boards: "Sequence[Board]") -> list[str]:
     """What the tables need to be read, once for all of them."""
-    from leaderboard.web import text
+    from leaderboard.ranking import formats
+    from leaderboard.ranking.columns import gap_notes
 
     rows = [row for board in boards for row in board.rows]
-    lines = [legend for board in boards for legend in text.certainty_legends(board)]
-    lines += [f"VRAM (peak for one 10-s clip) is empty: {row.vram_reason}." for row in rows if row.vram_bytes is None]
+    lines = [legend for board in boards for legend in formats.certainty_legends(board)]
+    lines += gap_notes(rows, explained=True)
     disclosed = dict.fromkeys(
         f"{row.submission}: {reason}" for row in rows for cell in row.cells for reason in cell.overlap
     )
     if disclosed:
-        lines.append("\n  ".join([text.OVERLAP_LEGEND, *disclosed]))
+        lines.append("\n  ".join([formats.OVERLAP_LEGEND, *disclosed]))
     if any(row.remote_code for row in rows):
-        lines.append(text.REMOTE_CODE_LEGEND)
+        lines.append(formats.REMOTE_CODE_LEGEND)
     return list(dict.fromkeys(lines))
-
-
-def _spell(cell: "Cell") -> str:
-    from leaderboard.web import text
-
-    result = cell.result
-    if result is None:
-        return cell.reason
-    mark = f" {text.OVERLAP_MARK}" if cell.overlap else ""
-    return f"{result.test:.3f}{mark} [{result.ci_low:.3f}, {result.ci_high:.3f}] layer {result.best_layer}"
 
 
 @app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&size=0-10&sort=-mean'")
@@ -144,8 +125,8 @@ def _view(address: str) -> tuple["Board", list[str]]:
     from urllib.parse import parse_qs, urlsplit
 
     from leaderboard.database.store import Store
-    from leaderboard.ranking.boards import sort_rows
-    from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing, sort_names
+    from leaderboard.ranking.columns import sort_names, sort_rows
+    from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing
     from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
     from leaderboard.web import text
 
@@ -192,9 +173,9 @@ def _require(what: str, value: str, known: "Sequence[str]") -> None:
 @app.command(epilog="Example: beans leaderboard serve --port 8501 --mlflow")
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the leaderboard.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the leaderboard.")] = 8501,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Serve MLflow too.")] = False,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow.")] = 5000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of MLflow.")] = 5000,
 ) -> None:
     """Serve the leaderboard in the browser until interrupted."""
     from leaderboard.web.serve import serve as serve_pages

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
 
 from tasks.support.errors import UserError, instead
 
@@ -42,16 +41,11 @@ _HELP = dict(_LINE.findall(_ABOUT))
 _DATA_SET = "DATA; DOMAIN; HOURS; COLLECTION, COLLECTION"
 
 
-class Command(TyperCommand):
-    """The command. Its help lists the loaders, which are looked for only then."""
+def loaders() -> str:
+    """The names of all loaders, as the help shows them."""
+    from evaluator.backbones import LOADERS
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        from evaluator import backbones
-
-        option = next(one for one in self.params if one.name == "loader")
-        cast(TyperOption, option).help = ", ".join(backbones.names())
-        super().format_help(ctx, formatter)
+    return ", ".join(LOADERS.names())
 
 
 def new(
@@ -85,7 +79,7 @@ def new(
     Only what is required is asked, and every answer is checked as it is given. Without a terminal nothing is asked, and
     a missing answer is an error.
     """
-    from evaluator import backbones
+    from evaluator.backbones import LOADERS
     from evaluator.submission import Submission
     from tasks.support.files import write_atomically
 
@@ -95,7 +89,7 @@ def new(
         called = _answer("Name on the board (letters, digits, . _ -)", "--name", called, valid)
         target = path or Path("submissions") / f"{called}.toml"
         _refuse_existing(target, force=force)
-        chosen = _answer(f"Loader ({', '.join(backbones.names())})", "--loader", loader, backbones.loader)
+        chosen = _answer(f"Loader ({loaders()})", "--loader", loader, LOADERS.get)
         keys = _keys(chosen, settings or [], target.parent)
         words = {"description": description, "family": family, "authors": authors, "licence": licence}
         about: dict[str, Any] = {
@@ -183,7 +177,8 @@ def _keys(loader: "Loader", settings: list[str], base: Path) -> dict[str, Any]:
     """The loader's keys: those of ``--set``, and the answers to what is missing beside them."""
     from evaluator.submission import keys_of
 
-    fields, texts = keys_of(loader.name).model_fields, dict(_LINE.findall(loader.template))
+    kinds = {key: Annotated[field.annotation, field] for key, field in keys_of(loader.name).model_fields.items()}
+    texts = dict(_LINE.findall(loader.template))
     found: dict[str, Any] = {}
 
     def read(key: str, text: str) -> Any:
@@ -192,15 +187,15 @@ def _keys(loader: "Loader", settings: list[str], base: Path) -> dict[str, Any]:
             raise UserError("write module:function, or module:Class")
         # A commit may look like a number, which is then no value of the key.
         with suppress(tomllib.TOMLDecodeError, UserError):
-            return _valid(fields[key].annotation, tomllib.loads(f"value = {text}")["value"], strict=True)
-        return _valid(fields[key].annotation, text, strict=True)
+            return _valid(kinds[key], tomllib.loads(f"value = {text}")["value"], strict=True)
+        return _valid(kinds[key], text, strict=True)
 
     for setting in settings:
         key, equals, text = map(str.strip, setting.partition("="))
         if not equals:
             raise UserError(f"--set {setting!r}: write KEY=VALUE.")
-        if key not in fields:
-            raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, fields)}.")
+        if key not in kinds:
+            raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, kinds)}.")
         found[key] = _answer(key, f"--set {key}", text, partial(read, key))
     while missing := loader.missing(found):
         for key, reason in missing.items():
@@ -251,7 +246,7 @@ def _data_set(text: str) -> dict[str, Any]:
 def overlaps(about: Mapping[str, object]) -> list[str]:
     """What the board discloses of a submission file's table ``[about]``, on the tasks of the suite."""
     from leaderboard.ranking.standings import catalogue
-    from leaderboard.records.overlap import heard, overlap
+    from leaderboard.records.overlap import overlap, pretraining_data
 
-    told = heard(about)
+    told = pretraining_data(about)
     return [reason for task in catalogue() for reason in overlap(told, task.name, task.facts.collections)]

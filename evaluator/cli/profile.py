@@ -1,11 +1,11 @@
 """``beans profile``: what a submission's model costs over the length of a clip."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from evaluator.cli.choices import read_submission
+from evaluator.cli.choices import Device, Precision, Timeout, read_submission
 from evaluator.cli.console import print_json, print_table, progress, split_list, split_numbers, warn
 from tasks.support.errors import UserError
 from tasks.support.home import Home
@@ -24,8 +24,8 @@ def profile(
     seconds: Annotated[str, typer.Option(help="Lengths of the clips in seconds, separated by commas.")] = LENGTHS,
     batch: Annotated[int, typer.Option(min=1, help="Clips in a pass. The board shows 1.")] = 1,
     precision: Annotated[str, typer.Option(help="fp32, bf16, or both separated by a comma.")] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda. On a CPU it is the host's memory.")] = "auto",
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each point.")] = TIMEOUT,
+    device: Device = "auto",
+    timeout: Timeout = TIMEOUT,
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
@@ -34,16 +34,18 @@ def profile(
     Nine lengths are measured unless --seconds names fewer: minutes for a small model, and at most nine times --timeout
     for each precision (2 h 15 min). `--seconds 1,5,10` is soon done, and the other lengths can follow.
 
-    A clip that does not fit is a result, and longer ones are not tried. Killed or interrupted, the same command goes on
-    where it stopped. Profiles lie in BEANS_HOME/profiles and on the leaderboard's page Efficiency.
+    On a CPU it is the host's memory. A clip that does not fit is a result, and longer ones are not tried. Killed or
+    interrupted, the same command goes on where it stopped. Profiles lie in BEANS_HOME/profiles and on the leaderboard's
+    page Efficiency.
     """
     from evaluator.efficiency.profiling import profile as measure
+    from evaluator.results.environment import pick_device
 
     lengths = split_numbers("--seconds", seconds, "1,5,10")
     if not lengths:
         raise UserError(f"--seconds needs at least one length: write for example --seconds {LENGTHS}.")
     precisions = choose_precisions(precision)
-    kind = choose_device(device)
+    kind: Kind = "cuda" if pick_device(device).type == "cuda" else "cpu"
     entry = read_submission(submission)
     home = Home.from_environment()
     found: list[Profile] = []
@@ -83,18 +85,10 @@ def profile(
 def choose_precisions(value: str) -> list[str]:
     """The precisions of a comma-separated option."""
     precisions = list(dict.fromkeys(split_list(value)))
-    if not precisions or set(precisions) - {"fp32", "bf16"}:
-        raise UserError(f"--precision {value} is unknown: choose from fp32, bf16, separated by commas.")
+    known = get_args(Precision)
+    if not precisions or set(precisions) - set(known):
+        raise UserError(f"--precision {value} is unknown: choose from {', '.join(known)}, separated by commas.")
     return precisions
-
-
-def choose_device(value: str) -> "Kind":
-    """The device of an option; ``auto`` is CUDA where there is one."""
-    from evaluator.results.environment import pick_device
-
-    if value not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {value} is unknown: choose from auto, cpu, cuda.")
-    return "cuda" if pick_device(value).type == "cuda" else "cpu"
 
 
 def _hand_over(done: "Profile", home: Home, again: str) -> None:
@@ -133,11 +127,11 @@ def _described(done: "Profile") -> dict[str, Any]:
 
 
 def _print(done: "Profile") -> None:
+    from leaderboard.ranking import formats
     from leaderboard.records.profile import spell
-    from leaderboard.web import text
 
     def size(count: int | None) -> str:
-        return "–" if count is None else text.memory(count)
+        return "–" if count is None else formats.memory(count)
 
     rows = []
     for point in done.points:
@@ -172,7 +166,7 @@ def _print(done: "Profile") -> None:
     title = f"{done.submission} on {done.device}, {done.precision}, batch {done.batch}"
     print_table(title, columns, rows, numeric=columns[2:8])
     counted = sorted({point.counted for point in done.points if point.counted})
-    print(f"Parameters: {text.parameters(done.parameters)}; weights: {size(weights)}.")
+    print(f"Parameters: {formats.parameters(done.parameters)}; weights: {size(weights)}.")
     if done.kind == "cpu":
         print("Measured on a CPU: this is the host's memory and no VRAM; the two are never compared.")
     for words in counted:

@@ -1,18 +1,35 @@
-"""``beans study``: questions of the papers that one command answers again."""
+"""``beans study``: the installed studies as commands, each with the options that its ``run`` declares."""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
-from evaluator.cli.console import print_json, progress, split_numbers
-from evaluator.cli.profile import choose_device, choose_precisions
+from evaluator.cli.console import print_json, progress, split_list, split_numbers
+from evaluator.studies import STUDIES, Study
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
-app = typer.Typer(help="Studies: vram.", no_args_is_help=True, epilog="Example: beans study vram")
 
-_EXAMPLE = "Example: beans study vram --device cpu --seconds 1,5"
+class _Studies(TyperGroup):
+    """Finds the studies when they are asked for, and not when the command line starts."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return STUDIES.names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in STUDIES.names():
+            return None
+        try:
+            return _command(cmd_name, STUDIES.get(cmd_name))
+        except UserError as error:
+            return _broken(cmd_name, error)
+
+
+app = typer.Typer(cls=_Studies, no_args_is_help=True, epilog="Example: beans study vram")
 
 
 @app.callback()
@@ -20,72 +37,87 @@ def studies() -> None:
     """Answer a question of the papers again."""
 
 
-@app.command(epilog=_EXAMPLE)
-def vram(
-    seconds: Annotated[
-        str, typer.Option(help="Lengths of the clips in seconds, separated by commas.")
-    ] = "5,10,30,60,120,300,600,1000",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, or both separated by a comma.")] = "fp32,bf16",
-    layers: Annotated[
-        str, typer.Option(help="last: keep the last layer's output, as in use; all: every layer's, as the suite does.")
-    ] = "last",
-    device: Annotated[str, typer.Option(help="cuda; or cpu, which measures the host's memory.")] = "cuda",
-    out: Annotated[
-        Path | None, typer.Option(help="Directory of the figure and tables. [default: BEANS_HOME/studies]")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each point.")] = 600.0,
-    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
-    draw: Annotated[bool, typer.Option("--draw", help="Measure nothing; draw what --out holds.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
-) -> None:
-    """Compare the memory of BioMamba and AVES over the length of a clip: a figure, a table, and whether 40 % holds.
+def _command(name: str, study: Study) -> Any:
+    parameters = inspect.signature(study.run).parameters.values()
+    options = [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    hints = get_type_hints(study.run, include_extras=True)
+    readers = {option.name: _Option(option.name, hints[option.name], option.default) for option in options}
 
-    Both have twelve blocks of 768 and random weights, since memory does not depend on what was learned. AVES runs with
-    eager, memory-efficient and flash attention, BioMamba with every kernel that is installed. Interrupted, the same
-    command goes on where it stopped.
-    """
-    from evaluator.efficiency import study
-    from evaluator.efficiency.report import verdict, write_report
-
-    lengths = split_numbers("--seconds", seconds, "1,5,10")
-    precisions = choose_precisions(precision)
-    if not lengths or layers not in ("last", "all"):
-        raise UserError("Give at least one length with --seconds, and --layers last or all.")
-    kind = device if draw and device in ("cuda", "cpu") else _device(device)
-    folder = out or Home.from_environment().root / "studies"
-    # Host memory never lies in a file that says VRAM.
-    stem = ("vram" if kind == "cuda" else "host-memory") + ("" if layers == "last" else "-all-layers")
-    path = folder / f"{stem}.json"
-    if draw:
-        if not path.exists():
-            raise UserError(f"{path} does not exist: run the command without --draw first.")
-        found = study.read(path)
-    else:
+    def command(out: Path | None, as_json: bool, **values: Any) -> None:
+        chosen = {key: readers[key].read(value) for key, value in values.items()}
+        folder = out or Home.from_environment().root / "studies"
         with progress() as report:
-            found = study.run(
-                path,
-                kind=kind,
-                lengths=lengths,
-                precisions=precisions,
-                layers="last" if layers == "last" else "all",
-                timeout=timeout,
-                again=again,
-                report=report,
-            )
-    files = [str(file) for file in (path, *write_report(found, path))]
-    if as_json:
-        print_json({"verdict": verdict(found), "files": files})
-        return
-    print("\n".join(verdict(found)))
-    print(f"Written: {', '.join(files)}")
+            outcome = study.run(folder, report, **chosen)
+        files = [str(file) for file in outcome.files]
+        if as_json:
+            print_json({"verdict": list(outcome.verdict), "files": files})
+        else:
+            print("\n".join(outcome.verdict))
+            print(f"Written: {', '.join(files)}")
+
+    out = typer.Option(help="Directory of the files; without it, BEANS_HOME/studies.")
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            *(reader.parameter() for reader in readers.values()),
+            _parameter("out", Annotated[Path | None, out], None),
+            _parameter("as_json", Annotated[bool, typer.Option("--json", help="As JSON.")], False),
+        ]
+    )
+    about = "\n\n".join(filter(None, (study.help, f"Claim: {study.claim}.", study.about)))
+    return _made(name, command, about, f"Example: {study.example}" if study.example else None)
 
 
-def _device(value: str) -> str:
-    import torch
+def _broken(name: str, error: UserError) -> Any:
+    def command() -> None:
+        raise error
 
-    if value == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "beans study vram needs a CUDA device, and torch sees none on this machine: "
-            "`beans study vram --device cpu --seconds 1,5` measures the host's memory instead, and says so."
-        )
-    return choose_device(value)
+    return _made(name, command, str(error), None)
+
+
+def _made(name: str, function: Callable[..., None], text: str, epilog: str | None) -> Any:
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(name, help=text, epilog=epilog)(function)
+    return typer.main.get_command(single)
+
+
+def _parameter(name: str, hint: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint, default=default)
+
+
+class _Option:
+    """One keyword parameter of a study as an option of the command line."""
+
+    def __init__(self, name: str, hint: Any, default: Any) -> None:
+        self.name, self.default = name, default
+        self.type, *texts = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        self.help = next((text for text in texts if isinstance(text, str)), "")
+        self.flag = f"--{name.replace('_', '-')}"
+        # Of a tuple, the type of its parts.
+        self.part = get_args(self.type)[0] if get_origin(self.type) is tuple else None
+
+    def parameter(self) -> inspect.Parameter:
+        """What typer makes the option of."""
+        if self.part is None:
+            return _parameter(self.name, Annotated[self.type, typer.Option(self.flag, help=self.help)], self.default)
+        default = ",".join(f"{part:g}" if isinstance(part, float | int) else part for part in self.default)
+        option = typer.Option(self.flag, help=f"{self.help} Separated by commas.".strip())
+        return _parameter(self.name, Annotated[str, option], default)
+
+    def read(self, value: Any) -> Any:
+        """What the study gets for the value that was given.
+
+        Raises:
+            UserError: parts of a list that are not what the study takes.
+        """
+        if self.part is None:
+            return value
+        parts: tuple[Any, ...]
+        if self.part in (float, int):
+            parts = tuple(self.part(number) for number in split_numbers(self.flag, value, "1,5,10"))
+        else:
+            parts = tuple(dict.fromkeys(split_list(value)))
+        choices = get_args(self.part) if get_origin(self.part) is Literal else ()
+        if not parts or (choices and set(parts) - set(choices)):
+            known = f": choose from {', '.join(choices)}, separated by commas" if choices else " has no value"
+            raise UserError(f"{self.flag} {value}{known}.")
+        return parts

@@ -7,6 +7,7 @@ import typer
 
 from evaluator.cli import new_submission
 from evaluator.cli.console import print_json, print_table, warn
+from evaluator.cli.late_help import late_help
 from tasks.support.errors import UserError
 
 app = typer.Typer(
@@ -14,7 +15,7 @@ app = typer.Typer(
     no_args_is_help=True,
     epilog="Example: beans submissions show statistics",
 )
-app.command("new", cls=new_submission.Command, epilog=new_submission.EXAMPLE)(new_submission.new)
+app.command("new", cls=late_help(loader=new_submission.loaders), epilog=new_submission.EXAMPLE)(new_submission.new)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
@@ -75,15 +76,18 @@ def show(
 @app.command("loaders", epilog="Example: beans submissions loaders")
 def list_loaders(as_json: Json = False) -> None:
     """List what a submission's key loader may name, with those of installed packages."""
-    from evaluator.backbones import loaders
+    from evaluator.backbones import LOADERS
 
     rows: list[dict[str, str]] = []
-    for name, found in loaders().items():
+    for name, found in LOADERS.each():
+        added = LOADERS.distribution(name)
+        row = {"name": name, "for": "", "package": f"{added.name} {added.version}" if added else "", "error": ""}
         if isinstance(found, UserError):
             warn(str(found))
-            rows.append({"name": name, "for": "", "package": "", "error": str(found)})
+            row["error"] = str(found)
         else:
-            rows.append({"name": name, "for": found.help, "package": found.package, "error": ""})
+            row["for"] = found.help
+        rows.append(row)
     if as_json:
         print_json(rows)
     else:

@@ -9,14 +9,13 @@ import typer
 
 from evaluator.cli import choices
 from evaluator.cli.console import (
-    METRIC_NAMES,
     complain,
     print_json,
     print_table,
     progress,
-    split_numbers,
     warn,
 )
+from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
@@ -37,11 +36,13 @@ def submit(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the paths of task files start.")] = None,
     track: Annotated[str, typer.Option(help="Tracks, separated by commas: ta, twa.")] = "ta",
-    trials: Annotated[int, typer.Option(min=1, help="Learning rates to search.")] = 16,
+    trials: Annotated[int, typer.Option(min=1, help="Learning rates to search.")] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How often the chosen probe is retrained for the test.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How often the chosen probe is retrained for the test.")
+    ] = Protocol.seeds,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many items a split: a quick look, marked and never ranked.")
     ] = None,
@@ -50,12 +51,13 @@ def submit(
         str | None, typer.Option(help="Train on so many items a class, such as 1,5,10 (each ranked apart).")
     ] = None,
     shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 (ranked apart).")] = "fp32",
+    device: choices.Device = "auto",
+    precision: Annotated[choices.Precision, typer.Option(help="Of the backbone; bf16 is ranked apart.")] = "fp32",
     frames_budget: Annotated[
         float | None,
         typer.Option(
             min=0,
+            max=1e6,
             metavar="GIB",
             help="Disk for the frames of a task (track twa); beyond it the backbone runs again in every epoch."
             " [default: half of the free disk]",
@@ -73,31 +75,25 @@ def submit(
 
     Killed or interrupted, the same command continues where it stopped and ends with the same numbers.
     """
+
     from evaluator.evaluate import evaluate
     from evaluator.results.environment import pick_device
 
-    for option, value, known in (
-        ("--device", device, ("auto", "cpu", "cuda")),
-        ("--precision", precision, ("fp32", "bf16")),
-    ):
-        if value not in known:
-            raise UserError(f"{option} {value} is unknown: choose from {', '.join(known)}.")
     home = Home.from_environment()
     place = pick_device(device)
-    rules = choices.rules(trials, split_numbers("--lr", lr, "1e-4,1e-3"), seeds, precision)
+    protocols = choices.protocols(trials, lr, seeds, precision, low, shots, shots_seed)
     tracks = choices.tracks(track)
-    few = split_numbers("--shots", shots, "1,5,10")
     budget = None if frames_budget is None else int(frames_budget * 2**30)
     submissions = [choices.read_submission(path) for path in submission]
     failures: list[str] = []
     unprepared: dict[str, str] = {}
     manifests = choices.manifests(tasks, data_dir, home, limit, failures, unprepared)
-    variants = choices.variants(manifests, low, few, shots_seed, failures)
+    variants = choices.variants(manifests, protocols, failures)
     if failures and (fail_fast or not any(variants.values())):
         raise typer.Exit(2)
     outcomes: list[Outcome] = []
     with progress() as report:
-        for entry, (train, subset) in itertools.product(submissions, variants.items()):
+        for entry, (rules, subset) in itertools.product(submissions, variants.items()):
             if dry_run:
                 _dry_run(entry, subset, tracks, home, place, precision, budget, as_json)
                 continue
@@ -106,7 +102,7 @@ def submit(
                     entry,
                     subset,
                     tracks,
-                    dataclasses.replace(rules, train=train),
+                    rules,
                     home,
                     device=place,
                     limit=limit,
@@ -179,11 +175,13 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
 
 def _departures(protocol: str) -> str:
     """What sets a result's protocol apart, for rows that would otherwise look alike."""
-    _, plus, departures = protocol.partition("+")
-    return f" ({departures})" if plus else ""
+    _, settings = Protocol.split(protocol)
+    return f" ({', '.join(f'{key}={text}' for key, text in settings.items())})" if settings else ""
 
 
 def _summarise(outcomes: list["Outcome"]) -> None:
+    from leaderboard.ranking.formats import METRICS
+
     rows = []
     for outcome in outcomes:
         record = outcome.record
@@ -195,7 +193,7 @@ def _summarise(outcomes: list["Outcome"]) -> None:
                 outcome.submission,
                 outcome.task,
                 outcome.track + _departures(record.protocol),
-                METRIC_NAMES[record.metric],
+                METRICS[record.metric],
                 f"{record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
                 f"{record.valid:.3f}",
                 f"{record.best_layer}/{len(record.layers) - 1}",

@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evaluator.cli.console import complain, print_json, print_table, progress
-from tasks.prepare.source import Copy
+from evaluator.cli.late_help import late_help
 from tasks.support.errors import UserError
 from tasks.support.home import Home
+
+if TYPE_CHECKING:
+    from tasks.task import Task
 
 app = typer.Typer(help="Tasks: list, show, prepare, verify.", no_args_is_help=True, epilog="Example: beans tasks list")
 
@@ -60,7 +63,9 @@ def show(
     from tasks.task import load_task
 
     entry = load_task(task, data=Home.from_environment().data, data_dir=data_dir)
-    facts = entry.model_dump(mode="json", exclude_none=True)
+    facts = entry.model_dump(mode="json", exclude_none=True, exclude={"ids"})
+    facts["sources"] = _names_of_sources(entry)
+    facts.pop("prepare", None)
     reason = why_not_prepared(entry)
     if reason is None:
         manifest = read_manifest(entry)
@@ -79,6 +84,14 @@ def show(
     flat = {**{key: value for key, value in facts.items() if key != "facts"}, **facts["facts"], **published}
     rows = [[key.replace("_", " "), _words(value)] for key, value in flat.items()]
     print_table(entry.name, ["fact", "value"], [row for row in rows if row[1]])
+
+
+def _names_of_sources(task: "Task") -> list[str]:
+    """What ``--from`` can be for a task; none where the user's own files are read where they are."""
+    from tasks.prepare.source import Source
+    from tasks.prepare.sources import SOURCES
+
+    return [name for name, one in SOURCES.each() if task.prepare and isinstance(one, Source) and one.has(task)]
 
 
 def _words(value: object) -> str:
@@ -114,12 +127,23 @@ def items(
             table.writerow((item.id, split, item.path, start, end))
 
 
-@app.command(epilog="Example: beans tasks prepare esc50 watkins --from beans --source ~/beans")
+def _sources() -> str:
+    """The help of ``--from``: every source with what it is."""
+    from tasks.prepare.source import Source
+    from tasks.prepare.sources import SOURCES
+
+    known = [(name, one.help if isinstance(one, Source) else str(one)) for name, one in SOURCES.each()]
+    return f"{'; '.join(f'{name}: {what}' for name, what in known)}. Without it, as the task file says."
+
+
+@app.command(
+    cls=late_help(copy=_sources), epilog="Example: beans tasks prepare esc50 watkins --from beans --source ~/beans"
+)
 def prepare(
-    task: Annotated[list[str], typer.Argument(help="Task names.", show_default=False)],
-    copy: Annotated[
-        Copy, typer.Option("--from", help="Where its authors publish it, a finished BEANS checkout, or Hugging Face.")
-    ] = "origin",
+    task: Annotated[
+        list[str], typer.Argument(help="Task names, or task files that name a source.", show_default=False)
+    ],
+    copy: Annotated[str | None, typer.Option("--from", metavar="SOURCE")] = None,
     source: Annotated[
         Path | None, typer.Option(help="The directory of files you have already, instead of a download.")
     ] = None,
@@ -151,9 +175,10 @@ def prepare(
                     again=again,
                     say=lambda sentence: print(sentence, file=sys.stderr),
                 )
-                done = preparation(load_task(name, data=home.data))
+                entry = load_task(name, data=home.data)
+                done = preparation(entry)
                 how = f" ({done.words})" if done else ""
-                print(f"{name}: {'prepared' if fresh else 'was prepared already'}{how}")
+                print(f"{entry.name}: {'prepared' if fresh else 'was prepared already'}{how}")
             except UserError as error:
                 complain(str(error))
                 failed = True

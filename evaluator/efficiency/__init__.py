@@ -1,6 +1,6 @@
-"""What a backbone costs: peak memory, time, parameters and multiply-adds of a forward pass, in a fresh process a point.
+"""The cost of a forward pass: peak memory, time, parameters and multiply-adds, in one fresh process per point.
 
-Everything here but `cost`, `profiling` and `figure` needs torch alone, for machines with a GPU and little else.
+All modules here except `cost` and `profiling` need only torch, so that they run on a bare GPU machine.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _TIMEOUT_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one clip at batch 1 on a CUDA device: bytes of peak allocated memory, of which weights; seconds."""
+    """Cost of one clip at batch 1 on a CUDA device: peak allocated bytes, bytes of the weights in it, and seconds."""
 
     device: str
     vram_bytes: int
@@ -28,7 +28,7 @@ class Cost:
 
 
 def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS, precision: str = "fp32") -> Cost:
-    """Load a backbone onto the GPU and run it on noise. Call it in a process that has done nothing else on the GPU.
+    """Load a backbone onto the GPU and run it on noise. Call this in a process that has not used the GPU before.
 
     Args:
         load: makes the backbone on the CPU.
@@ -41,10 +41,10 @@ def measure(load: Callable[[], Backbone], clip_seconds: float = CLIP_SECONDS, pr
 
 
 def measure_in_fresh_process(submission: Path, precision: str) -> Cost:
-    """``measure`` for a submission file, where nothing else has touched the GPU's allocator.
+    """``measure`` for a submission file, in a fresh process, where nothing else has used the GPU's allocator.
 
     Raises:
-        RuntimeError: the measurement failed; the message says how.
+        RuntimeError: the measurement failed; the message gives the reason.
     """
     try:
         return Cost(**ask({"cost": str(submission), "precision": precision}, _TIMEOUT_SECONDS))

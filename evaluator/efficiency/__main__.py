@@ -1,8 +1,8 @@
-"""The fresh process that `evaluator.efficiency.fresh.ask` starts: one question as JSON, one answer as JSON.
+"""The fresh process that `evaluator.efficiency.fresh.ask` starts. It reads one question and writes one answer, as JSON.
 
 The questions: ``{"cost": SUBMISSION, "precision": ...}``, ``{"describe": SUBJECT, "device": ..., "precision": ...}``,
 ``{"where": DEVICE}``, and ``{"measure": SUBJECT, ...}`` with the other arguments of `measure_point`. A subject is
-``{"submission": FILE}``, or ``{"loader": ..., "arguments": {...}, "layers": ...}``, which needs no more than torch.
+``{"submission": FILE}``, or ``{"loader": ..., "arguments": {...}, "layers": ...}``, which needs only torch.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from evaluator.backbone import Backbone, Layer, ready
-from evaluator.backbones import loader
+from evaluator.backbones import LOADERS
 from evaluator.efficiency import attention, measure, memory, point
 from evaluator.features.extraction import is_out_of_memory
 from tasks.support.errors import UserError
 
 
 class LastLayer(torch.nn.Module):
-    """A model that keeps its last layer alone, as in use after training, where the suite keeps all."""
+    """A model that returns only its last layer, as in use after training. The suite itself reads all layers."""
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class LastLayer(torch.nn.Module):
         self.layers: list[Layer] = encoder.layers[-1:]
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width)."""
+        """Encode (batch, samples) to one layer of (batch, frames, width)."""
         last = self.model(waveforms)[0]
         return [last], torch.full_like(lengths, last.shape[1])
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Do what is asked."""
+    """Answer one question; see the module for the kinds of questions."""
     question = dict(question)
     if "cost" in question:
         return asdict(measure(_load({"submission": question["cost"]}), precision=question["precision"]))
@@ -54,7 +54,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, Any]:
-    """What a profile says of a model and a device beside its points. The model is only loaded on the CPU."""
+    """The fields of a profile that describe model and device. The model is loaded on the CPU and not run."""
     from evaluator.results.environment import describe as environment
 
     place = torch.device(device)
@@ -73,22 +73,22 @@ def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, 
 
 
 def where(device: torch.device) -> dict[str, Any]:
-    """The device in words, what can be taken there, and the versions that memory depends on."""
-    said = {"available_bytes": memory.available(device), "versions": versions()}
+    """Name of the device, its available memory, and the versions of the packages that memory depends on."""
+    facts = {"available_bytes": memory.available(device), "versions": versions()}
     if device.type == "cuda":
-        return {"device": torch.cuda.get_device_name(device), **said}
+        return {"device": torch.cuda.get_device_name(device), **facts}
     from evaluator.results.environment import device_name
 
-    return {"device": device_name(device), **said}
+    return {"device": device_name(device), **facts}
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that run the models, those that are installed."""
-    found = {}
+    """Versions of the installed packages that run the models."""
+    installed = {}
     for name in ("torch", "torchaudio", "transformers", "mamba_ssm", "causal_conv1d", "triton"):
         with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+            installed[name] = version(name)
+    return installed
 
 
 def _load(subject: dict[str, Any]) -> Callable[[], Backbone]:
@@ -98,7 +98,7 @@ def _load(subject: dict[str, Any]) -> Callable[[], Backbone]:
         return Submission.read(Path(subject["submission"])).load
 
     def load() -> Backbone:
-        encoder = loader(subject["loader"])(**subject["arguments"])
+        encoder = LOADERS.get(subject["loader"])(**subject["arguments"])
         return LastLayer(encoder) if subject["layers"] == "last" else encoder
 
     return load
@@ -107,16 +107,16 @@ def _load(subject: dict[str, Any]) -> Callable[[], Backbone]:
 def main() -> None:
     """Print the answer to the question in the first argument, or the error and its cause."""
     try:
-        said: dict[str, Any] = {"answer": answer(json.loads(sys.argv[1]))}
+        reply: dict[str, Any] = {"answer": answer(json.loads(sys.argv[1]))}
     except UserError as error:
-        said = {"error": str(error), "cause": "user"}
+        reply = {"error": str(error), "cause": "user"}
     except Exception as error:
         text = " ".join((str(error).strip() or type(error).__name__).split())
         if is_out_of_memory(error):
-            said = {"error": text, "cause": "out of memory"}
+            reply = {"error": text, "cause": "out of memory"}
         else:
-            said = {"error": f"{type(error).__name__}: {text}", "cause": "failed"}
-    print(json.dumps(said), flush=True)
+            reply = {"error": f"{type(error).__name__}: {text}", "cause": "failed"}
+    print(json.dumps(reply), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""Which implementation of attention, or of what a model has in its place, a forward pass goes through."""
+"""The implementation of attention, or of the layer that replaces it, in a forward pass."""
 
 import contextlib
 import sys
 from contextlib import AbstractContextManager
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Forced = Literal["eager", "memory-efficient", "flash"]
-FORCED: tuple[Forced, ...] = get_args(Forced)
 
 _BACKENDS = {
     "eager": SDPBackend.MATH,
@@ -19,12 +18,12 @@ _BACKENDS = {
 
 
 def forced(attention: Forced | None) -> AbstractContextManager[None]:
-    """Make torch's scaled_dot_product_attention use one kernel; "eager" holds the whole matrix of weights."""
+    """Make torch's scaled_dot_product_attention use one kernel; "eager" stores the whole matrix of weights."""
     return contextlib.nullcontext() if attention is None else sdpa_kernel([_BACKENDS[attention]])
 
 
 def implementation(model: object, device: torch.device) -> str:
-    """For example "sdpa", "eager" or "Mamba-2 by mamba_ssm"; "none" where nothing is known to attend."""
+    """The implementations in a model, such as "sdpa", "eager" or "Mamba-2 by mamba_ssm"; "none" if none is known."""
     if not isinstance(model, torch.nn.Module):
         return "none"
     return ", ".join(sorted({name for module in model.modules() if (name := _of(module, device))})) or "none"
@@ -37,7 +36,7 @@ def _of(module: torch.nn.Module, device: torch.device) -> str | None:
     kind = type(module)
     if "Attention" not in kind.__name__:
         return None
-    # A class of transformers that reads its configuration's choice; one that does not has a single way.
+    # A class of transformers states its implementation in its configuration. Other classes have only one.
     chosen = getattr(getattr(module, "config", None), "_attn_implementation", None)
     if chosen is not None:
         return str(chosen)

@@ -1,4 +1,4 @@
-"""What one 10-s clip costs, as a record holds it."""
+"""The cost of one 10-s clip, in the form of a record."""
 
 import torch
 
@@ -9,7 +9,7 @@ from leaderboard.records.record import Efficiency
 
 
 def cost(submission: Submission, device: torch.device, precision: str) -> Efficiency:
-    """Memory and time of one 10-s clip, measured in a fresh process; without a GPU, the reason why not."""
+    """Memory and time of one 10-s clip, measured in a fresh process. Without a GPU, the reason why there are none."""
     name = device_name(device)
     if device.type != "cuda":
         return Efficiency(device=name, reason="no GPU: peak memory is measured on CUDA devices only")

@@ -1,4 +1,4 @@
-"""A question to a fresh process, and every way in which it can fail to answer."""
+"""Ask a fresh process a question, and report why there is no answer."""
 
 import json
 import signal
@@ -7,12 +7,12 @@ import sys
 from typing import Any, Literal
 
 Cause = Literal["out of memory", "timeout", "user", "failed"]
-# Last lines of what a process that broke has written.
+# Characters of the error output that a message quotes.
 _TAIL = 300
 
 
 class NoAnswerError(Exception):
-    """There is no answer.
+    """The process gave no answer.
 
     Attributes:
         cause: "out of memory", "timeout", "user" (the message is a sentence for the user), or "failed".
@@ -24,14 +24,14 @@ class NoAnswerError(Exception):
 
 
 def ask(question: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Have a fresh process answer; see ``evaluator.efficiency.__main__`` for the questions.
+    """Start a fresh process that answers a question; see ``evaluator.efficiency.__main__`` for the questions.
 
     Args:
-        question: JSON.
+        question: the question, which must fit into JSON.
         timeout: seconds after which the process is killed.
 
     Raises:
-        NoAnswerError: with the cause.
+        NoAnswerError: there is no answer; it states the cause.
     """
     command = [sys.executable, "-m", "evaluator.efficiency", json.dumps(question)]
     try:
@@ -39,7 +39,7 @@ def ask(question: dict[str, Any], timeout: float) -> dict[str, Any]:
     except subprocess.TimeoutExpired as error:
         raise NoAnswerError(f"no answer within {timeout:g} s", "timeout") from error
     if done.returncode == -signal.SIGKILL:
-        # Nobody else kills it: the system does, when the host's memory is full.
+        # The system kills a process when the host's memory is full; nothing else kills this one.
         raise NoAnswerError(
             "the system killed the process (SIGKILL), as it does when the host's memory is full", "out of memory"
         )

@@ -1,8 +1,7 @@
-"""Peak memory of one forward pass: a GPU's allocator, or the resident memory of this process."""
+"""Peak memory of one forward pass: of a GPU's allocator, or of the resident memory of this process."""
 
 import ctypes
 import gc
-import os
 import resource
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,14 +10,12 @@ import torch
 
 _STATUS = Path("/proc/self/status")
 _CLEAR_REFS = Path("/proc/self/clear_refs")
-_MEMINFO = Path("/proc/meminfo")
-# Written to clear_refs, it sets the peak of the resident memory back to what is resident now.
+# This value, written to clear_refs, sets the peak of the resident memory back to the present size.
 _RESET_PEAK = "5"
-NO_PEAK = "this system does not let a process set back the peak of its memory"
 
 
 class Peak(NamedTuple):
-    """Bytes. ``allocated`` includes the weights; None where it cannot be measured. ``reserved`` is a GPU's alone."""
+    """Bytes. ``allocated`` includes the weights; None if it cannot be measured. ``reserved`` is None on a CPU."""
 
     weights: int
     allocated: int | None
@@ -26,23 +23,23 @@ class Peak(NamedTuple):
 
 
 class Gauge(Protocol):
-    """Made before anything is loaded; then `loaded`, `begin`, the pass, `end`."""
+    """Measures memory. Make it before anything is loaded; then call `loaded`, `begin`, run the pass, call `end`."""
 
     def loaded(self, model: object) -> None:
-        """The backbone lies on the device now, and nothing has run."""
+        """Measure the weights. The backbone is on the device, and nothing has run."""
 
     def begin(self) -> None:
-        """What follows is measured."""
+        """Start the measurement."""
 
     def end(self) -> Peak:
         """The peak since `begin`."""
 
 
 class CudaMemory:
-    """torch's allocator: allocated is what tensors hold, reserved what it has taken from the GPU to give to them.
+    """Memory of torch's allocator: allocated bytes are in tensors, reserved bytes were taken from the GPU for tensors.
 
-    Both contain the weights, the input, the outputs, and the workspaces that libraries take from the allocator. What
-    CUDA's own context takes is in neither.
+    Both contain the weights, the input, the outputs, and the workspaces that libraries take from the allocator. Neither
+    contains the memory of CUDA's own context.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,12 +48,12 @@ class CudaMemory:
         self._weights = 0
 
     def loaded(self, model: object) -> None:
-        """What is allocated now are the weights."""
+        """Measure the weights: the memory that is allocated now."""
         gc.collect()
         self._weights = torch.cuda.memory_allocated(self._device) - self._before
 
     def begin(self) -> None:
-        """Give back what the warm-up left reserved, and set the peaks back."""
+        """Release the memory that the warm-up reserved, and reset the peaks."""
         gc.collect()
         torch.cuda.synchronize(self._device)
         torch.cuda.empty_cache()
@@ -70,11 +67,11 @@ class CudaMemory:
 
 
 class HostMemory:
-    """Resident memory of this process: the weights, counted from their sizes, and how far a pass grows the rest.
+    """Resident memory of this process: the sizes of the weights, plus the growth during a pass.
 
-    Growth and not size: the interpreter and its libraries are no part of a model. Memory counts where it was written
-    to, as the system counts it, to about a mebibyte. Before the pass the C library gives back what it holds free, so
-    that memory freed before does not hide what the pass takes.
+    The growth is measured because the interpreter and its libraries are no part of a model. The system counts memory
+    that was written to, with a resolution of about a mebibyte. Before the pass the C library releases its free memory;
+    otherwise the pass would use that memory without any growth.
     """
 
     def __init__(self) -> None:
@@ -91,7 +88,7 @@ class HostMemory:
             self._weights = sum(storages.values())
 
     def begin(self) -> None:
-        """Give back what is held free, note what is resident, and set the peak back to it."""
+        """Release free memory, store the resident size, and reset the peak."""
         gc.collect()
         _trim()
         try:
@@ -101,28 +98,27 @@ class HostMemory:
             self._reset = False
 
     def end(self) -> Peak:
-        """The peak since `begin`, or None where it could not be set back."""
+        """The peak since `begin`; its ``allocated`` is None if the peak could not be reset."""
         if not self._reset:
             return Peak(self._weights, None, None)
         return Peak(self._weights, self._weights + max(_resident("VmHWM") - self._before, 0), None)
 
 
 def gauge(device: torch.device) -> Gauge:
-    """What measures the memory of a device. Make it before anything is loaded."""
+    """The gauge for a device. Make it before anything is loaded."""
     return CudaMemory(device) if device.type == "cuda" else HostMemory()
 
 
 def available(device: torch.device) -> int | None:
-    """Bytes that a fresh process could take on the device now: what is free, or what this process is limited to."""
+    """Bytes that a fresh process could allocate on the device now: the free memory, or the limit of this process."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    # Not at the top: it is not on every machine on which a GPU is measured.
+    import psutil
+
     limits = [limit for limit in (resource.getrlimit(resource.RLIMIT_AS)[0],) if limit != resource.RLIM_INFINITY]
-    try:
-        words = _MEMINFO.read_text().split()
-        limits.append(int(words[words.index("MemAvailable:") + 1]) * 1024)
-    except (OSError, ValueError):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    # Where a container limits its memory, version 2 of control groups says so here.
+    limits.append(psutil.virtual_memory().available)
+    # psutil does not read the memory limit of a container, which control groups (version 2) state in this file.
     group = Path("/sys/fs/cgroup/memory.max")
     if group.is_file() and (text := group.read_text().strip()).isdigit():
         limits.append(int(text))
@@ -130,7 +126,10 @@ def available(device: torch.device) -> int | None:
 
 
 def _resident(field: str) -> int:
-    """A field of the process's status, in bytes."""
+    """A field of the process's status, in bytes.
+
+    psutil has no peak on Linux, and the size before the pass must be counted as the peak is.
+    """
     for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
@@ -139,7 +138,7 @@ def _resident(field: str) -> int:
 
 
 def _trim() -> None:
-    """Ask the C library to give free memory back to the system; only glibc can."""
+    """Make the C library return free memory to the system. Only glibc can do so."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

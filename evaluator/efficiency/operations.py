@@ -1,4 +1,4 @@
-"""Multiply-adds of a forward pass: torch's own counter, and a formula for Mamba's mixers."""
+"""Count the multiply-adds of a forward pass, with torch's own counter and a formula for Mamba's mixers."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ SCAN = (
     "Mamba-2 mixers by formula: their projections and convolution, and 3 x states + 2 a channel and frame for the scan"
 )
 
-# The kernels of torch's scaled_dot_product_attention, by the name of the operator that they appear as.
+# The kernels of torch's scaled_dot_product_attention, by operator name.
 _KERNELS = {
     "_scaled_dot_product_flash_attention": "flash",
     "_scaled_dot_product_flash_attention_for_cpu": "flash (CPU)",
@@ -35,10 +35,10 @@ class Operations(NamedTuple):
 
 @torch.inference_mode()
 def count(model: object, run: Callable[[], object]) -> Operations:
-    """Count what ``run`` computes with ``model``.
+    """Count the multiply-adds that ``run`` computes with ``model``.
 
-    Element by element work (norms, activations, softmax) is no multiply-add; Fourier transforms and recurrent layers in
-    one piece (LSTM) are not known to torch's counter and count nothing.
+    Work per element (norms, activations, softmax) does not count. torch's counter does not know Fourier transforms and
+    fused recurrent layers (LSTM): they count 0.
     """
     counter = FlopCounterMode(display=False, custom_mapping=_missing())
     with counter, _one_by_one(), _mixers(model, counter) as scans:
@@ -57,27 +57,27 @@ def count(model: object, run: Callable[[], object]) -> Operations:
 def mixer_multiply_adds(
     batch: int, frames: int, *, width: int, inner: int, heads: int, states: int, groups: int, kernel: int
 ) -> int:
-    """Multiply-adds of one Mamba-2 mixer, whichever kernels run it.
+    """Multiply-adds of one Mamba-2 mixer. They are the same for all its kernels.
 
     Args:
-        batch: clips.
-        frames: of each.
-        width: channels that enter and leave.
-        inner: channels inside, heads times their width.
-        heads: of the scan.
-        states: of each channel.
-        groups: that share B and C.
-        kernel: frames that the convolution sees.
+        batch: number of clips.
+        frames: frames per clip.
+        width: channels of input and output.
+        inner: channels inside: heads times their width.
+        heads: heads of the scan.
+        states: states per channel.
+        groups: groups of channels that share B and C.
+        kernel: frames in the kernel of the convolution.
     """
     convolved = inner + 2 * groups * states
     projections = width * (inner + convolved + heads) + inner * width
-    # A channel's states decay, take in the step times the input times B, and are read with C; the skip is one more.
+    # Per channel: decay of the states, update with step x input x B, output with C; then the skip connection.
     scan = inner * (3 * states + 2)
     return batch * frames * (projections + convolved * kernel + scan)
 
 
 class _Scan(NamedTuple):
-    """One call of a mixer: what torch counted inside it, and what the formula says."""
+    """One call of a mixer: the operations that torch counted in it, and the multiply-adds by formula."""
 
     torch_flops: int
     multiply_adds: int
@@ -85,21 +85,25 @@ class _Scan(NamedTuple):
 
 @contextlib.contextmanager
 def _mixers(model: object, counter: FlopCounterMode) -> Iterator[Sequence[_Scan]]:
-    """Watch the mixers of ``model``: kernels of their own count nothing, and the scan in torch counts its detours."""
+    """Record every call of a mixer in ``model``, because torch's counter is wrong for mixers.
+
+    It counts 0 for their own kernels, and for the scan in torch it also counts operations that no kernel needs.
+    """
     module = sys.modules.get("evaluator.backbones.biomamba.mixers")
-    found: list[_Scan] = []
+    scans: list[_Scan] = []
     hooks = []
     if module is not None and isinstance(model, torch.nn.Module):
         for mixer in (each for each in model.modules() if isinstance(each, module.Mixer)):
-            hooks += _watch(mixer, counter, found)
+            hooks += _watch(mixer, counter, scans)
     try:
-        yield found
+        yield scans
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _watch(mixer: Any, counter: FlopCounterMode, found: list[_Scan]) -> list[Any]:
+def _watch(mixer: Any, counter: FlopCounterMode, scans: list[_Scan]) -> list[Any]:
+    """Add a scan to ``scans`` for every call of the mixer. Returns the hooks to remove."""
     started: list[int] = []
 
     def before(module: object, inputs: tuple[Tensor, ...]) -> None:
@@ -117,7 +121,7 @@ def _watch(mixer: Any, counter: FlopCounterMode, found: list[_Scan]) -> list[Any
             groups=mixer.n_groups,
             kernel=mixer.conv_kernel_size,
         )
-        found.append(_Scan(counter.get_total_flops() - started.pop(), multiply_adds))
+        scans.append(_Scan(counter.get_total_flops() - started.pop(), multiply_adds))
 
     return [mixer.register_forward_pre_hook(before), mixer.register_forward_hook(after)]
 
@@ -133,7 +137,7 @@ def _missing() -> dict[Any, Any]:
 
 @contextlib.contextmanager
 def _one_by_one() -> Iterator[None]:
-    """Without torch's fused encoder layers, which the counter cannot look into."""
+    """Disable torch's fused encoder layers, because the counter cannot count inside them."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""One point of a profile: a forward pass over noise of one length, in a process that has done nothing else."""
+"""Measure one point of a profile: a forward pass over noise of one length, in a process that does nothing else."""
 
 import statistics
 import time
@@ -12,27 +12,27 @@ from evaluator.efficiency import operations
 from evaluator.efficiency.attention import Forced, forced, implementation
 from evaluator.efficiency.memory import gauge
 
-# Part of the id of every profile: raise it with any change of what is measured, or of how.
+# Part of the id of every profile: raise it when the measurement changes.
 VERSION = 1
-# Passes, fewer where they take longer than so many seconds together.
+# Number of passes. There are fewer if they take longer than this many seconds together.
 _WARM_UP, _WARM_UP_SECONDS = 3, 10.0
 _TIMED, _TIMED_SECONDS, _TIMED_AT_LEAST = 10, 30.0, 3
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one forward pass costs.
+    """The cost of one forward pass.
 
     Attributes:
-        weights_bytes: what the backbone holds before anything runs.
-        peak_bytes: on a GPU the peak of what torch's allocator gave out; on a CPU the weights and the growth of
-            resident memory. Weights, input and outputs are part of it. None where it cannot be measured.
-        reserved_bytes: the peak of what torch's allocator took from the GPU; None on a CPU.
-        latency_seconds: median of a pass over the batch.
-        latency_p90_seconds: 90th percentile of the same passes.
-        runs: how many they were.
-        multiply_adds: of one pass; None where they were not counted.
-        counted: how.
+        weights_bytes: memory of the backbone before anything runs.
+        peak_bytes: on a GPU the peak of the memory that torch's allocator gave to tensors; on a CPU the weights and the
+            growth of resident memory. It includes weights, input and outputs. None if it cannot be measured.
+        reserved_bytes: the peak of the memory that torch's allocator took from the GPU; None on a CPU.
+        latency_seconds: median time of a pass over the batch.
+        latency_p90_seconds: 90th percentile of the same times.
+        runs: number of timed passes.
+        multiply_adds: multiply-adds of one pass; None if they were not counted.
+        counted: how they were counted.
         attention: the implementation, and the fused kernels that ran.
     """
 
@@ -65,8 +65,8 @@ def measure_point(
         seconds: length of every clip of the batch.
         device: "cuda" or "cpu".
         precision: "fp32", or "bf16" for autocast.
-        batch: clips in a pass.
-        attention: the kernel that torch's scaled_dot_product_attention must use; by default it chooses.
+        batch: clips per pass.
+        attention: the kernel that torch's scaled_dot_product_attention must use; None lets torch choose.
         count: also count multiply-adds, in one more pass.
     """
     place = torch.device(device)
@@ -107,7 +107,7 @@ def measure_point(
 
 
 def _repeat(run: Callable[[], float], most: int, seconds: float, least: int) -> list[float]:
-    """The times of ``most`` passes, or of those that fit into ``seconds``, but of at least ``least``."""
+    """The times of at most ``most`` passes. It stops after ``seconds``, but runs at least ``least`` passes."""
     times: list[float] = []
     while len(times) < most and (len(times) < least or sum(times) < seconds):
         times.append(run())

@@ -1,1 +1,1 @@
-"""A result as a model that somebody can use."""
+"""Export a result as a model that can be used."""

@@ -1,6 +1,6 @@
-"""A result to use: the backbone and the chosen probe as one MLflow model, from waveforms to labels.
+"""An exported result: the backbone and the chosen probe as one MLflow model, from waveforms to labels.
 
-This module is what an exported directory runs; `evaluator.export.retrain` makes such directories.
+An exported directory runs this module; `evaluator.export.retrain` makes such directories.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 ABOUT = "probe.json"
 PARAMETERS = "probe.safetensors"
 BACKBONE = "backbone/submission.toml"
-# Audio encoded at once; only memory depends on it.
+# Seconds of audio encoded at once. Only the use of memory depends on it.
 _GROUP_SECONDS = 240.0
 
 
 class ProbeInfo(BaseModel):
-    """What an exported probe is. Lengths are in seconds; ``labels`` are in the order of the scores."""
+    """Description of an exported probe. Lengths are in seconds; ``labels`` are in the order of the scores."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -61,7 +61,7 @@ class ProbeInfo(BaseModel):
 
 @dataclass(frozen=True)
 class _Piece:
-    """What the backbone hears at once: a clip, or one window of the recording in row ``row``."""
+    """One input of the backbone, from the input row ``row``: the whole clip, or one window of the recording."""
 
     row: int
     window: Window | None
@@ -70,10 +70,10 @@ class _Piece:
 
 
 class ProbeModel:
-    """The backbone and probe that lie in ``directory``.
+    """The backbone and probe of the exported ``directory``.
 
     Raises:
-        UserError: the backbone does not load here, or is not the one the probe was trained on.
+        UserError: the backbone cannot be loaded, or is not the one that the probe was trained on.
     """
 
     def __init__(self, directory: Path, device: torch.device) -> None:
@@ -82,13 +82,13 @@ class ProbeModel:
         self.info = ProbeInfo.model_validate_json((directory / ABOUT).read_bytes())
         self.head = HEADS[self.info.track]()
         parameters = load_file(directory / PARAMETERS)
-        # A stack of one: one group that reads one layer, one probe in it.
+        # A head computes stacked probes: here one group of one layer, with one probe.
         self.parameters = {name: tensor[None, None] for name, tensor in parameters.items()}
         model = ready(Submission.read(directory / BACKBONE).load(), device)
         if model.weights_sha256 != self.info.weights_sha256:
             raise UserError(
                 f"The backbone that {directory / BACKBONE} loads (sha256 {model.weights_sha256}) is not the one this"
-                f" probe was trained on (sha256 {self.info.weights_sha256}): restore the weights and versions of then."
+                f" probe was trained on (sha256 {self.info.weights_sha256}): restore the original weights and versions."
             )
         self.extractor = Extractor.of(model, device, self.info.precision)
         self.block, self.place = next(
@@ -100,34 +100,34 @@ class ProbeModel:
     def predict(
         self, model_input: "pd.DataFrame | Sequence[Mapping[str, Any]]", params: dict[str, Any] | None = None
     ) -> "pd.DataFrame":
-        """Label sounds.
+        """Predict the labels of sounds.
 
         Args:
-            model_input: one row a sound: ``waveform`` (samples,) in [-1, 1] with ``sample_rate`` in Hz, or ``path`` of
-                an audio file.
-            params: MLflow's; there are none.
+            model_input: one row per sound: ``waveform`` (samples,) in [-1, 1] with ``sample_rate`` in Hz, or ``path``
+                of an audio file.
+            params: required by MLflow and not used.
 
         Returns:
-            A table with the columns ``item`` (which row of the input), ``scores`` (logits, in the order of the labels)
-            and ``probabilities``. For classification one row a sound, with its ``label``; for detection one row a
-            window, with ``start`` and ``end`` in seconds and the ``labels`` whose probability is above one half.
+            A table with the columns ``item`` (number of the input row), ``scores`` (logits, in the order of the labels)
+            and ``probabilities``. Classification gives one row per sound, with its ``label``. Detection gives one row
+            per window, with ``start`` and ``end`` in seconds and the ``labels`` whose probability is above one half.
 
         Raises:
-            UserError: names the row that is no sound.
+            UserError: names the row without a usable sound.
         """
         import pandas as pd
 
         rows = model_input.to_dict("records") if isinstance(model_input, pd.DataFrame) else list(model_input)
-        found: list[dict[str, object]] = []
+        answers: list[dict[str, object]] = []
         for group in _groups(self._pieces(rows), _GROUP_SECONDS * self.extractor.model.backbone.sample_rate):
             clips, sounds = [piece.clip for piece in group], [piece.sound for piece in group]
             encoded = self.extractor.encode(clips, sounds, frames=NEEDS_FRAMES[self.info.track])
-            found += [self._answer(piece, row) for piece, row in zip(group, self._logits(encoded), strict=True)]
-        return pd.DataFrame(found, columns=self._columns())
+            answers += [self._answer(piece, row) for piece, row in zip(group, self._logits(encoded), strict=True)]
+        return pd.DataFrame(answers, columns=self._columns())
 
     def _columns(self) -> list[str]:
-        said = ["label"] if self.info.kind == "classification" else ["start", "end", "labels"]
-        return ["item", *said, "probabilities", "scores"]
+        predicted = ["label"] if self.info.kind == "classification" else ["start", "end", "labels"]
+        return ["item", *predicted, "probabilities", "scores"]
 
     def _pieces(self, rows: Sequence[Mapping[Any, Any]]) -> Iterator[_Piece]:
         rate = self.extractor.model.backbone.sample_rate
@@ -144,7 +144,7 @@ class ProbeModel:
                 )
 
     def _cuts(self, header: Header) -> list[tuple[Window | None, Cut]]:
-        """The clip as the task crops it, or the windows as the task cuts them; a short recording gives one, padded."""
+        """The clip as the task crops it, or the windows of the task. A short recording gives one padded window."""
         width, shift = self.info.window_width, self.info.window_shift
         if width is None or shift is None:
             return [(None, Cut.whole(header, self.info.max_duration))]
@@ -153,7 +153,7 @@ class ProbeModel:
 
     @torch.inference_mode()
     def _logits(self, encoded: Encoded) -> Tensor:
-        """(pieces, classes)."""
+        """Logits of the pieces, (pieces, classes)."""
         items = torch.arange(len(encoded.counts[self.block]))[None]
         if encoded.frames is None:
             vectors = encoded.pooled[self.block][self.place][None]
@@ -169,13 +169,13 @@ class ProbeModel:
         if piece.window is None:
             label = self.info.labels[int(logits.argmax())]
             return {**answer, "label": label, "probabilities": logits.softmax(0).tolist()}
-        heard = [label for label, score in zip(self.info.labels, logits.tolist(), strict=True) if score > 0]
+        present = [label for label, score in zip(self.info.labels, logits.tolist(), strict=True) if score > 0]
         times = {"start": piece.window.start, "end": piece.window.end}
-        return {**answer, **times, "labels": heard, "probabilities": logits.sigmoid().tolist()}
+        return {**answer, **times, "labels": present, "probabilities": logits.sigmoid().tolist()}
 
 
 def _read(row: Mapping[Any, Any], number: int) -> tuple[str, Header, Tensor]:
-    """A name for messages, rate and length, and the whole waveform (samples,) float32."""
+    """Read an input row: a name for messages, sample rate and length, and the whole waveform (samples,) float32."""
     waveform, path = row.get("waveform"), row.get("path")
     if isinstance(path, str | Path):
         file = Path(path)
@@ -184,7 +184,7 @@ def _read(row: Mapping[Any, Any], number: int) -> tuple[str, Header, Tensor]:
     name = f"row {number}"
     if waveform is None or np.ndim(waveform) != 1 or np.size(waveform) == 0:
         raise UserError(
-            f"{name} is no sound: give `waveform`, the samples of one channel, with `sample_rate`, or `path` of a file."
+            f"{name} has no sound: give `waveform`, the samples of one channel, and `sample_rate`, or a file's `path`."
         )
     rate = row.get("sample_rate")
     if not isinstance(rate, int | float | np.number) or not (rate >= 1 and float(rate).is_integer()):
@@ -196,11 +196,11 @@ def _read(row: Mapping[Any, Any], number: int) -> tuple[str, Header, Tensor]:
 
 
 def _groups(pieces: Iterator[_Piece], samples: float) -> Iterator[list[_Piece]]:
-    """Pieces in their order, about so many samples together."""
+    """Groups of successive pieces, each of about ``samples`` samples."""
     group: list[_Piece] = []
     for piece in pieces:
         group.append(piece)
-        if sum(len(one.sound) for one in group) >= samples:
+        if sum(len(member.sound) for member in group) >= samples:
             yield group
             group = []
     if group:
@@ -208,5 +208,5 @@ def _groups(pieces: Iterator[_Piece], samples: float) -> Iterator[list[_Piece]]:
 
 
 def _load_pyfunc(path: str) -> ProbeModel:
-    """MLflow's way in."""
+    """Load the model; MLflow calls this function."""
     return ProbeModel(Path(path), torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,9 +1,8 @@
-"""From a record to a model that can be used: retrain the chosen probe, hold it to the record, save it for MLflow."""
+"""Export a record as a model: retrain the chosen probe, compare it with the record, save it for MLflow."""
 
 import json
 import re
 import shutil
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbone import ready
-from evaluator.backbones import loader
+from evaluator.backbones import LOADERS
 from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
@@ -27,25 +26,26 @@ from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
-from leaderboard.records.reproduce import departures, toml
+from leaderboard.records.reproduce import toml
 from leaderboard.records.stored import StoredRecord
 from tasks.manifest import read_manifest
 from tasks.sound import decode, read_header
-from tasks.subsets import few_labels, limit, shots
+from tasks.subsets import limit, select_train
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 from tasks.support.progress import Report, silent
 from tasks.task import Item, Manifest, Task
+from tasks.train_part import TrainPart
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
-# Two devices round differently, and training carries that on; a wrong layer, rate or weight is far beyond this.
+# Two devices round differently, and training enlarges the difference. A wrong layer, rate or weight differs far more.
 _TOLERANCE = 1e-3
-# Test items that the saved model must answer as the probe did.
+# Number of test items for which the saved model must return the scores of the probe.
 _CHECKED_ITEMS = 8
-# What an exported model imports, beside mlflow itself.
+# The packages that an exported model imports.
 _PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "torch", "torchaudio", "transformers")
 _REGISTERED_NAME = re.compile(r"[^/:\x00-\x1f]{1,200}")
 
@@ -63,18 +63,18 @@ def export_probe(
 ) -> Path:
     """Save a record's backbone and chosen probe as an MLflow model; ``mlflow.pyfunc.load_model`` loads it.
 
-    The probe is trained again on the same features, as the record's test did, and what it says of the test split must
-    be what the record holds. The saved model must then say the same of raw waveforms.
+    The probe is trained again on the same features, as for the record's test. Its test scores must equal the scores
+    of the record. The saved model must then return the same scores for raw waveforms.
 
     Args:
-        record_file: the record; its predictions lie beside it.
+        record_file: the record, with its predictions beside it.
         submission: the submission that was measured.
         task: the task it was measured on, prepared here.
-        home: where cached features lie.
-        device: where the backbone runs; best the kind the record was made on.
+        home: the home with the cached features.
+        device: where the backbone runs; preferably the kind of device that the record was made on.
         output: the directory to make; below the home's ``probes`` if None.
-        seed: which of the protocol's seeds to export.
-        report: told what is being done.
+        seed: the seed of the protocol to export.
+        report: receives the progress.
 
     Returns:
         The model's directory.
@@ -84,7 +84,7 @@ def export_probe(
     """
     stored = StoredRecord.read(record_file)
     record = stored.record
-    if not loader(record.submission.loader).hears:
+    if not LOADERS.get(record.submission.loader).needs_audio:
         raise UserError(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
         )
@@ -129,7 +129,7 @@ def export_probe(
         window_shift=task.window_shift,
         weights_sha256=record.submission.weights_sha256,
     )
-    # Beside its place and moved there when it is whole and has answered rightly.
+    # Made beside its place, and moved there when it is complete and returns the right scores.
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = directory.with_name(f".{directory.name}.{uuid4().hex}.new")
     try:
@@ -137,7 +137,7 @@ def export_probe(
         _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, submission)
         report(f"{submission.name} · {task.name}: saved model", 0, 1)
         _require_right_answers(data, manifest, logits[seed], record, device)
-        _save_model(scratch / "model", data, info, loader(submission.loader).package)
+        _save_model(scratch / "model", data, info, _requirement(submission.loader))
         if directory.exists():
             shutil.rmtree(directory)
         (scratch / "model").rename(directory)
@@ -147,15 +147,15 @@ def export_probe(
 
 
 def register(directory: Path, name: str, record_file: Path, home: Home) -> str:
-    """Put an exported model into MLflow's model registry, as a new version of ``name``.
+    """Register an exported model in MLflow's model registry, as a new version of ``name``.
 
-    Its files become artifacts of the record's run, which is sent first if it was not sent yet.
+    Its files become artifacts of the record's run. The record is logged first if it has no run yet.
 
     Returns:
-        The address to load it by, ``models:/NAME/VERSION``.
+        The address that loads it, ``models:/NAME/VERSION``.
 
     Raises:
-        UserError: MLflow is out of reach or refuses; the exported directory stays.
+        UserError: MLflow cannot be reached or refuses; the exported directory stays.
     """
     info = ProbeInfo.model_validate_json((directory / "data" / "probe" / ABOUT).read_bytes())
     place = f"probe-seed{info.seed}"
@@ -173,52 +173,38 @@ def register(directory: Path, name: str, record_file: Path, home: Home) -> str:
 
 
 def require_registrable(name: str) -> None:
-    """Refuse a name that MLflow's registry would refuse, before any work is done for it.
+    """Check a name for MLflow's registry, before the work of an export.
 
     Raises:
-        UserError: says which names it takes.
+        UserError: the registry would refuse the name; the message states which names are allowed.
     """
     if not _REGISTERED_NAME.fullmatch(name):
         raise UserError(f"--register {name!r}: a registered model's name is 1 to 200 characters without / and :.")
 
 
 def protocol_of(record: Record) -> Protocol:
-    """The rules that a record was made under, from their name.
+    """The protocol of a record, from its name.
 
     Raises:
-        UserError: they are not rules of this version of the suite.
+        UserError: it is no protocol of this version of the suite.
     """
-    defaults: dict[str, Any] = {field.name: field.default for field in fields(Protocol)}
-    settings: dict[str, Any] = {"version": record.protocol.partition("+")[0]}
     try:
-        for key, value in departures(record.protocol).items():
-            kind = type(defaults[key])
-            settings[key] = tuple(map(float, value.split(","))) if kind is tuple else kind(value)
-        rules = Protocol(**settings)
-    except (KeyError, ValueError, TypeError):
-        rules = Protocol(version="")
-    if rules.name != record.protocol or rules.version != Protocol.version:
+        return Protocol.parse(record.protocol)
+    except UserError as error:
         raise UserError(
             f"Record {record.id} was made under {record.protocol}, which are not rules of this version of the suite"
             f" ({Protocol.version}): export it with the version that made it."
-        )
-    return rules
+        ) from error
 
 
 def _manifest(record: Record, rules: Protocol, task: Task) -> Manifest:
-    """The items that the record was trained and tested on."""
+    """The items that the record's probe was trained and tested on."""
     if task.name != record.task.name:
         raise UserError(f"Record {record.id} is of the task {record.task.name}, not {task.name}: name its task file.")
     manifest = read_manifest(task)
     if record.limit is not None:
         manifest = limit(manifest, record.limit)
-    if rules.train == "low":
-        manifest = few_labels(manifest)
-    elif rules.train != "all":
-        drawn = re.fullmatch(r"(\d+)-shot(?:-seed(\d+))?", rules.train)
-        if drawn is None:
-            raise UserError(f"Record {record.id} was trained on {rules.train!r}, which this version does not know.")
-        manifest = shots(manifest, int(drawn[1]), int(drawn[2] or 0))
+    manifest = select_train(manifest, TrainPart.parse(rules.train))
     if manifest.split_hash != record.task.split_hash or list(manifest.labels) != record.task.labels:
         raise UserError(
             f"The items of {task.name} here are not those of record {record.id} (their split hashes differ):"
@@ -246,14 +232,14 @@ def _extractor(record: Record, rules: Protocol, submission: Submission, device: 
 def _retrain(
     features: Features, record: Record, rules: Protocol, device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Parameters (seeds, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
+    """Train the chosen probe again. Returns its parameters (seeds, ...) and test logits (seeds, items, classes)."""
     layers = (record.best_layer,)
     frames = NEEDS_FRAMES[record.track]
     train, valid, test = (
         features.samples(split, layers, device, frames=frames) for split in ("train", "valid", "test")
     )
     head = HEADS[record.track]()
-    found = fit(
+    fitted = fit(
         head,
         train,
         valid,
@@ -264,34 +250,36 @@ def _retrain(
         protocol=rules,
         keep=torch.tensor([record.epoch]),
     )
-    assert found.parameters is not None
-    logits = predict(head, found.parameters, test, rules.seeds)[0, :, 0].float().cpu()
-    return {name: tensor[:, 0].cpu() for name, tensor in found.parameters.items()}, logits
+    assert fitted.parameters is not None
+    logits = predict(head, fitted.parameters, test, rules.seeds)[0, :, 0].float().cpu()
+    return {name: tensor[:, 0].cpu() for name, tensor in fitted.parameters.items()}, logits
 
 
 def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:
-    found = logits.numpy()
-    if found.shape == stored.shape and np.allclose(found, stored, rtol=_TOLERANCE, atol=_TOLERANCE):
+    again = logits.numpy()
+    if again.shape == stored.shape and np.allclose(again, stored, rtol=_TOLERANCE, atol=_TOLERANCE):
         return
-    apart = f"{np.abs(found - stored).max():.2g}" if found.shape == stored.shape else f"{found.shape}, {stored.shape}"
+    apart = f"{np.abs(again - stored).max():.2g}" if again.shape == stored.shape else f"{again.shape}, {stored.shape}"
     raise UserError(
         f"{who} does not give the record's test scores (they differ by up to {apart}), so it is not exported. It was"
         f" made on {record.environment.device} with torch {record.environment.packages.get('torch', 'unknown')}: use"
-        " that kind of device and that version, and the code that made it, or submit again."
+        " that kind of device, that version of torch and the code of that time, or submit again."
     )
 
 
 def _require_place(directory: Path, record_id: str) -> None:
-    """An earlier export of the same record may be replaced, and nothing else."""
+    """Raise a UserError if ``directory`` exists and is not an earlier export of the same record."""
     if not directory.exists():
         return
     about = directory / "data" / "probe" / ABOUT
     if not about.is_file() or json.loads(about.read_text()).get("record") != record_id:
-        raise UserError(f"{directory} exists and is no export of record {record_id}: name another with --output.")
+        raise UserError(
+            f"{directory} exists and is no export of record {record_id}: name another directory with --output."
+        )
 
 
 def _write(data: Path, info: ProbeInfo, parameters: dict[str, Tensor], submission: Submission) -> None:
-    """All that the model needs beside code, below ``data``."""
+    """Write all files that the model needs, apart from its code, below ``data``."""
     from safetensors.torch import save_file
 
     file = data / BACKBONE
@@ -308,10 +296,10 @@ def _write(data: Path, info: ProbeInfo, parameters: dict[str, Tensor], submissio
 
 
 def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
-    """Copy the files that a submission names beside its copy; returns its arguments with where they lie now."""
+    """Copy the files that a submission names into ``directory``. Returns its arguments with the new paths."""
     base = submission.path.resolve().parent
     arguments = dict(submission.arguments)
-    chosen = loader(submission.loader)
+    chosen = LOADERS.get(submission.loader)
     for key in chosen.files:
         value = arguments.get(key)
         if not isinstance(value, str) or not value or not (base / value).exists():
@@ -335,20 +323,26 @@ def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
 def _require_right_answers(
     data: Path, manifest: Manifest, logits: Tensor, record: Record, device: torch.device
 ) -> None:
-    """The saved model, given raw waveforms, must say of some test items what the probe said of their features."""
+    """Check that the saved model returns, from the waveforms of some test items, the scores of the probe."""
     items = manifest.items["test"][:_CHECKED_ITEMS]
     answers = ProbeModel(data, device).predict([_sound(manifest.task, item) for item in items])
-    found = torch.tensor(answers["scores"].tolist())
-    _require_equal(found, logits[: len(items)].numpy(), f"The model saved for record {record.id}", record)
+    scores = torch.tensor(answers["scores"].tolist())
+    _require_equal(scores, logits[: len(items)].numpy(), f"The model saved for record {record.id}", record)
 
 
 def _sound(task: Task, item: Item) -> dict[str, Any]:
-    """The stretch of its file that an item is, at the file's own rate."""
+    """The waveform of an item, as an input row at the file's own sample rate."""
     header = read_header(item.path)
     cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
     waveform = decode(item.path, header, cut.stop, cut.start)
     waveform = torch.nn.functional.pad(waveform, (0, cut.padded - len(waveform)))
     return {"waveform": waveform.numpy(), "sample_rate": header.sample_rate}
+
+
+def _requirement(loader: str) -> str:
+    """The installed package that adds a loader, as pip names it with its version; empty for loaders of the suite."""
+    added = LOADERS.distribution(loader)
+    return "" if added is None else f"{added.name}=={added.version}"
 
 
 def _save_model(directory: Path, data: Path, info: ProbeInfo, package: str) -> None:
@@ -358,10 +352,10 @@ def _save_model(directory: Path, data: Path, info: ProbeInfo, package: str) -> N
     import evaluator
     import tasks
 
-    # The code goes along, so that the model stays what it is while the suite moves on; nothing is pickled.
+    # The code is copied, so that later changes of the suite do not change the model. Nothing is pickled.
     code = [str(Path(str(package.__file__)).parent) for package in (evaluator, tasks)]
     with warnings.catch_warnings():
-        # MLflow asks for an example of the input; ours would be somebody's recording.
+        # MLflow warns that there is no example of the input. An example would publish one of the task's recordings.
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
@@ -385,7 +379,7 @@ def _signature() -> "ModelSignature":
     from mlflow.types.schema import Array
 
     columns = (
-        # Takes single precision too; the other way round a plain list would be refused.
+        # Double also accepts single precision. With single precision, MLflow would refuse a plain list.
         ColSpec(Array(DataType.double), "waveform", required=False),
         ColSpec(DataType.long, "sample_rate", required=False),
         ColSpec(DataType.string, "path", required=False),
@@ -394,7 +388,7 @@ def _signature() -> "ModelSignature":
 
 
 def _require_registered(client: "MlflowClient", name: str) -> None:
-    """Make the registered model ``name`` unless it is there."""
+    """Create the registered model ``name`` if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:

@@ -1,1 +1,1 @@
-"""One pass over the audio, every layer, into a store that is keyed by content."""
+"""Extraction: one pass over the audio that stores every layer under a key of the content."""

@@ -1,4 +1,4 @@
-"""Which stretch of which file each item is, in which shards they are computed, and what they sound like."""
+"""Clips and shards: the stretch of audio of each item, the clips computed together, and their waveforms."""
 
 import hashlib
 import json
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from tasks.task import Item, Task
 
-# A shard is what a killed run loses at most: half a minute of a base-sized model on two cores.
+# A killed run loses one shard at most: half a minute of work for a base-sized model on two cores.
 _SHARD_SECONDS = 240.0
 _DECODERS = 2
 _SHARDS_AHEAD = 2
-# Of many bad files, so many stand in an error.
+# An error names this many bad files at most.
 _NAMED = 3
-# Two clips whose lengths differ by less are the same sound if the shorter is the beginning of the longer.
+# Two clips whose lengths differ by less have the same sound if the longer begins with the shorter.
 _SAME_SOUND_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One item with the stretch of its file that the backbone hears, ``samples`` long at the backbone's rate."""
+    """One item and the stretch of its file that the backbone encodes: ``samples`` long at the backbone's rate."""
 
     index: int
     item: "Item"
@@ -45,7 +45,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Shard:
-    """Clips that are computed and stored together. The name is a hash of all that fixes their waveforms."""
+    """Clips whose features are computed and stored together. The name is a hash of what fixes their waveforms."""
 
     name: str
     clips: tuple[Clip, ...]
@@ -54,16 +54,16 @@ class Shard:
 def plan(
     task: "Task", items: Sequence["Item"], rate: int, min_samples: int, headers: Headers | None = None
 ) -> list[Shard]:
-    """Divide items into shards, the same way every time; clips of equal length lie together.
+    """Divide items into shards. The same items give the same shards; clips of similar length share a shard.
 
-    Looks at every file's header, so that a bad file is found before the first forward pass.
+    Reads the header of every file, so that a bad file is found before the first forward pass.
 
     Args:
-        task: whose items they are.
-        items: of one split.
-        rate: the backbone's, in Hz.
-        min_samples: to which shorter clips are padded.
-        headers: those that are known; new ones are added.
+        task: the task of the items.
+        items: the items of one split.
+        rate: the backbone's sample rate in Hz.
+        min_samples: length in samples to which shorter clips are padded.
+        headers: the known headers; new ones are added.
 
     Raises:
         UserError: names the files that are missing, empty, truncated or not audio.
@@ -75,8 +75,8 @@ def plan(
         )
 
     clips = []
-    # Many files have the same header, and one object serves them all.
-    known = {rest: Header(*rest) for rest in {file[2:4] for file in seen.values()}}
+    # Many files have the same rate and length: they share one header object.
+    known = {fields: Header(*fields) for fields in {file[2:4] for file in seen.values()}}
     for index, item in enumerate(items):
         header = known[seen[str(item.path)][2:4]]
         cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
@@ -89,7 +89,7 @@ def plan(
         samples = max(cut.resampled(header.sample_rate, rate), min_samples)
         clips.append(Clip(index, item, header, cut, samples))
     refuse(problems)
-    # Windows of a recording stay together, because it is decoded once; hours of them are divided.
+    # Windows of one recording stay together, so that it is decoded once. A long recording is divided.
     recordings = [
         part
         for _, group in groupby(clips, key=lambda clip: str(clip.item.path))
@@ -109,29 +109,29 @@ def plan(
 
 
 def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]) -> None:
-    """Raise a UserError that names the first few of the files that cannot be used, and what to do about them.
+    """Raise a UserError that names the first few unusable files, and how to correct them.
 
     Args:
-        task: which they are of.
-        problems: what is wrong, file by file.
-        files: as many.
+        task: the task of the files.
+        problems: one sentence per file.
+        files: the files, in the order of ``problems``.
     """
-    # Only here: training runs where manifests cannot be read, for want of pydantic.
+    # Imported here: training also runs where pydantic is not installed, and manifests need it.
     from tasks.manifest import places
 
-    if task.group != "own":
+    if not task.has_own_files:
         refuse(problems)
     lines = places(task, set(files[:_NAMED]))
-    told = [
+    located = [
         f"{problem} ({lines[file]})" if file in lines else problem
         for problem, file in zip(problems, files, strict=True)
     ]
-    lost = any(not file.exists() for file in files)
-    refuse(told, f"; relative paths start at {task.root}, and --data-dir names another place" if lost else "")
+    missing = any(not file.exists() for file in files)
+    refuse(located, f"; relative paths start at {task.root}, and --data-dir names another place" if missing else "")
 
 
 def refuse(problems: Sequence[str], hint: str = "") -> None:
-    """Raise one UserError that names the first few of ``problems``, if there are any."""
+    """Raise one UserError with the first few of ``problems``; do nothing if the list is empty."""
     if problems:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
         advice = f"replace the audio or take it out of the manifest{hint}"
@@ -139,7 +139,7 @@ def refuse(problems: Sequence[str], hint: str = "") -> None:
 
 
 def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
-    """Neighbouring clips of at least so many samples together, but for the last part."""
+    """Neighbouring clips in parts of at least ``samples`` samples; the last part may be shorter."""
     part: list[Clip] = []
     for clip in clips:
         part.append(clip)
@@ -159,7 +159,7 @@ def _name(clips: Iterable[Clip], seen: Mapping[str, Seen]) -> str:
 
 
 def waveforms(shard: Shard, rate: int) -> list[Tensor]:
-    """Decode a shard, every file once: per clip (samples,) float32, zeros after the end of a clip that is too short."""
+    """Decode a shard, each file once: per clip (samples,) float32. A clip that is too short ends with zeros."""
     return [sound for group in _recordings(shard) for sound in _decode(group, rate)]
 
 
@@ -168,7 +168,7 @@ def _recordings(shard: Shard) -> list[list[Clip]]:
 
 
 def _decode(clips: Sequence[Clip], rate: int) -> list[Tensor]:
-    """Clips of one file."""
+    """Decode the clips of one file."""
     first = clips[0]
     sounds = load(first.item.path, first.header, [clip.cut for clip in clips], rate)
     return [
@@ -178,7 +178,10 @@ def _decode(clips: Sequence[Clip], rate: int) -> list[Tensor]:
 
 
 def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tensor] | UserError]]:
-    """Shards with their waveforms, decoded in background threads while the caller computes."""
+    """Shards with their waveforms. Background threads decode while the caller computes.
+
+    A shard with a damaged file comes with the UserError instead of waveforms.
+    """
     pending: deque[tuple[Shard, list[Future[list[Tensor]]]]] = deque()
 
     def first() -> tuple[Shard, list[Tensor] | UserError]:
@@ -190,7 +193,7 @@ def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tens
 
     with ThreadPoolExecutor(_DECODERS) as pool:
         for shard in shards:
-            # File by file, so that all threads work on the shard that is needed first.
+            # One job per file, so that all threads work on the shard that is needed first.
             pending.append((shard, [pool.submit(_decode, group, rate) for group in _recordings(shard)]))
             if len(pending) > _SHARDS_AHEAD:
                 yield first()
@@ -198,8 +201,8 @@ def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tens
             yield first()
 
 
-def unheard(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Tensor]]]:
-    """Shards with silence for every clip, where nobody will listen."""
+def without_audio(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Tensor]]]:
+    """Shards with one sample of silence per clip, for an extractor that needs no audio. Nothing is decoded."""
     return ((shard, [torch.zeros(1)] * len(shard.clips)) for shard in shards)
 
 
@@ -211,7 +214,7 @@ def fingerprint(waveform: Tensor) -> int:
 
 
 def same_sound(first: Clip, second: Clip, rate: int) -> bool:
-    """Whether two clips differ only in a tail too short to make a frame."""
-    one, two = (waveforms(Shard("", (clip,)), rate)[0] for clip in (first, second))
-    length = min(len(one), len(two))
-    return abs(len(one) - len(two)) < _SAME_SOUND_SECONDS * rate and torch.equal(one[:length], two[:length])
+    """Whether two clips are equal, apart from a tail that is too short for a frame."""
+    left, right = (waveforms(Shard("", (clip,)), rate)[0] for clip in (first, second))
+    length = min(len(left), len(right))
+    return abs(len(left) - len(right)) < _SAME_SOUND_SECONDS * rate and torch.equal(left[:length], right[:length])

@@ -1,4 +1,4 @@
-"""From an audio file to what a backbone hears: which stretches of it, decoded once, each at the backbone's rate."""
+"""Cut stretches out of an audio file and resample each to the backbone's rate. The file is decoded once."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from tasks.sound import Header, decode, resample
 
-# Part of the key of every feature: raise it with any change of the samples that `load` returns.
+# Part of the key of every feature: raise it when `load` returns other samples.
 VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A stretch of a recording in native samples; ``padded`` is its length after zeros are added at the end."""
+    """A stretch of a recording in samples at the native rate. ``padded`` is its length with the zeros at its end."""
 
     start: int
     stop: int
@@ -23,7 +23,7 @@ class Cut:
 
     @classmethod
     def whole(cls, header: Header, max_duration: float | None) -> "Cut":
-        """The clip, cropped to its first ``max_duration`` seconds."""
+        """The whole file, cropped to its first ``max_duration`` seconds."""
         frames = header.frames
         if max_duration is not None:
             frames = min(frames, int(max_duration * header.sample_rate))
@@ -31,7 +31,7 @@ class Cut:
 
     @classmethod
     def window(cls, header: Header, start: float, end: float) -> "Cut":
-        """A window in seconds; one that reaches past the end of the recording is padded to its full width."""
+        """A window in seconds. A window that ends after the recording is padded to its full width."""
         first = min(int(start * header.sample_rate), header.frames)
         width = int((end - start) * header.sample_rate)
         return cls(first, min(first + width, header.frames), width)
@@ -42,9 +42,10 @@ class Cut:
 
 
 def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
-    """Decode what the cuts of a recording cover, once, and return each cut as (samples,) float32 at ``rate`` Hz.
+    """Decode the cuts of a recording and return each as (samples,) float32 at ``rate`` Hz.
 
-    Cuts are made at the native rate and resampled afterwards, so that a window never holds sound from outside it.
+    Each part of the file is decoded once. Cuts are made at the native rate and resampled afterwards, so that a window
+    never holds sound from outside it.
     """
     pieces = [torch.empty(0)] * len(cuts)
     for run in _runs(cuts):
@@ -67,7 +68,7 @@ def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]
 
 
 def _runs(cuts: list[Cut]) -> list[list[int]]:
-    """Positions of cuts that touch or overlap, by their start: hours may lie between two windows of a recording."""
+    """Positions of cuts that touch or overlap, sorted by start. The gaps between these groups are not decoded."""
     runs: list[list[int]] = []
     end = -1
     for position in sorted(range(len(cuts)), key=lambda position: cuts[position].start):

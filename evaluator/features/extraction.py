@@ -1,4 +1,4 @@
-"""One pass of the backbone over clips: every layer, pooled and frame by frame."""
+"""One pass of the backbone over clips. It returns every layer, as pooled vectors and as frames."""
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +16,11 @@ from tasks.support.errors import UserError
 if TYPE_CHECKING:
     from tasks.task import Manifest
 
-# Part of the key of every feature: raise it with any change of the values, or of the files, that hold the features.
+# Part of the key of every feature: raise it when the features, or the files that hold them, change.
 VERSION = 1
-# Audio in one forward pass. More does not run faster on a CPU; a GPU wants to be filled.
+# Seconds of audio in one forward pass. A CPU is not faster with more; a GPU is.
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
-# Seconds of noise that tell hops apart: layers that give equally many frames for all of them are stacked.
+# Lengths of noise in seconds that separate the hops: layers with equal frame counts for all lengths are stacked.
 _HOP_PROBES = (0.5, 1.37, 2.9)
 _HALF_MAX = torch.finfo(torch.float16).max
 
@@ -30,9 +30,9 @@ class Block:
     """Layers of equal width and hop, which can be stacked.
 
     Attributes:
-        layers: their indices.
-        width: channels of each.
-        frame_rate: frames a second, for estimates.
+        layers: indices of the layers.
+        width: channels of each layer.
+        frame_rate: frames per second, for estimates.
     """
 
     layers: tuple[int, ...]
@@ -42,12 +42,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a backbone says of the clips of a shard, on the CPU.
+    """The outputs of a backbone for the clips of a shard, on the CPU.
 
     Attributes:
         pooled: per block (layers, clips, width) float32, means over valid frames.
-        pieces: per block and clip (layers, frames, width) float16, or None where frames were not asked for.
-        counts: per block (clips,) frames of each clip.
+        pieces: per block and clip (layers, frames, width) float16; None if frames were not requested.
+        counts: per block (clips,) number of frames of each clip.
     """
 
     pooled: list[Tensor]
@@ -56,17 +56,17 @@ class Encoded:
 
     @cached_property
     def frames(self) -> list[Tensor] | None:
-        """Per block (layers, frames of all clips, width) float16, or None where not asked for."""
+        """Per block (layers, frames of all clips, width) float16; None if frames were not requested."""
         return None if self.pieces is None else [torch.cat(clips, 1) for clips in self.pieces]
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A backbone with where and how it runs.
+    """A backbone with its device and precision.
 
     Attributes:
         model: the backbone.
-        device: where it is.
+        device: the device that holds it.
         precision: "fp32", or "bf16" for autocast.
         blocks: its layers, grouped by width and hop.
     """
@@ -76,17 +76,17 @@ class Extractor:
     precision: str
     blocks: tuple[Block, ...]
 
-    hears: ClassVar[bool] = True
+    needs_audio: ClassVar[bool] = True
     """Whether ``encode`` needs the waveforms."""
 
     @classmethod
     def of(cls, model: Loaded, device: torch.device, precision: str = "fp32") -> "Extractor":
-        """Run the backbone on noise of a few lengths, to see which of its layers share a hop.
+        """Run the backbone on noise of a few lengths, to find the layers that share a hop.
 
         Raises:
-            UserError: what it returns is not what it declares.
+            UserError: the outputs do not match the declared layers.
         """
-        # Embeddings that were computed elsewhere have no backbone to run.
+        # Embeddings from elsewhere have no backbone to run.
         own = getattr(model.backbone, "extractor", None)
         if own is not None:
             return cast(Extractor, own(model, device, precision))
@@ -112,7 +112,7 @@ class Extractor:
         return self
 
     def size(self, clips: Sequence[Clip], frames: bool) -> int:
-        """Bytes that the features of ``clips`` take on disk, to a few per cent."""
+        """Bytes that the features of ``clips`` take on disk, within a few per cent."""
         seconds = sum(clip.samples for clip in clips) / self.model.backbone.sample_rate
         values = [len(block.layers) * block.width for block in self.blocks]
         pooled = len(clips) * sum(values) * 4
@@ -127,13 +127,13 @@ class Extractor:
         frames: bool,
         on_batch: Callable[[float], None] = lambda seconds: None,
     ) -> Encoded:
-        """Run the backbone over clips, in batches of equal length (or masked, where that is exact).
+        """Run the backbone over clips, in batches of equal length (or masked, if masking is exact).
 
         Args:
-            clips: which items.
+            clips: the clips.
             sounds: their waveforms, (samples,) each.
-            frames: also keep every frame, in half precision.
-            on_batch: told the seconds of audio done.
+            frames: also return every frame, in half precision.
+            on_batch: receives the seconds of audio of each finished batch.
 
         Raises:
             UserError: the features hold a value that is not finite, or do not have the declared layers.
@@ -143,19 +143,19 @@ class Extractor:
         def finish() -> None:
             if passes:
                 self._check(passes[-1], clips)
-                heard = sum(clips[position].samples for position in passes[-1].batch)
-                on_batch(heard / self.model.backbone.sample_rate)
+                samples = sum(clips[position].samples for position in passes[-1].batch)
+                on_batch(samples / self.model.backbone.sample_rate)
 
         for batch in self.batches(clips):
             for begun in self._begin(batch, clips, sounds, frames):
-                # What a pass returned is looked at once the next is under way, so that a GPU need not wait for it.
+                # A pass is checked after the next one has started, so that a GPU does not wait for the check.
                 finish()
                 passes.append(begun)
         finish()
         return _gather(passes, frames)
 
     def batches(self, clips: Sequence[Clip]) -> Iterator[list[int]]:
-        """Positions of clips that share a forward pass, pass by pass."""
+        """The batches: for each forward pass the positions of its clips."""
         order = sorted(range(len(clips)), key=lambda position: (clips[position].samples, position))
         budget = _BATCH_SECONDS[self.device.type] * self.model.backbone.sample_rate
         batch: list[int] = []
@@ -172,7 +172,7 @@ class Extractor:
     def _begin(
         self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool
     ) -> Iterator["_Pass"]:
-        """One pass, begun; on out-of-memory the batch is halved until it fits."""
+        """Start a forward pass over the batch. If memory runs out, halve the batch until it fits."""
         try:
             yield self._encode_batch(batch, clips, sounds, frames)
             return
@@ -186,7 +186,7 @@ class Extractor:
                     f"Out of memory on {self.device} for one clip of {seconds:.1f} s ({clip.item.path}):"
                     " use a device with more memory, or a smaller max_duration."
                 ) from error
-        # Outside the handler, where the failed pass no longer holds its tensors.
+        # Outside the handler: here the failed pass no longer holds its tensors.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(batch) // 2
@@ -211,29 +211,29 @@ class Extractor:
         return _Pass(batch, outputs, done)
 
     def _check(self, begun: "_Pass", clips: Sequence[Clip]) -> None:
-        """Wait for a pass and refuse what cannot be used."""
+        """Wait for a pass and raise a UserError if its outputs cannot be used."""
         if begun.done is not None:
             begun.done.synchronize()
-        for block, found in zip(self.blocks, begun.blocks, strict=True):
-            for index, counts in zip(block.layers, found.counts, strict=True):
-                _check_count(self.model, index, found.longest, int(counts.max()))
-                if not torch.equal(counts, found.counts[0]):
+        for block, outputs in zip(self.blocks, begun.blocks, strict=True):
+            for index, counts in zip(block.layers, outputs.counts, strict=True):
+                _check_count(self.model, index, outputs.longest, int(counts.max()))
+                if not torch.equal(counts, outputs.counts[0]):
                     raise _other_hop(block.layers[0], index, clips[begun.batch[0]])
-            if bool((found.counts[0] <= 0).any()):
-                clip = clips[begun.batch[int((found.counts[0] <= 0).nonzero()[0])]]
+            if bool((outputs.counts[0] <= 0).any()):
+                clip = clips[begun.batch[int((outputs.counts[0] <= 0).nonzero()[0])]]
                 raise UserError(
                     f"{clip.item.path} ({clip.samples} samples) is too short for the backbone, which returned no frame:"
                     " set the backbone's min_samples."
                 )
-            if not bool(torch.isfinite(found.means).all()):
-                layer, place = (~torch.isfinite(found.means).all(2)).nonzero()[0].tolist()
+            if not bool(torch.isfinite(outputs.means).all()):
+                layer, place = (~torch.isfinite(outputs.means).all(2)).nonzero()[0].tolist()
                 clip, index = clips[begun.batch[place]], block.layers[layer]
                 raise UserError(
                     f"The features of {clip.item.path} ({clip.item.id}) are not finite in layer {index}"
                     f" ({self.model.backbone.layers[index].name}): the backbone cannot be used on this clip as it is."
                 )
-            if found.frames is not None and bool(torch.isinf(found.extremes.half()).any()):
-                place = int(torch.isinf(found.frames).flatten(2).any(2).any(0).nonzero()[0])
+            if outputs.frames is not None and bool(torch.isinf(outputs.extremes.half()).any()):
+                place = int(torch.isinf(outputs.frames).flatten(2).any(2).any(0).nonzero()[0])
                 raise UserError(
                     f"Layers of {clips[begun.batch[place]].item.path} have values beyond ±{_HALF_MAX:.0f}, which frames"
                     " in half precision cannot hold: run the track ta alone, or scale the layers."
@@ -246,14 +246,14 @@ _Layers = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class _Outputs:
-    """What one block says of a batch, on the CPU, or on its way there.
+    """The outputs of one block for a batch. They are on the CPU, or a copy to the CPU has started.
 
     Attributes:
         means: (layers, batch, width) float32.
         counts: (layers, batch) valid frames.
         extremes: (layers, 2) lowest and highest value of the valid frames.
         frames: (layers, batch, longest, width) float16, or None.
-        longest: frames of the longest clip.
+        longest: number of frames of the longest clip.
     """
 
     means: Tensor
@@ -265,7 +265,7 @@ class _Outputs:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A forward pass that was begun: which clips, what each block says, and on a GPU the event that ends it."""
+    """A forward pass that was started: the positions of its clips, each block's outputs, and on a GPU its end event."""
 
     batch: Sequence[int]
     blocks: list[_Outputs]
@@ -273,22 +273,22 @@ class _Pass:
 
 
 def _pool(layers: _Layers, frames: bool) -> _Outputs:
-    """Layers of equal shape: their means and extremes, taken where they are, and, if asked for, their frames."""
+    """Pool layers of equal shape: means, extremes and, if requested, frames. Computes on the layers' device."""
     first, valid = layers[0]
     batch, longest, width = first.shape
-    # A GPU would have to be waited for to learn whether there is padding.
+    # On a GPU the question whether there is padding would wait for the device, so padding is assumed.
     padded = first.device.type != "cpu" or not bool((valid == longest).all())
     padding = (torch.arange(longest, device=first.device) >= valid[:, None])[..., None]
     means = first.new_empty((len(layers), batch, width), dtype=torch.float32)
     extremes = first.new_empty((len(layers), 2), dtype=torch.float32)
     halves = first.new_empty((len(layers), batch, longest, width), dtype=torch.float16) if frames else None
     for row, (output, _) in enumerate(layers):
-        # Padding may hold anything, NaN too, and gets no part in the mean.
-        heard = output.clone().masked_fill_(padding, 0) if padded else output
-        means[row] = heard.sum(1, dtype=torch.float32) / valid[:, None]
-        extremes[row] = torch.stack(torch.aminmax(heard))
+        # Padding may hold any value, also NaN. It is no part of the mean.
+        masked = output.clone().masked_fill_(padding, 0) if padded else output
+        means[row] = masked.sum(1, dtype=torch.float32) / valid[:, None]
+        extremes[row] = torch.stack(torch.aminmax(masked))
         if halves is not None:
-            halves[row] = heard
+            halves[row] = masked
     counts = torch.stack([count.long() for _, count in layers])
     return _Outputs(
         _to_host(means), _to_host(counts), _to_host(extremes), None if halves is None else _to_host(halves), longest
@@ -296,35 +296,35 @@ def _pool(layers: _Layers, frames: bool) -> _Outputs:
 
 
 def _gather(passes: Sequence[_Pass], frames: bool) -> Encoded:
-    """Passes over all clips of a shard, put into the order of the clips."""
-    order = torch.tensor([position for one in passes for position in one.batch]).argsort()
-    per_block = list(zip(*(one.blocks for one in passes), strict=True))
-    counts = [torch.cat([found.counts[0] for found in block])[order] for block in per_block]
+    """Join the passes over a shard, in the order of its clips."""
+    order = torch.tensor([position for finished in passes for position in finished.batch]).argsort()
+    per_block = list(zip(*(finished.blocks for finished in passes), strict=True))
+    counts = [torch.cat([outputs.counts[0] for outputs in block])[order] for block in per_block]
     pieces = None
     if frames:
         by_pass = [
             [
-                found.frames[:, place, :count]
-                for found in block
-                if found.frames is not None
-                for place, count in enumerate(found.counts[0].tolist())
+                outputs.frames[:, place, :count]
+                for outputs in block
+                if outputs.frames is not None
+                for place, count in enumerate(outputs.counts[0].tolist())
             ]
             for block in per_block
         ]
         pieces = [[clips[place] for place in order.tolist()] for clips in by_pass]
-    pooled = [torch.cat([found.means for found in block], 1)[:, order] for block in per_block]
+    pooled = [torch.cat([outputs.means for outputs in block], 1)[:, order] for block in per_block]
     return Encoded(pooled, pieces, counts)
 
 
 def _to_host(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU; a GPU copies it into pinned memory while the caller goes on."""
+    """Copy the tensor to the CPU. A GPU copies it into pinned memory while the caller continues."""
     if tensor.device.type != "cuda":
         return tensor
     return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; a GPU takes it from pinned memory while the caller goes on."""
+    """Copy the tensor to the device. A GPU reads it from pinned memory while the caller continues."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
@@ -338,14 +338,14 @@ def _other_hop(first: int, index: int, clip: Clip) -> UserError:
 def _check_count(model: Loaded, index: int, returned: int, valid: int) -> None:
     if valid > returned:
         raise UserError(
-            f"Layer {index} ({model.backbone.layers[index].name}) returned {returned} frames but says {valid} are"
+            f"Layer {index} ({model.backbone.layers[index].name}) returned {returned} frames but counts {valid} as"
             " valid: correct the frame counts that encode returns."
         )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host ran out; libraries raise plain errors that are known by their text alone."""
-    # The last is cuDNN's, where no algorithm's workspace fits.
+    """Whether a device or the host ran out of memory. Some libraries raise errors that only their text identifies."""
+    # The last one is cuDNN's: no algorithm's workspace fits.
     signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "unable to find an engine")
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or any(sign in str(error).lower() for sign in signs)
@@ -361,7 +361,7 @@ def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, p
     except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
-        # The backbone may be anybody's code: where it failed helps its author more than the way there through ours.
+        # The backbone may be a user's code. Its author needs the line that failed, not the suite's stack.
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
             f"The backbone's encode failed on {tuple(inputs.shape)} samples with {type(error).__name__}:"

@@ -1,4 +1,4 @@
-"""Headers of audio files, remembered beside the features: opening 100,000 files to look at them takes minutes."""
+"""A cache of the headers of audio files, stored with the features: opening 100,000 files takes minutes."""
 
 import json
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 
 _THREADS = 2
-# Read at once for a checksum.
+# Bytes read at once for a checksum.
 _BLOCK_BYTES = 1 << 20
 
 
@@ -23,8 +23,8 @@ Seen = tuple[int, int, int, int, str]
 class Headers:
     """Header and checksum of every file, by path.
 
-    A file is read again only when its size or its time of change differs. Neither is part of a key: the same audio in
-    another place, or copied at another time, has the same features.
+    A file is read again only when its size or its time of change differs. Path and time are no part of a feature's
+    key: the same audio in another directory, or copied at another time, has the same features.
     """
 
     seen: dict[str, Seen] = field(default_factory=dict)
@@ -32,10 +32,10 @@ class Headers:
 
     @classmethod
     def read(cls, path: Path) -> "Headers":
-        """What was kept in a file; nothing where there is none, or where it is not as ``write`` leaves it."""
+        """Read the cache file. A missing or unreadable file gives an empty cache."""
         try:
             content = json.loads(path.read_bytes())
-            # Plain tuples: of 100,000 objects the garbage collector alone would take half a second.
+            # Plain tuples: with 100,000 objects the garbage collector alone takes half a second.
             return cls({
                 name: (size, changed, rate, frames, checksum)
                 for name, (size, changed, rate, frames, checksum) in content.items()
@@ -44,31 +44,31 @@ class Headers:
             return cls()
 
     def write(self, path: Path) -> None:
-        """Keep them, if there are new ones."""
+        """Write the cache file if there are new headers."""
         if self.is_new:
             write_atomically(path, json.dumps(self.seen))
             self.is_new = False
 
     def look(self, files: Iterable[Path]) -> tuple[dict[str, Seen], list[str]]:
-        """What the headers say of files, by path, and what is wrong with the others, in a sentence each.
+        """Header and checksum of the files, by path; and one sentence for each file that cannot be used.
 
-        A file is opened only where it is not known with this size and time of change.
+        A file is opened only if the cache does not hold it with its present size and time of change.
         """
-        found: dict[str, Seen] = {}
+        seen: dict[str, Seen] = {}
         unknown: dict[str, tuple[Path, int, int]] = {}
         for file in files:
             name = str(file)
-            if name in found or name in unknown:
+            if name in seen or name in unknown:
                 continue
             try:
                 status = file.stat()
                 size, changed = status.st_size, status.st_mtime_ns
             except OSError:
-                # The reader says what is wrong with it.
+                # `_open` below reports what is wrong with it.
                 size, changed = -1, -1
-            seen = self.seen.get(name)
-            if seen is not None and seen[:2] == (size, changed):
-                found[name] = seen
+            cached = self.seen.get(name)
+            if cached is not None and cached[:2] == (size, changed):
+                seen[name] = cached
             else:
                 unknown[name] = file, size, changed
         problems = []
@@ -79,9 +79,9 @@ class Headers:
                     problems.append(str(answer))
                 else:
                     header, checksum = answer
-                    found[name] = self.seen[name] = (size, changed, header.sample_rate, header.frames, checksum)
+                    seen[name] = self.seen[name] = (size, changed, header.sample_rate, header.frames, checksum)
                     self.is_new = True
-        return found, problems
+        return seen, problems
 
 
 def _open(file: Path) -> tuple[Header, str] | UserError:

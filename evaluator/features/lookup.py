@@ -44,7 +44,7 @@ class Lookup(Extractor):
     directory: Path
     files: Mapping[str, Path]
     vectors: Mapping[str, tuple[Tensor, ...]] | None = None
-    hears = False
+    needs_audio = False
 
     def on(self, manifest: "Manifest") -> "Lookup":
         """The same for one task, whose ids must be those of the manifest.

@@ -1,4 +1,4 @@
-"""What a head reads of a split: one vector an item, or its frames."""
+"""The inputs of a head for the items of a split: one vector per item, or its frames."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,44 +12,44 @@ from torch import Tensor
 from evaluator.features.clips import Shard
 from evaluator.features.shards import paths, read
 
-# Values of frames worked on at once: on a CPU one layer of a batch of some seconds, which the last cache holds while it
-# is read again and again, and beside which a call's own time is little; a GPU wants to be filled.
+# Values of frames computed at once. On a CPU this is about one layer of a batch of some seconds: it stays in the last
+# cache while it is read many times, and is large enough that the time of a call does not matter. A GPU needs more.
 _PIECE_VALUES = {"cpu": 4_000_000, "cuda": 64_000_000}
-# Beyond this share of a piece a longer clip begins a new one, so that little is padded.
+# Largest share of padding in a piece. A clip that would exceed it starts a new piece.
 _PADDING = 0.25
-# Values in single precision that are kept from the forward to the backward pass (256 MB); longer clips are read twice.
+# Values in single precision that are kept from the forward to the backward pass (256 MB). A larger batch is read twice.
 _KEPT_VALUES = 64_000_000
 
 Piece = tuple[slice, Tensor, Tensor | None]
-"""Which items of the batch; their inputs (G, part, ...); which frames are valid, (part, frames), None where all are."""
+"""Items of the batch; their inputs (G, part, ...); their valid frames (part, frames), or None if all are valid."""
 
 
 Place = tuple[Tensor, int, int]
-"""Frames of a shard (rows, frames, width) in half precision, where an item's own begin, and how many they are."""
+"""Frames of a shard (rows, frames, width) in half precision, the first frame of an item, and its number of frames."""
 
 
 class Batch(Protocol):
-    """What G groups (a layer, a seed) read in one step.
+    """The inputs of G groups in one step. A group is one layer and one seed.
 
     Attributes:
-        groups: which groups of all.
+        groups: positions of these groups among all groups.
         items: (G, batch) item numbers, in the order of the inputs.
     """
 
     @property
     def groups(self) -> slice:
-        """Places of the groups."""
+        """Positions of the groups."""
 
     @property
     def items(self) -> Tensor:
         """Item numbers."""
 
     def pieces(self) -> Iterator[Piece]:
-        """The inputs in as many pieces as memory asks for, each good until the next batch is asked for."""
+        """The inputs in pieces that fit into memory. A piece is valid until the next batch is requested."""
 
 
 class Samples(Protocol):
-    """The items of one split as a block of L layers of equal width sees them.
+    """The items of one split in a block of L layers of equal width.
 
     Attributes:
         targets: (items,) int64 class indices, or (items, classes) float of 0 and 1.
@@ -59,7 +59,7 @@ class Samples(Protocol):
 
     @property
     def targets(self) -> Tensor:
-        """What to predict."""
+        """Class indices, or 0 and 1 per class."""
 
     @property
     def layers(self) -> Sequence[int]:
@@ -67,13 +67,13 @@ class Samples(Protocol):
 
     @property
     def width(self) -> int:
-        """Channels."""
+        """Channels of each layer."""
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
-        """Read items: a batch for some of the L * S groups, the sets varying fastest, then for the next.
+        """Read items in batches. Each batch serves some of the L * S groups; the set varies fastest.
 
         Args:
-            index: (S, batch) item numbers, one row a set: the sets are read side by side.
+            index: (S, batch) item numbers, one row per set. The sets are read side by side.
         """
 
 
@@ -87,15 +87,15 @@ class Whole:
     valid: Tensor | None = None
 
     def pieces(self) -> Iterator[Piece]:
-        """The only one."""
+        """The whole batch."""
         yield slice(None), self.inputs, self.valid
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Samples of a head that reads one vector an item.
+    """Samples of a head that reads one vector per item.
 
-    ``features`` is (items, L, width): an item lies in one stretch, since items are what a batch picks.
+    ``features`` is (items, L, width): the values of one item are contiguous, because a batch selects items.
     """
 
     features: Tensor
@@ -104,18 +104,18 @@ class Pooled:
 
     @property
     def width(self) -> int:
-        """Channels."""
+        """Channels of each layer."""
         return self.features.shape[-1]
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
-        """All groups at once."""
+        """One batch for all groups."""
         inputs = self.features.index_select(0, index.flatten()).view(*index.shape, *self.features.shape[1:])
         items = index.expand(len(self.layers), -1, -1)
         yield Whole(slice(None), items.flatten(0, 1), inputs.permute(2, 0, 1, 3).flatten(0, 1))
 
 
 class Frames:
-    """Samples of a head that reads frames: half precision on disk, brought to single precision piece by piece."""
+    """Samples of a head that reads frames: stored in half precision, read in single precision piece by piece."""
 
     def __init__(
         self,
@@ -125,11 +125,11 @@ class Frames:
         layers: Sequence[int],
         width: int,
     ) -> None:
-        """Frames that lie somewhere else.
+        """Samples over frames that are already in memory, or mapped into it.
 
         Args:
-            places: by item number.
-            rows: the row of each of ``layers`` in them.
+            places: the place of each item, by item number.
+            rows: the row of each of ``layers`` in the places.
             targets: as `Samples.targets`.
             layers: as `Samples.layers`.
             width: as `Samples.width`.
@@ -154,7 +154,7 @@ class Frames:
         layers: Sequence[int],
         width: int,
     ) -> "Frames":
-        """Map the shards of one split into memory; the operating system keeps what fits."""
+        """Map the shards of one split into memory. The operating system keeps the part that fits."""
         places: list[Place] = [(torch.empty(0), 0, 0)] * len(targets)
         for shard in shards:
             pooled_file, frames_file = paths(directory, shard, frames=True)
@@ -167,14 +167,14 @@ class Frames:
         return cls(places, rows, targets, layers, width).resident()
 
     def resident(self) -> "Frames":
-        """These, moved to a GPU that has room for them: every epoch reads all of them again."""
+        """Move the frames to the GPU if they fit, because every epoch reads all of them."""
         device = self.targets.device
         if device.type == "cuda":
             places = dict(self.places if isinstance(self.places, Mapping) else enumerate(self.places))
             stores = {id(frames): frames for frames, _, _ in places.values()}
-            # What torch's allocator holds free can be had too.
+            # Return the free memory that torch's allocator holds, so that it counts as free.
             torch.cuda.empty_cache()
-            # A quarter a split leaves half for the probes of a search, which reads two.
+            # A search reads two splits. A quarter per split leaves half of the memory for its probes.
             if 4 * sum(frames.nbytes for frames in stores.values()) <= torch.cuda.mem_get_info(device)[0]:
                 moved = {number: frames.to(device) for number, frames in stores.items()}
                 self.places = {
@@ -183,7 +183,7 @@ class Frames:
         return self
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
-        """Set by set, as many layers at once as a piece holds; items in order of their length."""
+        """Batches set by set, each for as many layers as a piece holds. Items are sorted by length."""
         sets = len(index)
         for number, row in enumerate(index.tolist()):
             items = sorted(row, key=lambda item: self.places[item][2])
@@ -195,25 +195,25 @@ class Frames:
 
     @property
     def piece_values(self) -> int:
-        """Values worked on at once."""
+        """Values of frames computed at once."""
         return _PIECE_VALUES[self.targets.device.type]
 
     def halves(self, values: int) -> Tensor:
-        """(values,) half precision on the host, the same memory every time."""
+        """(values,) in half precision on the host. Every call returns the same memory."""
         if len(self._halves) < values:
-            # Pinned, which a GPU reads several times as fast.
+            # A GPU reads pinned memory several times as fast.
             self._halves = torch.zeros(values, dtype=torch.float16, pin_memory=self.targets.device.type == "cuda")
         return self._halves[:values]
 
     def stretch(self, item: int) -> Tensor:
-        """(rows, frames, width) of an item where it lies. Kept, since every epoch asks again."""
+        """(rows, frames, width): a view of an item's frames. It is kept, because every epoch needs it."""
         if item not in self._stretches:
             frames, begin, count = self.places[item]
             self._stretches[item] = frames.narrow(1, begin, count)
         return self._stretches[item]
 
     def room(self, values: int) -> Tensor:
-        """(values,) single precision, the same memory every time."""
+        """(values,) in single precision on the device. Every call returns the same memory."""
         if len(self.buffer) < values:
             self.buffer = torch.zeros(values, device=self.targets.device)
         return self.buffer[:values]
@@ -221,7 +221,7 @@ class Frames:
 
 @dataclass
 class _FrameBatch:
-    """Items, sorted by length, as the layers from ``start`` to ``stop`` of ``samples`` see them."""
+    """Items, sorted by length, in the layers ``start`` to ``stop`` of ``samples``."""
 
     samples: Frames
     order: list[int]
@@ -236,7 +236,7 @@ class _FrameBatch:
         return torch.tensor(self.order, device=self.samples.targets.device).expand(self.stop - self.start, -1)
 
     def pieces(self) -> Iterator[Piece]:
-        """Once read, pieces that are kept are only handed out again."""
+        """The pieces. If all of them fit, they are kept and a second call returns them again."""
         if self.read:
             yield from self.read
             return
@@ -255,14 +255,14 @@ class _FrameBatch:
 
     @property
     def _values(self) -> int:
-        """Values of a frame."""
+        """Values of one frame in all layers of the batch."""
         return (self.stop - self.start) * self.samples.width
 
     def _count(self, position: int) -> int:
         return self.samples.places[self.order[position]][2]
 
     def _spans(self) -> Iterator[tuple[int, int]]:
-        """Neighbours in the order that make a piece."""
+        """Start and stop of each piece in the order of the items."""
         start, used = 0, 0
         for stop in range(len(self.order)):
             count = self._count(stop)
@@ -278,10 +278,10 @@ class _FrameBatch:
         samples = self.samples
         longest = self._count(stop - 1)
         inputs = room.view(self.stop - self.start, stop - start, longest, samples.width)
-        # A GPU reads from the host once; where frames lie on the device every clip comes straight to its place.
+        # A GPU reads from the host once. Frames on the device are copied directly, clip by clip.
         here = samples.stretch(self.order[start]).device == inputs.device
         gathered = inputs if here else samples.halves(inputs.numel()).view(inputs.shape)
-        # Neighbouring rows are the usual case, and a slice of them needs no copy.
+        # Neighbouring rows are the usual case; a slice of them needs no copy.
         rows = samples.rows[self.start : self.stop]
         neighbours = rows == list(range(rows[0], rows[-1] + 1))
         counts = []
@@ -290,14 +290,14 @@ class _FrameBatch:
             count = stretch.shape[1]
             counts.append(count)
             if count < longest:
-                # What an earlier piece left there would get no weight, but may be infinite times nothing.
+                # Values of an earlier piece would get the weight 0, but 0 times infinity is NaN.
                 place.narrow(1, count, longest - count).zero_()
-            # Not by indices in brackets, which take as long as the copy.
+            # `narrow`, because an index in brackets takes as long as the copy.
             chosen = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
             place.narrow(1, 0, count).copy_(chosen)
         if gathered is not inputs:
-            # In two steps: one would bring them to single precision on the host and send twice the bytes. The first
-            # waits until it is done, so that the next piece may be gathered in the same memory.
+            # Two steps: a single copy would convert to single precision on the host and send twice the bytes. The
+            # transfer is complete when it returns, so the next piece may be gathered in the same memory.
             inputs.copy_(gathered.to(inputs.device))
         if counts[0] == longest:
             return slice(start, stop), inputs, None

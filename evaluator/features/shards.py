@@ -1,4 +1,4 @@
-"""A shard's features on disk: written whole or not at all, with a checksum of their content."""
+"""A shard's features on disk. Each file is written completely or not at all, with a checksum of its content."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,27 +19,27 @@ _CHECKSUM = "xxh3_128"
 _LEDGER = "ledger.json"
 
 Stamp = tuple[int, int, int]
-"""Size in bytes, and when content and inode were last changed, in nanoseconds: a file of the same stamp is the same."""
+"""Size in bytes, and times of last change of content and inode in nanoseconds. Equal stamps mean an unchanged file."""
 
 
 def pooled_path(directory: Path, shard: Shard) -> Path:
-    """Where a shard's pooled features lie: per block (layers, clips, width), frame counts, sound fingerprints."""
+    """Path of a shard's pooled features: per block (layers, clips, width), frame counts, and sound fingerprints."""
     return directory / f"{shard.name}.pooled.safetensors"
 
 
 def paths(directory: Path, shard: Shard, frames: bool) -> list[Path]:
-    """The shard's files: pooled features and, if ``frames``, the file of its frames."""
+    """Paths of the shard's files: its pooled features and, if ``frames``, its frames."""
     pooled = pooled_path(directory, shard)
     return [pooled, directory / f"{shard.name}.frames.safetensors"] if frames else [pooled]
 
 
 def store(directory: Path, shard: Shard, encoded: Encoded, sounds: Sequence[Tensor]) -> None:
-    """Write a shard; its frames only if ``encoded`` has them."""
+    """Write the features of a shard; its frames only if ``encoded`` has them."""
     pooled: dict[str, Tensor] = {"sounds": torch.tensor([fingerprint(sound) for sound in sounds])}
     for number, tensor in enumerate(encoded.pooled):
         pooled[f"pooled.{number}"] = tensor.contiguous()
         pooled[f"counts.{number}"] = encoded.counts[number]
-    # Frames first: where the pooled file stands, its frames, if asked for, stand too.
+    # Frames first: if the pooled file exists, its frames exist too.
     if encoded.frames is not None:
         content = {f"frames.{number}": tensor.contiguous() for number, tensor in enumerate(encoded.frames)}
         _write(paths(directory, shard, frames=True)[1], content)
@@ -53,19 +53,19 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def stamp(path: Path) -> Stamp:
-    """What tells, without reading a file, whether it is still the one it was."""
+    """The stamp of a file, without reading its content."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass
 class Ledger:
-    """What is known to be whole in a directory of features, so that a second run need not read all of it.
+    """The files of a feature directory that are known to be intact, so that a second run does not read them all.
 
     Attributes:
-        directory: where.
-        files: name to the stamp of a file that was written or found whole.
-        distinct: digests of sets of shards whose features were found to differ wherever the sounds do.
+        directory: the directory of features.
+        files: by name, the stamp of a file when it was written or verified.
+        distinct: digests of sets of shards whose features passed `Features.check`.
     """
 
     directory: Path
@@ -74,7 +74,7 @@ class Ledger:
 
     @classmethod
     def read(cls, directory: Path) -> "Ledger":
-        """The directory's ledger; an empty one where there is none, or where it cannot be understood."""
+        """Read the directory's ledger. A missing or unreadable file gives an empty ledger."""
         try:
             content = json.loads((directory / _LEDGER).read_bytes())
             files = {name: (size, changed, moved) for name, (size, changed, moved) in content["files"].items()}
@@ -83,10 +83,10 @@ class Ledger:
             return cls(directory, {}, set())
 
     def add(self, files: Iterable[Path], distinct: str) -> None:
-        """Note files that are whole, as they are now, and a set of shards that is distinct."""
+        """Store that ``files`` are intact now, and that the set of shards ``distinct`` passed its check."""
         before = len(self.distinct), dict(self.files)
         for path in files:
-            # Somebody may clear the store meanwhile; what is gone is computed again.
+            # A user may delete the store at this moment. Deleted features are computed again.
             with suppress(FileNotFoundError):
                 self.files[path.name] = stamp(path)
         self.distinct.add(distinct)
@@ -96,29 +96,29 @@ class Ledger:
 
 
 def is_stored(directory: Path, shard: Shard, frames: bool, known: Mapping[str, Stamp]) -> bool:
-    """Whether every file of the shard is there and is what was written; what is damaged is removed.
+    """Whether every file of the shard exists and is intact. A damaged file is removed.
 
     Args:
-        directory: where the files lie.
-        shard: which.
-        frames: whether its frames count.
-        known: files that were found whole before, by name; one with the same stamp is not read again.
+        directory: the directory of the files.
+        shard: the shard.
+        frames: whether its frames are needed too.
+        known: by name, the stamps of files that were intact before; a file with an equal stamp is not read again.
     """
     for path in paths(directory, shard, frames):
         try:
-            found = stamp(path)
-            if known.get(path.name) != found:
-                _verify(path, found)
+            current = stamp(path)
+            if known.get(path.name) != current:
+                _verify(path, current)
         except (FileNotFoundError, UserError):
             return False
     return True
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file, mapped into memory rather than copied, and checked once in a process.
+    """The tensors of one file, mapped into memory and not copied. The checksum is compared once per process.
 
     Raises:
-        UserError: they are not what was written; the file is removed.
+        UserError: the file is damaged and was removed, or somebody deleted it.
     """
     from safetensors.torch import load_file
 
@@ -126,25 +126,25 @@ def read(path: Path) -> dict[str, Tensor]:
         _verify(path, stamp(path))
         return load_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path} was removed meanwhile: run the same command again, which computes it anew.") from error
+        raise UserError(f"{path} was deleted during the run: run the same command again to compute it.") from error
 
 
 @lru_cache(maxsize=1 << 16)
-def _verify(path: Path, found: Stamp) -> None:
-    """Compare the content with its checksum. ``found`` is only to do it again for another file of that name."""
+def _verify(path: Path, current: Stamp) -> None:
+    """Compare the content with its checksum. ``current`` is part of the cache's key: a changed file is read again."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             recorded = (file.metadata() or {}).get(_CHECKSUM)
-            whole = recorded == _checksum({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            intact = recorded == _checksum({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except SafetensorError:
-        whole = False
-    if not whole:
+        intact = False
+    if not intact:
         path.unlink(missing_ok=True)
         raise UserError(
-            f"{path} was damaged, its content does not match its checksum, and is removed: run the same command again,"
-            " which computes it anew."
+            f"{path} was damaged (its content does not match its checksum) and was removed: run the same command again"
+            " to compute it."
         )
 
 

@@ -1,4 +1,4 @@
-"""The feature store: every layer of every clip, kept under a key that names all it depends on."""
+"""The feature store: every layer of every clip, under a key of everything that the features depend on."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from evaluator.features import cuts, extraction
-from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, unheard
+from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, without_audio
 from evaluator.features.extraction import Block, Extractor
 from evaluator.features.headers import Headers
 from evaluator.features.samples import Frames, Pooled, Samples
@@ -27,13 +27,13 @@ from tasks.support.files import write_atomically
 if TYPE_CHECKING:
     from tasks.task import Manifest, Split
 
-# Shards that may wait in memory to be written; where the disk is slower than the backbone, the backbone waits.
+# Shards that may wait in memory to be written. If the disk is slower than the backbone, the backbone waits.
 _SHARDS_BEHIND = 2
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an extraction is: seconds of audio that the backbone has heard, of those it has to hear."""
+    """Progress of an extraction: seconds of audio that are encoded, and seconds to encode in total."""
 
     done: float
     total: float
@@ -41,9 +41,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an extraction would still do: seconds of audio to hear, of how many in all, and bytes to write.
+    """Work of an extraction: seconds of audio still to encode, seconds of the whole task, and bytes to write.
 
-    ``streamed`` is whether the frames are beyond the budget, so that the backbone runs again in every epoch.
+    ``streamed`` is true if the frames exceed the budget, so that the backbone runs again in every epoch.
     """
 
     seconds: float
@@ -53,39 +53,39 @@ class Estimate:
 
 
 class FeatureStore:
-    """Features on disk, below ``root``. Safe to share between processes; safe to delete.
+    """Features on disk, below ``root``. Several processes can share it. It can be deleted at any time.
 
-    A shard's name is a hash of what fixes its waveforms, and the directory's of what fixes the backbone, so a changed
-    weight, file, crop, rate or VERSION never meets an old feature. Each shard is written whole or not at all,
-    with a checksum of its content, which is compared again when a file's size or times are others than when it was
-    written, and when it is read; a shard that does not check out is computed again.
+    A shard's name is a hash of everything that determines its waveforms; the directory's name is a hash of everything
+    that determines the backbone's outputs. A changed weight, file, crop, rate or VERSION therefore never finds an old
+    feature. Each file is written completely or not at all, with a checksum of its content. The checksum is compared
+    when the file is read, and when its size or times have changed. A damaged shard is computed again.
     """
 
     def __init__(self, root: Path, frames_budget: int | None = None) -> None:
         """The store in a directory.
 
         Args:
-            root: it need not exist yet.
-            frames_budget: bytes of frames that may be written for a task; half of the free disk if None. Where more
-                are needed, none are, and the backbone is run again whenever they are read.
+            root: the directory; it is created when needed.
+            frames_budget: bytes of frames that may be written per task; half of the free disk if None. If a task needs
+                more, none of its frames are written, and the backbone runs again whenever they are read.
         """
         self.root = root
         self.frames_budget = frames_budget
 
     def key(self, extractor: Extractor) -> str:
-        """What identifies a backbone, how it is run, and the versions of the stages that run it."""
+        """The key of a backbone: a hash of its weights and settings, how it runs, and the versions of the stages."""
         return _digest(self._identity(extractor))[:16]
 
     def is_checked(self, extractor: Extractor) -> bool:
-        """Whether this backbone, as it is, has passed its checks."""
+        """Whether the backbone with this key has passed its checks."""
         return (self.root / self.key(extractor) / "checked").is_file()
 
     def mark_checked(self, extractor: Extractor) -> None:
-        """Remember that it has."""
+        """Store that the backbone passed its checks."""
         write_atomically(self.root / self.key(extractor) / "checked", "")
 
     def estimate(self, extractor: Extractor, manifest: "Manifest", *, frames: bool) -> Estimate:
-        """What ``extract`` would have to do, from file headers and names alone."""
+        """The work that ``extract`` would do, from file headers and file names alone."""
         directory = self.root / self.key(extractor)
         rate = extractor.model.backbone.sample_rate
         missing = total = 0.0
@@ -114,16 +114,16 @@ class FeatureStore:
         frames: bool,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> "Features":
-        """The features of every item of a task, computing only those that are not there yet.
+        """The features of every item of a task. Only missing ones are computed.
 
         Args:
             extractor: the backbone.
             manifest: the items.
-            frames: whether a head will read frames. If not, only the mean over each clip's frames is kept.
-            on_progress: called as the backbone goes through the audio.
+            frames: whether a head will read frames. If not, only the mean over each clip's frames is stored.
+            on_progress: receives the progress after each batch.
 
         Raises:
-            UserError: names the audio that cannot be used; features of all other audio are kept.
+            UserError: names the audio that cannot be used; the features of all other audio are stored.
         """
         extractor = extractor.on(manifest)
         directory = self.root / self.key(extractor)
@@ -153,18 +153,18 @@ class FeatureStore:
         return features
 
     def _fits(self, extractor: Extractor, shards: Sequence[Shard]) -> bool:
-        """Whether the frames of all of ``shards`` may be written."""
+        """Whether the frames of all ``shards`` are within the budget."""
         size = sum(extractor.size(shard.clips, True) - extractor.size(shard.clips, False) for shard in shards)
         return size <= self._budget()
 
     def _budget(self) -> int:
         if self.frames_budget is not None:
             return self.frames_budget
-        there = next(folder for folder in (self.root, *self.root.resolve().parents) if folder.exists())
-        return shutil.disk_usage(there).free // 2
+        existing = next(folder for folder in (self.root, *self.root.resolve().parents) if folder.exists())
+        return shutil.disk_usage(existing).free // 2
 
     def _headers(self, manifest: "Manifest") -> Path:
-        """Where the headers of a task's files are remembered."""
+        """Path of the cached headers of a task's files."""
         task = manifest.task
         return self.root / "headers" / f"{task.name}-{_digest(str(task.root))[:8]}.json"
 
@@ -187,11 +187,11 @@ class FeatureStore:
 
         problems = []
         pending: deque[Future[None]] = deque()
-        # Written behind the forward passes, one shard at a time.
+        # Shards are written one at a time, while the next forward passes run.
         with ThreadPoolExecutor(1) as writer:
-            for shard, sounds in ahead(shards, rate) if extractor.hears else unheard(shards):
+            for shard, sounds in ahead(shards, rate) if extractor.needs_audio else without_audio(shards):
                 if isinstance(sounds, UserError):
-                    # The rest is computed all the same, so that mending one file costs one shard.
+                    # All other shards are still computed: after the file is repaired, one shard is missing.
                     problems.append(str(sounds))
                     continue
                 encoded = extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
@@ -225,10 +225,10 @@ class FeatureStore:
 
 @dataclass(frozen=True)
 class Features:
-    """A task's features: read a split as the samples that a head needs.
+    """The features of a task. `samples` reads a split in the form that a head needs.
 
-    ``streamed`` is the backbone where its frames are not on disk; those of some layers alone, or the sounds, which are
-    then in ``decoded``, may still be, for a while, if they take at most ``budget`` bytes of a split.
+    ``streamed`` is the backbone if its frames are not on disk, else None. Then the frames of the layers in use, or the
+    waveforms in ``decoded``, are kept in a temporary file if they take at most ``budget`` bytes per split.
     """
 
     manifest: "Manifest"
@@ -240,7 +240,7 @@ class Features:
     decoded: dict["Split", dict[int, Tensor]] = field(default_factory=dict)
 
     def samples(self, split: "Split", layers: Sequence[int], device: torch.device, *, frames: bool) -> Samples:
-        """One split as ``layers`` of one block give it: frames, or the mean over each clip's frames."""
+        """One split in ``layers``, which must belong to one block: frames, or the mean over each clip's frames."""
         number, block = next(
             (number, block) for number, block in enumerate(self.blocks) if set(layers) <= set(block.layers)
         )
@@ -259,15 +259,15 @@ class Features:
         for shard in self.plans[split]:
             index = [clip.index for clip in shard.clips]
             stored = read(pooled_path(self.directory, shard))[f"pooled.{number}"]
-            # By numpy, which moves the few rows of a shard a dozen times faster than torch's threads do.
+            # numpy copies the few rows of a shard a dozen times faster than torch's threads.
             pooled.numpy()[index] = stored.numpy()[rows].swapaxes(0, 1)
         return Pooled(pooled.to(device), targets, layers)
 
     def _sounds(self, extractor: Extractor, split: "Split") -> dict[int, Tensor] | None:
-        """Waveforms of a split, decoded once for all who stream it; None where they are beyond the budget."""
+        """Waveforms of a split, decoded once for all its samples; None if they exceed the budget."""
         shards = self.plans[split]
         size = sum(clip.samples for shard in shards for clip in shard.clips) * torch.float32.itemsize
-        if not extractor.hears or size > self.budget:
+        if not extractor.needs_audio or size > self.budget:
             return None
         if split not in self.decoded:
             self.decoded[split] = keep_sounds(shards, extractor.model.backbone.sample_rate, self.directory)
@@ -284,10 +284,10 @@ class Features:
         return targets
 
     def check(self, rate: int) -> None:
-        """Refuse features that are the same for different sounds, the mark of a wrong rate or a broken encoder.
+        """Check that different sounds have different features. Equal ones show a wrong rate or a broken encoder.
 
         Raises:
-            UserError: names two items.
+            UserError: names two items with equal features.
         """
         seen: dict[bytes, tuple[int, Clip]] = {}
         numbers = range(len(self.blocks))
@@ -295,11 +295,11 @@ class Features:
             for shard in shards:
                 stored = read(pooled_path(self.directory, shard))
                 rows = torch.cat([stored[f"pooled.{number}"].transpose(0, 1).flatten(1) for number in numbers], 1)
-                for clip, row, heard in zip(shard.clips, rows, stored["sounds"].tolist(), strict=True):
+                for clip, row, sound in zip(shard.clips, rows, stored["sounds"].tolist(), strict=True):
                     digest = hashlib.blake2b(row.numpy().data, digest_size=16).digest()
-                    other_heard, other = seen.setdefault(digest, (heard, clip))
-                    # Sound 0 is silence, of which any two stretches may agree.
-                    if 0 not in (heard, other_heard) and heard != other_heard and not same_sound(clip, other, rate):
+                    other_sound, other = seen.setdefault(digest, (sound, clip))
+                    # Fingerprint 0 is silence; two stretches of silence may have equal features.
+                    if 0 not in (sound, other_sound) and sound != other_sound and not same_sound(clip, other, rate):
                         raise UserError(
                             f"The features of {clip.item.id} and {other.item.id} are identical although the audio"
                             f" differs ({clip.item.path}): check the backbone's sample_rate and encode."

@@ -1,4 +1,4 @@
-"""Frames that do not fit on disk: the backbone runs again for every batch, once for all layers, rates and seeds."""
+"""Frames that do not fit on disk: the backbone encodes every batch again, once for all layers, rates and seeds."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ from tasks.support.errors import UserError
 
 @dataclass(frozen=True)
 class Streamed:
-    """Samples of a head that reads frames, computed when they are asked for and rounded as those on disk are.
+    """Samples of a head that reads frames. They are computed when read, and rounded like frames on disk.
 
     Attributes:
         extractor: the backbone.
-        clips: by item number.
-        block: which block of the extractor the layers lie in.
+        clips: the clips, by item number.
+        block: index of the extractor's block that contains the layers.
         rows: the row of each of ``layers`` in the block.
         targets: as `evaluator.features.samples.Samples.targets`.
-        layers: their indices.
-        sounds: waveforms by item number where they are kept; None where every batch decodes its own.
+        layers: indices of the layers.
+        sounds: waveforms by item number; None if every batch decodes its own.
     """
 
     extractor: Extractor
@@ -40,51 +40,51 @@ class Streamed:
 
     @property
     def width(self) -> int:
-        """Channels."""
+        """Channels of each layer."""
         return self.extractor.blocks[self.block].width
 
     @property
     def size(self) -> int:
-        """Bytes that the frames of the layers take, to a few per cent."""
+        """Bytes that the frames of the layers take, within a few per cent."""
         seconds = sum(clip.samples for clip in self.clips.values()) / self.extractor.model.backbone.sample_rate
         block = self.extractor.blocks[self.block]
         return int(seconds * block.frame_rate * block.width * len(self.rows) * 2)
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
-        """One pass of the backbone over the items, then as `Frames`."""
+        """Encode the items in one pass, then read them as `Frames` does."""
         places = self.encode(sorted(set(index.flatten().tolist())))
         yield from Frames(places, self.rows, self.targets, self.layers, self.width).batches(index)
 
     def encode(self, items: Sequence[int]) -> dict[int, Place]:
-        """Where the frames of some items are: in memory."""
-        # In the order of their files, so that each is decoded once.
+        """Encode some items. Returns the place of each item's frames, in memory, by item number."""
+        # Sorted by file, so that each file is decoded once.
         clips = sorted((self.clips[item] for item in items), key=lambda clip: (str(clip.item.path), clip.index))
-        encoded = self.extractor.encode(clips, self._heard(clips), frames=True)
+        encoded = self.extractor.encode(clips, self._waveforms(clips), frames=True)
         assert encoded.pieces is not None
-        frames = encoded.pieces[self.block]
-        return {clip.index: (found, 0, found.shape[1]) for clip, found in zip(clips, frames, strict=True)}
+        pieces = encoded.pieces[self.block]
+        return {clip.index: (frames, 0, frames.shape[1]) for clip, frames in zip(clips, pieces, strict=True)}
 
-    def _heard(self, clips: Sequence[Clip]) -> list[Tensor]:
-        if not self.extractor.hears:
+    def _waveforms(self, clips: Sequence[Clip]) -> list[Tensor]:
+        if not self.extractor.needs_audio:
             return [torch.zeros(1)] * len(clips)
         if self.sounds is not None:
             return [self.sounds[clip.index] for clip in clips]
         return waveforms(Shard("", tuple(clips)), self.extractor.model.backbone.sample_rate)
 
     def kept(self, directory: Path, together: int = 64) -> Frames:
-        """The same samples after one pass over all items, in a file below ``directory`` that ends with the process.
+        """The same samples with stored frames: encode all items once, into a temporary file.
 
         Args:
-            directory: where there is room.
-            together: items a pass.
+            directory: where the file is made; it is deleted when the process ends.
+            together: items per pass.
         """
         items = sorted(self.clips, key=lambda item: self.clips[item].samples)
         spans: list[tuple[int, int, int, int]] = []
         with tempfile.TemporaryFile(dir=directory) as file:
             end = 0
             for start in range(0, len(items), together):
-                for item, (found, _, count) in self.encode(items[start : start + together]).items():
-                    chosen = found[list(self.rows)].contiguous()
+                for item, (frames, _, count) in self.encode(items[start : start + together]).items():
+                    chosen = frames[list(self.rows)].contiguous()
                     file.write(chosen.numpy().data)
                     spans.append((item, count, end, end + chosen.numel()))
                     end += chosen.numel()
@@ -98,12 +98,12 @@ class Streamed:
 
 
 def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int, Tensor]:
-    """Decode a split once: (samples,) float32 by item number, in a file below ``directory`` that ends with the process.
+    """Decode a split once into a temporary file below ``directory``: (samples,) float32 by item number.
 
-    Every epoch asks for all of them in another order, and decoding takes longer than a pass of a GPU.
+    Every epoch reads all waveforms in another order, and decoding takes longer than a forward pass of a GPU.
 
     Raises:
-        UserError: names the file that is damaged.
+        UserError: names a damaged file.
     """
     spans: dict[int, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=directory) as file:
@@ -120,6 +120,6 @@ def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int
 
 
 def _mapped(file: IO[bytes], kind: type[np.floating[Any]], count: int) -> Tensor:
-    """A file's values, of which the operating system keeps in memory what fits; they outlive the open file."""
+    """Map a file's values into memory. They remain valid after the file is closed."""
     file.flush()
     return torch.from_numpy(np.memmap(file, dtype=kind, mode="r+", shape=(count,)))

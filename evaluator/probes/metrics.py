@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leaderboard.ranking import metrics
 from leaderboard.ranking.bootstrap import Scores, Targets, resampled
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ def score(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
 def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
     """Average precision of each class, exactly as BEANS computes it.
 
-    The mean of the precision at each positive in descending score; 0 for a class without positives. Items with equal
-    scores keep their order.
+    Items with equal scores keep their order.
 
     Args:
         logits: (..., items, classes).
@@ -48,8 +48,7 @@ def average_precision(logits: Tensor, targets: Tensor) -> Tensor:
     order = logits.argsort(dim=-2, descending=True, stable=True)
     hits = targets.to(torch.float32).expand(logits.shape).gather(-2, order)
     ranks = torch.arange(1, logits.shape[-2] + 1, device=logits.device, dtype=torch.float32)
-    precision = hits.cumsum(-2) / ranks[:, None]
-    return (precision * hits).sum(-2) / hits.sum(-2).clamp_min(1)
+    return metrics.average_precision(hits, ranks[:, None], axis=-2)
 
 
 def secondary(metric: "Metric", scores: Scores, targets: Targets) -> dict[str, float]:

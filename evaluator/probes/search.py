@@ -1,7 +1,6 @@
 """The learning-rate search: Optuna asks, all layers of all asked rates are trained at once, Optuna is told."""
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,15 +95,11 @@ def best_of_layer(trials: Sequence[Trial], layer: int) -> Choice:
 
 def edge_flags(choice: Choice, protocol: Protocol) -> list[str]:
     """Say so when the chosen rate lies at the edge of what was searched, where a better one may lie beyond."""
-    low, high = (math.log(rate) for rate in _range(protocol))
+    low, high = (math.log(rate) for rate in protocol.rate_range)
     position = (math.log(choice.lr) - low) / (high - low) if high > low else 0.5
     if position <= _EDGE:
         return ["lr-at-lower-edge"]
     return ["lr-at-upper-edge"] if position >= 1 - _EDGE else []
-
-
-def _range(protocol: Protocol) -> tuple[float, float]:
-    return (min(protocol.grid), max(protocol.grid)) if protocol.grid else (protocol.lr_low, protocol.lr_high)
 
 
 def _spread(protocol: Protocol, count: int) -> list[float]:
@@ -124,6 +119,9 @@ def _batch(
     import optuna
     from optuna.trial import TrialState
 
+    # A rate that was queued and not asked for before the kill: only a running trial can be failed.
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.ask()
     # Later batches are looked at when it is their turn.
     left = [trial for trial in study.get_trials() if trial.user_attrs.get("batch", number) == number]
     mine = [trial for trial in left if trial.state != TrialState.FAIL and "batch" in trial.user_attrs]
@@ -133,14 +131,13 @@ def _batch(
             study.tell(trial.number, state=TrialState.FAIL)
     if len(mine) == size:
         rates = [trial.params["lr"] for trial in mine]
-    parzen = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
+    study.sampler = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
     batch: list[OptunaTrial | FrozenTrial] = list(told)
     for place in range(len(told), size):
-        study.sampler = (
-            optuna.samplers.PartialFixedSampler({"lr": rates[place]}, parzen) if place < len(rates) else parzen
-        )
+        if place < len(rates):
+            study.enqueue_trial({"lr": rates[place]})
         asked = study.ask()
-        asked.suggest_float("lr", *_range(protocol), log=True)
+        asked.suggest_float("lr", *protocol.rate_range, log=True)
         asked.set_user_attr("batch", number)
         batch.append(asked)
     return batch
@@ -160,7 +157,6 @@ def _open(storage: str, study_name: str) -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
 
 

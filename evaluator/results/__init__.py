@@ -1,1 +1,1 @@
-"""How a result is described and verified."""
+"""Describe, publish and verify results."""

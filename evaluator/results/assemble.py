@@ -1,4 +1,4 @@
-"""Assemble the record of a result: who, what, how it was encoded, what it scored, what it cost."""
+"""Assemble the record of a result: submission, task, audio settings, scores and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ from tasks.task import Metric
 
 @dataclass(frozen=True)
 class Measured:
-    """What search and test found in one track.
+    """The results of search and test in one track.
 
     Attributes:
         trials: every learning rate of the search.
-        choice: layer, rate and epoch that validation chose.
-        epochs: validation metric of each epoch of the chosen probe's first seed.
-        curve: per layer the test metric of its best probe, a diagnostic.
-        predictions: test scores of the chosen probe with every seed.
+        choice: layer, rate and epoch that were selected on validation.
+        epochs: validation metric per epoch of the chosen probe, for its first seed.
+        curve: per layer, the test metric of its best probe (a diagnostic).
+        predictions: test scores of the chosen probe, per seed.
         scores: the fields of the record that `metrics_on_test` returns.
     """
 
@@ -63,7 +63,7 @@ def store_record(
 ) -> StoredRecord:
     """Write predictions and record into ``directory``.
 
-    The record is written last: where it exists, its predictions exist too.
+    The record is written last: if it exists, its predictions exist too.
     """
     choice = measured.choice
     layers = _layer_scores(extractor.model, measured.trials, measured.curve)
@@ -97,7 +97,7 @@ def store_record(
 
 
 def with_todays_facts(stored: StoredRecord, submission: Submission, model: Loaded) -> StoredRecord:
-    """A stored record as the submission file describes it today: facts for readers may change, results may not."""
+    """The stored record with today's description from the submission file. Its results do not change."""
     record = stored.record
     info = submission_info(submission, model)
     today = record.submission.model_copy(update={"about": info.about, "parameters": info.parameters})
@@ -125,7 +125,7 @@ def _layer_scores(model: Loaded, trials: Sequence[Trial], curve: Sequence[float]
 
 
 def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
-    """Who was measured."""
+    """The record's entry for the submission."""
     about = submission.about
     return SubmissionInfo(
         name=submission.name,
@@ -133,18 +133,18 @@ def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
         arguments=submission.arguments,
         about=about.model_dump(mode="json", exclude_none=True) if about else {},
         weights_sha256=model.weights_sha256,
-        # What can be counted is counted; embeddings from elsewhere have only the submitter's word.
+        # Parameters are counted. Embeddings from elsewhere have no model: then the submitter's number is used.
         parameters=model.parameters or (about.parameters if about and about.parameters else 0),
         sample_rate=model.backbone.sample_rate,
     )
 
 
 def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]:
-    """How the audio was prepared for the backbone, in words, and how its frames were kept where that is unusual."""
-    done = preparation(features.manifest.task)
+    """How the audio was prepared for the backbone, in words. Streamed frames are stated too."""
+    prepared = preparation(features.manifest.task)
     streamed = {"frames": "not kept: the backbone ran in every epoch"}
     return {
-        "prepared": done.words if done else "as it lies",
+        "prepared": prepared.words if prepared else "as it lies",
         "sample_rate": str(model.backbone.sample_rate),
         "resampling": "torchaudio sinc, default kernel",
         "channels": "mean",
@@ -156,7 +156,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
 
 
 def predicted_scores(features: Features, logits: Tensor) -> PredictedScores:
-    """(seeds, items, classes) test logits, with the ids, recordings and targets of the items."""
+    """Test logits (seeds, items, classes) together with the ids, recordings and targets of the items."""
     items = features.manifest.items["test"]
     targets = features.targets("test").numpy()
     return PredictedScores(
@@ -168,7 +168,7 @@ def predicted_scores(features: Features, logits: Tensor) -> PredictedScores:
 
 
 def metrics_on_test(metric: Metric, test: PredictedScores, protocol: Protocol) -> dict[str, Any]:
-    """The test fields of a record."""
+    """Compute the test fields of a record from its predictions."""
     per_seed = metrics.score(metric, torch.from_numpy(test.scores), torch.from_numpy(test.targets)).double()
     low, high = metrics.bootstrap_interval(
         metric, test.scores, test.targets, test.recordings, resamples=protocol.bootstrap
@@ -184,7 +184,7 @@ def metrics_on_test(metric: Metric, test: PredictedScores, protocol: Protocol) -
 
 
 def task_info(features: Features) -> TaskInfo:
-    """What was measured."""
+    """The record's entry for the task."""
     manifest = features.manifest
     rates = {clip.header.sample_rate for shards in features.plans.values() for shard in shards for clip in shard.clips}
     return TaskInfo(

@@ -1,4 +1,4 @@
-"""Seconds of wall time by phase, for the record."""
+"""Measure the wall time of each phase, for the record."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to ``name``."""
+        """Add the time that the block takes to the phase ``name``."""
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Where and with what a result was measured."""
+"""The environment of a result: code version, packages, machine and device."""
 
 import os
 import platform
@@ -40,18 +40,22 @@ def describe(device: torch.device, precision: str) -> Environment:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages a result depends on; those that are not installed are left out."""
-    found = {}
+    """Versions of the packages that a result depends on. Packages that are not installed are omitted."""
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def pick_device(choice: str) -> torch.device:
-    """``auto`` is CUDA where there is one; a device that is asked for and not there is the caller's mistake."""
+    """The device for a choice. ``auto`` is CUDA if there is a GPU, else the CPU.
+
+    Raises:
+        UserError: CUDA is requested and torch finds no device.
+    """
     from tasks.support.errors import UserError
 
     if choice == "auto":
@@ -62,14 +66,14 @@ def pick_device(choice: str) -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's name, or "cpu" with the processor's."""
+    """The GPU's name, or "cpu" with the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu ({_processor()})"
 
 
 def git_state(directory: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout that ``directory`` is in, and whether files differ from it; None outside one."""
+    """Commit of the checkout that contains ``directory``, and whether files differ from it; None outside a checkout."""
     try:
         commit = _git(directory, "rev-parse", "HEAD")
         return commit, bool(_git(directory, "status", "--porcelain"))
@@ -78,7 +82,7 @@ def git_state(directory: Path) -> tuple[str | None, bool | None]:
 
 
 def _git(directory: Path, *arguments: str) -> str:
-    # Somebody else's checkout that happens to enclose an installed package is not ours.
+    # An installed package may be inside another project's checkout: git must not search further up.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(directory.parent.parent)}
     command = ["git", "-C", str(directory), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.strip()

@@ -1,4 +1,4 @@
-"""The id of a record: what its numbers depend on."""
+"""The id of a record: a hash of everything that its numbers depend on."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from leaderboard.records.protocol import Protocol
 
 
 def identity(submission: Submission, features: Features, track: str, protocol: Protocol, limit: int | None) -> str:
-    """16 hexadecimal digits over weights, audio, labels, protocol, and the versions of the stages that train and score.
+    """The record's id: 16 hexadecimal digits, a hash of weights, audio, labels, protocol and versions of the stages.
 
     No source text, file name or file time is part of it: the same content gives the same id everywhere.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation returns for one submission on one task in one track."""
+"""The outcome that an evaluation returns for one submission on one task in one track."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,14 @@ from leaderboard.records.record import Record, Tracking
 
 @dataclass(frozen=True)
 class Outcome:
-    """One submission on one task in one track.
+    """The outcome of one submission on one task in one track.
 
     Attributes:
-        record: the result, or None where it failed.
+        record: the result, or None if the evaluation failed.
         path: the record's file.
         reused: the record existed already.
         error: why there is no record, in one sentence.
-        warnings: what failed after the record was written, in one sentence each.
+        warnings: failures after the record was written, one sentence each.
         tracking: its MLflow run, or None.
     """
 

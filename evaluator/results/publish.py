@@ -1,6 +1,6 @@
-"""Hand a stored record over: to MLflow, to the board's database, and to the intervals of its rank.
+"""Publish a stored record: log it to MLflow, write it to the board's database, compute its resamples.
 
-The record file comes first and is the truth. A service that is down loses nothing: what it missed is sent later.
+The record file is written first, and the other places are copies. If a service is down, the record is sent later.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,12 +25,14 @@ STREAMED = "Its frames did not fit the disk (--frames-budget), so the backbone r
 
 
 def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
-    """Hand one record over to every receiver. Doing it again changes nothing; no failure of a receiver is raised.
+    """Publish one record to MLflow, to the board and for the rank intervals. A second call changes nothing.
+
+    A failure is not raised; it becomes a warning of the outcome.
 
     Args:
         stored: the record.
-        home: where the receivers are.
-        reused: it existed before this run, and counts as submitted again.
+        home: the home with the addresses of MLflow and the database.
+        reused: the record existed before this run, and counts as submitted again.
     """
     record = stored.record
     warnings = [STREAMED] if "frames" in record.audio and not reused else []
@@ -39,7 +41,7 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
         warnings.append(str(logged))
     warnings += show(stored, home, again=reused).warnings
     try:
-        # Here and not when the board is drawn, because it takes seconds.
+        # Computed here and not when the board is drawn, because it takes seconds.
         scored(stored)
     except UserError as error:
         warnings.append(f"{error} Its rank has no interval.")
@@ -56,7 +58,7 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
 
 
 def log(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking | TrackingError:
-    """The record's MLflow run, or why it has none: neither MLflow nor a figure for it may fail a result."""
+    """Log the record to MLflow. Returns its run, or the error, which must not make the evaluation fail."""
     try:
         return log_record(stored, uri, artifacts)
     except TrackingError as error:
@@ -67,7 +69,7 @@ def log(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking | TrackingE
 
 @dataclass(frozen=True)
 class Shown:
-    """Whether the board holds a record, and what the submitter should know, one sentence each."""
+    """Whether the board holds a record, and warnings for the submitter, one sentence each."""
 
     done: bool
     warnings: tuple[str, ...]
@@ -79,7 +81,7 @@ def show(stored: StoredRecord, home: Home, *, again: bool = False) -> Shown:
     Args:
         stored: the record.
         home: where the board's database is.
-        again: it was submitted again, and becomes the newest of its name.
+        again: the record was submitted again, and becomes the newest of its name.
     """
     try:
         if again:
@@ -91,7 +93,7 @@ def show(stored: StoredRecord, home: Home, *, again: bool = False) -> Shown:
 
 
 def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
-    """Hand records over to MLflow and to the board, and yield what fails; a receiver that is down is tried once."""
+    """Log records to MLflow and put them on the board. Yields each failure; a service that is down is tried once."""
     mlflow = board = True
     for path in paths:
         stored = StoredRecord.read(path)
@@ -105,9 +107,9 @@ def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
 
 
 def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Tracking | TrackingError]]:
-    """Log every record in a directory that has no MLflow run yet, in the order of their names.
+    """Log every record of a directory that has no MLflow run yet, sorted by file name.
 
-    One record that fails does not stop the others, unless MLflow is down: then its error is the last item.
+    A record that fails does not stop the others. If MLflow is down, that error is the last item.
     """
     for path in record_paths(records):
         if tracking_path(path).exists():
@@ -133,7 +135,7 @@ def publish_failure(
     kind: FailureKind,
     reason: str,
 ) -> None:
-    """Store on the board why a cell is empty. A board that is down is no reason to stop: the user reads the error."""
+    """Store on the board why a cell is empty. Raises nothing if the board is down: the user sees the reason anyway."""
     failure = Failure(
         submission=submission,
         weights_sha256=weights_sha256,

@@ -1,1 +1,1 @@
-"""Results, profiles and figures in MLflow."""
+"""Send results, profiles and figures to MLflow."""

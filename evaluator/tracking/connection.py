@@ -1,4 +1,4 @@
-"""A connection to MLflow that fails quickly, quietly and in one sentence."""
+"""A connection to MLflow that fails quickly, prints nothing, and reports the failure in one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 60
 CONNECT_SECONDS = 5
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-# A server that is down is noticed after two tries of 4 s. One that has answered may be slow with a large file.
+# A server that is down is noticed after two attempts of 4 s. After its first answer a server may take longer, because a
+# file may be large.
 FIRST_REQUEST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 LATER_REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 EVERY_REQUEST = {
@@ -35,10 +36,10 @@ CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 
 
 class TrackingError(Exception):
-    """A record could not be sent: where to, why, and what sends it later, in one sentence.
+    """A record could not be sent. The message states the address, the reason, and the command that sends it later.
 
     Attributes:
-        down: MLflow cannot be reached at all, so that no other record would get through either.
+        down: MLflow cannot be reached, so that sending any other record would fail too.
     """
 
     def __init__(self, message: str, *, down: bool = False) -> None:
@@ -47,22 +48,22 @@ class TrackingError(Exception):
 
 
 def address(uri: str) -> str:
-    """A tracking address that may be shown and stored: without user name, password and query."""
+    """The tracking address without user name, password and query, so that it may be shown and stored."""
     return CREDENTIALS.sub("", uri).partition("?")[0]
 
 
 @contextmanager
 def connect(uri: str, records: Path, what: str = "record", again: str = "beans records push") -> Iterator[MlflowClient]:
-    """A client that has reached MLflow, alone among the processes that track here, quiet and without long retries.
+    """A client that has reached MLflow. It holds a lock against other processes, prints nothing, and retries little.
 
     Args:
         uri: MLflow's tracking address.
-        records: the directory of what is sent.
-        what: is sent, for the error.
+        records: the directory of the files to send.
+        what: the kind of file, for the error.
         again: the command that sends it later, for the error.
 
     Raises:
-        TrackingError: whatever goes wrong between here and MLflow.
+        TrackingError: MLflow cannot be reached, or a request fails.
     """
     with _environment(EVERY_REQUEST), _quiet():
         from filelock import FileLock
@@ -71,7 +72,7 @@ def connect(uri: str, records: Path, what: str = "record", again: str = "beans r
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            # Two processes at once would delete each other's unfinished run, or find half of the tables.
+            # Two processes at once would delete each other's unfinished run, or read an incomplete schema.
             lock = _lock_path(uri, records)
             lock.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(lock, timeout=LOCK_SECONDS):
@@ -84,7 +85,7 @@ def connect(uri: str, records: Path, what: str = "record", again: str = "beans r
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
             reason, down = _explain(error)
             raise TrackingError(
-                f"MLflow at {address(uri)} did not take the {what} ({reason}): the {what} is kept, and"
+                f"MLflow at {address(uri)} did not store the {what} ({reason}): the {what} is kept, and"
                 f" `{again}` sends it later.",
                 down=down,
             ) from error
@@ -96,7 +97,10 @@ def _lock_path(uri: str, records: Path) -> Path:
 
 
 def _open_database(uri: str) -> None:
-    """Fail at once where MLflow would retry for minutes, and make a new SQLite database whole or not at all."""
+    """Connect to the database, and fail at once where MLflow would retry for minutes.
+
+    A new SQLite database is made beside its place and moved there when it is complete.
+    """
     dialect = urlsplit(uri).scheme.partition("+")[0]
     if dialect not in DATABASES:
         return
@@ -125,12 +129,12 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def is_http(uri: str) -> bool:
-    """Whether the address is a server's, which has its own place for artifacts."""
+    """Whether the address is a server's. A server has its own place for artifacts."""
     return urlsplit(uri).scheme in ("http", "https")
 
 
 def _explain(error: BaseException) -> tuple[str, bool]:
-    """Why it failed, on one short line without credentials, and whether MLflow is out of reach for every record."""
+    """The reason of a failure, on one short line without credentials, and whether MLflow cannot be reached at all."""
     import requests
     from filelock import Timeout
     from sqlalchemy.exc import OperationalError
@@ -139,7 +143,7 @@ def _explain(error: BaseException) -> tuple[str, bool]:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, requests.ConnectionError | requests.Timeout):
-            # urllib3 says it best, at the end: "HTTPConnection(...): Failed to ...: [Errno 111] Connection refused".
+            # The reason ends urllib3's message: "HTTPConnection(...): Failed to ...: [Errno 111] Connection refused".
             urllib3_error = cause.args[0] if cause.args else cause
             reason, down = str(getattr(urllib3_error, "reason", urllib3_error)).rpartition(": ")[2], True
         down = down or isinstance(cause, OperationalError | Timeout)
@@ -150,22 +154,22 @@ def _explain(error: BaseException) -> tuple[str, bool]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set what the user has not set, for as long as the block runs: MLflow reads these at every request."""
-    ours = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(ours)
+    """Set variables that the user has not set, while the block runs. MLflow reads them at every request."""
+    unset = {key: value for key, value in values.items() if key not in os.environ}
+    os.environ.update(unset)
     try:
         yield
     finally:
-        for key in ours:
+        for key in unset:
             os.environ.pop(key, None)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing of MLflow's own on the terminal: what matters is raised."""
+    """Suppress MLflow's own warnings and log messages. Every failure is raised as an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import mlflow  # noqa: F401  # sets the levels of its loggers when it is first imported
+        import mlflow  # noqa: F401  # the first import sets the levels of its loggers
 
         loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
         levels = [logger.level for logger in loggers]

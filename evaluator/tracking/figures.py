@@ -1,4 +1,4 @@
-"""The three figures of a record, drawn without a display: matplotlib's object interface, never pyplot."""
+"""The three figures of a record. They use matplotlib's object interface and not pyplot, which may need a display."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.record import Record
+from leaderboard.web import diagnostics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours stay apart for every common kind of colour blindness; the markers differ too.
+# Okabe and Ito's colours can be distinguished with every common kind of colour blindness; the markers differ too.
 VALID_COLOUR = "#0072B2"
 TEST_COLOUR = "#D55E00"
 GREY = "#666666"
@@ -26,7 +27,7 @@ MAX_WRITTEN_CELLS = 15
 
 
 def layer_curve(record: Record) -> Figure:
-    """Validation and test metric of every layer's best probe, the chosen layer marked with its test interval."""
+    """Validation and test metric of each layer's best probe. The chosen layer is marked, with its test interval."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _canvas(7.5, 4.5)
@@ -56,14 +57,10 @@ def layer_curve(record: Record) -> Figure:
 
 
 def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
-    """Rows are the true classes, and each row sums to 1: how often a class was taken for each other, over all seeds."""
-    from sklearn.metrics import confusion_matrix as count
-
+    """Confusion matrix over all seeds. Rows are the true classes, columns the predicted ones; each row sums to 1."""
     names = _short(record.task.labels)
-    classes = np.arange(len(names))
-    counts = sum(count(test.targets, scores.argmax(axis=1), labels=classes) for scores in test.scores)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    # A class without items in the test split is an empty row.
+    shares = np.nan_to_num(diagnostics.row_shares(diagnostics.confusion_matrix(test)))
 
     side = min(3.5 + 0.3 * len(names), 18.0)
     figure, axes = _canvas(side + 1.2, side)
@@ -85,12 +82,8 @@ def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
 
 
 def class_precision(record: Record, test: PredictedScores) -> Figure:
-    """Average precision of every class, best first: the mean over seeds. A class without positives is marked."""
-    import torch
-
-    from evaluator.probes.metrics import average_precision
-
-    means = average_precision(torch.from_numpy(test.scores), torch.from_numpy(test.targets)).mean(0).numpy()
+    """Average precision per class, the mean over seeds, best class first. A class without positives is marked."""
+    means = diagnostics.average_precisions(test)
     positives = test.targets.sum(axis=0, dtype=np.int64)
     order = np.argsort(-means, kind="stable")
     names = _short(record.task.labels)
@@ -125,7 +118,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def _title(axes: Axes, record: Record, subtitle: str) -> None:
-    # A name is shown as it is written: "$" in it does not start a formula.
+    # `parse_math=False`: a "$" in a name does not start a formula.
     title = f"{record.submission.name} on {record.task.name} ({record.track})\n{subtitle}"
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
 
@@ -135,7 +128,7 @@ def _short(labels: list[str]) -> list[str]:
 
 
 def _shown(classes: int) -> list[int]:
-    """Which classes have room for their name: all, or every n-th."""
+    """Indices of the classes whose name is shown: all, or every n-th."""
     return list(range(0, classes, math.ceil(classes / MAX_NAMED_CLASSES)))
 
 

@@ -1,4 +1,4 @@
-"""Send a profile to MLflow: one run, its metrics over clip length, so that MLflow draws the curve."""
+"""Send a profile to MLflow as one run. The step of its metrics is the clip length, so that MLflow draws the curve."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ EXPERIMENT = "beans-efficiency"
 
 
 def log_profile(profile_file: Path, uri: str, artifacts: Path, *, again: str) -> Tracking:
-    """Log one profile as one MLflow run, and note beside it which run it is.
+    """Log one profile as one MLflow run, and write a note of the run beside the profile.
 
-    A run holds the profile as it was then; when points have been added, a new run takes its place.
+    A run never changes. When points have been added to a profile, a new run replaces the old one.
 
     Args:
         profile_file: the profile.
         uri: MLflow's tracking address.
-        artifacts: where a new experiment keeps its files, unless a server at ``uri`` decides that itself.
+        artifacts: where a new experiment stores its files; a server at ``uri`` uses its own place.
         again: the command that sends it later, for the error.
 
     Raises:
-        TrackingError: MLflow is unreachable or refuses; the profile is untouched.
+        TrackingError: MLflow cannot be reached or refuses; the profile does not change.
         UserError: the profile cannot be read.
     """
     profile = read_profile(profile_file)
@@ -48,7 +48,7 @@ def log_profile(profile_file: Path, uri: str, artifacts: Path, *, again: str) ->
 def metric_points(profile: Profile) -> list[tuple[str, float, int]]:
     """All metrics as (name, value, step); the step is the clip's length in whole seconds.
 
-    Memory of a GPU and of a host have different names, so that no chart of MLflow puts them together.
+    Memory of a GPU and of a host have different names, so that no chart of MLflow shows both as one metric.
 
     Raises:
         ValueError: a value is NaN or infinite.
@@ -122,7 +122,7 @@ def _tags(profile: Profile) -> dict[str, str]:
 
 
 def _run_of(client: MlflowClient, experiment: str, profile: Profile) -> str | None:
-    """The finished run of this profile as it is now; runs of what it was before, and unfinished ones, are deleted."""
+    """The finished run of this state of the profile, or None. Unfinished runs and runs of older states are deleted."""
     kept: str | None = None
     for run in client.search_runs([experiment], f"tags.profile_id = '{profile.id}'"):
         same = run.data.tags.get("profile_sha256") == _digest(profile)

@@ -1,4 +1,4 @@
-"""Send a finished record to MLflow: one run for each submission, task and track, in one experiment a protocol."""
+"""Send a finished record to MLflow: one run per submission, task and track, in one experiment per protocol."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
-DIGEST_LENGTH = 36  # MLflow's limit; the whole hash is the parameter split_hash
+DIGEST_LENGTH = 36  # MLflow's limit; the parameter split_hash holds the whole hash
 
 
 def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
-    """Log one record as one MLflow run, and note beside the record which run it is.
+    """Log one record as one MLflow run, and write a note of the run beside the record.
 
-    A record that was logged already is not logged again; unfinished runs of a killed process are removed first.
+    A logged record is not logged again. Unfinished runs of a killed process are deleted first.
 
     Args:
         stored: the record, with its file and its predictions.
         uri: MLflow's tracking address: ``http(s)://...``, ``sqlite:///...`` or another database.
-        artifacts: where a new experiment keeps its files, unless a server at ``uri`` decides that itself.
+        artifacts: where a new experiment stores its files; a server at ``uri`` uses its own place.
 
     Raises:
-        TrackingError: MLflow is unreachable or refuses; nothing was noted and the record is untouched.
+        TrackingError: MLflow cannot be reached or refuses; no note is written and the record does not change.
         UserError: the predictions cannot be read.
         ValueError: a metric is not finite; MLflow would store it as 0.
     """
@@ -53,7 +53,7 @@ def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
 
 
 def metric_points(record: Record) -> list[tuple[str, float, int]]:
-    """All metrics of a record as (name, value, step). A curve's step is the layer index, or the epoch from 1.
+    """All metrics of a record as (name, value, step). The step of a curve is the layer index, or the epoch from 1.
 
     Raises:
         ValueError: a value is NaN or infinite.
@@ -83,13 +83,13 @@ def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord) -> str:
     from mlflow.entities import Metric, Param
 
     record = stored.record
-    created = int(record.created.timestamp() * 1000)  # the run's own time, however much later it is sent
+    created = int(record.created.timestamp() * 1000)  # the time of the result, also when it is sent later
     metrics = [Metric(name, float(value), created, step) for name, value, step in metric_points(record)]
     params = [Param(key, str(value)) for key, value in _params(record).items()]
     with tempfile.TemporaryDirectory() as directory:
-        # All that can fail here comes before the run exists.
+        # First, because it can fail: then no run exists yet.
         _write_artifacts(Path(directory), stored)
-        # The tag comes with the run: from its first moment on, whoever finds the run knows its record.
+        # The tags are set when the run is created, so that an unfinished run also names its record.
         name = f"{record.submission.name} · {record.task.name} · {record.track}"
         run = client.create_run(experiment_id, start_time=created, tags=_tags(record), run_name=name)
         run_id: str = run.info.run_id
@@ -165,12 +165,12 @@ def _dataset(record: Record) -> DatasetInput:
         source=json.dumps({"tags": {"task": task.name, "group": task.group, "split_hash": task.split_hash}}),
         profile=json.dumps({"num_rows": sum(counts.values()), **counts}),
     )
-    # One dataset with three splits: MLflow keeps one input a name and digest, so the splits cannot be three inputs.
+    # One dataset for three splits: MLflow keeps one input per name and digest, so three inputs are not possible.
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "train, valid, test")])
 
 
 def _trial_table(record: Record) -> dict[str, list[object]]:
-    """One row a trial and layer, as columns."""
+    """The trials as columns, with one row per trial and layer."""
     rows = [
         (trial.number, trial.lr, layer.index, layer.name, trial.valid[place], trial.epoch[place])
         for trial in record.trials
@@ -187,15 +187,15 @@ def _write_artifacts(directory: Path, stored: StoredRecord) -> None:
         confusion_matrix(record, test).savefig(directory / "confusion_matrix.png")
     else:
         class_precision(record, test).savefig(directory / "class_precision.png")
-    # Under their own names, so that what is downloaded from "record" is a records directory again.
-    kept = directory / "record"
-    kept.mkdir()
+    # The files keep their names, so that a downloaded folder "record" is a valid records directory.
+    folder = directory / "record"
+    folder.mkdir()
     for file in (stored.path, stored.path.with_name(record.predictions.file)):
-        shutil.copyfile(file, kept / file.name)
+        shutil.copyfile(file, folder / file.name)
 
 
 def is_finished(client: MlflowClient, run_id: str) -> bool:
-    """Whether a run is there and was logged to its end."""
+    """Whether a run exists and was logged completely."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -208,7 +208,7 @@ def is_finished(client: MlflowClient, run_id: str) -> bool:
 
 
 def open_experiment(client: MlflowClient, name: str, artifact_location: str | None) -> str:
-    """The id of the experiment of that name, created if need be; another process may create it at the same time."""
+    """The id of the experiment ``name``. It is created if it does not exist."""
     from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
@@ -216,6 +216,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_location: str | No
         try:
             return str(client.create_experiment(name, artifact_location))
         except MlflowException as error:
+            # Another process may create it at the same time.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         experiment = client.get_experiment_by_name(name)
@@ -227,7 +228,7 @@ def open_experiment(client: MlflowClient, name: str, artifact_location: str | No
 
 
 def _finished_run(client: MlflowClient, experiment_id: str, record_id: str) -> str | None:
-    """The finished run of this record, if there is one; unfinished ones, of killed processes, are deleted."""
+    """The finished run of this record, or None. Unfinished runs of killed processes are deleted."""
     finished: str | None = None
     for run in client.search_runs([experiment_id], f"tags.record_id = '{record_id}'"):
         if run.info.status == "FINISHED":

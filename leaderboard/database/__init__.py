@@ -1,1 +1,1 @@
-"""Tables, migrations and queries."""
+"""The board's database: tables, migrations and queries."""

@@ -1,4 +1,4 @@
-"""What a server keeps from one page to the next."""
+"""A cache of one value, which a server keeps between pages."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -9,17 +9,17 @@ Value = TypeVar("Value")
 
 
 class Latest(Generic[Key, Value]):
-    """The value of the last key that was asked for. Threads that ask at once wait until one of them has made it."""
+    """A thread-safe cache of the value of the last key. Threads that need it at once wait until one has made it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: tuple[Key, Value] | None = None
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value that was kept with an equal key, else what ``make`` returns."""
+        """The cached value if its key is equal, else the new value of ``make``, which is cached."""
         with self._lock:
             if self._kept is None or self._kept[0] != key:
-                # The old value is let go first: two need not be held at once.
+                # Drop the old value first, so that memory never holds two values.
                 self._kept = None
                 self._kept = key, make()
             return self._kept[1]

@@ -1,4 +1,4 @@
-"""Profiles in the database: their table, and how they are written and read."""
+"""Profiles in the database: their table, and functions that write and read them."""
 
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from leaderboard.records.profile import Profile, profile_paths, read_profile
 
 
 class StoredProfile(Base):
-    """One profile: the columns that the board selects by, and the whole of it as JSON."""
+    """One profile: the columns that queries use, and the complete profile as JSON."""
 
     __tablename__ = "profiles"
 
@@ -26,7 +26,7 @@ class StoredProfile(Base):
 
 
 def publish(store: Store, profile: Profile) -> None:
-    """Put a profile into the database; one of the same id is replaced unless it is newer.
+    """Write a profile to the database. A profile with the same id is replaced unless it is newer.
 
     Raises:
         UserError: the database cannot be used.
@@ -36,7 +36,7 @@ def publish(store: Store, profile: Profile) -> None:
 
 
 def profiles(store: Store, submission: str | None = None) -> list[Profile]:
-    """Every profile in the database, of one submission or of all, the oldest first.
+    """Every profile in the database, of one submission or of all, oldest first.
 
     Raises:
         UserError: the database cannot be used.
@@ -50,7 +50,7 @@ def profiles(store: Store, submission: str | None = None) -> list[Profile]:
 
 
 def version(store: Store) -> tuple[object, ...]:
-    """Something that differs whenever a profile was written or deleted in between."""
+    """A value that changes whenever a profile is written or deleted."""
     size = sa.func.coalesce(sa.func.sum(sa.func.length(StoredProfile.document)), 0)
     query = sa.select(sa.func.count(), sa.func.max(StoredProfile.created), size)
     with store.transaction() as connection:
@@ -58,20 +58,22 @@ def version(store: Store) -> tuple[object, ...]:
 
 
 def rebuild(store: Store, directory: Path) -> int:
-    """Replace all profiles in the database by the files in ``directory``, all or nothing; none where it is missing.
+    """Replace all profiles in the database by the files in ``directory``, in one transaction.
+
+    A missing directory counts as empty.
 
     Returns:
-        How many the database holds now.
+        The number of profiles in the database.
 
     Raises:
-        UserError: a file is no profile, or the database cannot be used; the database is as it was.
+        UserError: a file is no profile, or the database cannot be used; then the database does not change.
     """
-    found = [read_profile(path) for path in profile_paths(directory)]
+    on_disk = [read_profile(path) for path in profile_paths(directory)]
     with store.transaction() as connection:
         connection.execute(sa.delete(StoredProfile))
-        for profile in found:
+        for profile in on_disk:
             _upsert(connection, profile)
-    return len({profile.id for profile in found})
+    return len({profile.id for profile in on_disk})
 
 
 def _upsert(connection: sa.Connection, profile: Profile) -> None:

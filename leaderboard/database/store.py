@@ -1,4 +1,4 @@
-"""The leaderboard's database, on SQLite or PostgreSQL through the same code. The record files remain the truth."""
+"""The leaderboard's database, in SQLite or PostgreSQL. It holds copies of the record files, which can rebuild it."""
 
 import json
 import secrets
@@ -21,47 +21,47 @@ from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths
 from leaderboard.records.plausibility import refuse_unpublishable
 from leaderboard.records.record import Record, Tracking
-from leaderboard.records.result import Result, Stated, stated
+from leaderboard.records.result import Result, SubmissionFacts, submission_facts
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
-# Seconds to wait for another process's write, and for a server that does not answer.
+# Seconds to wait for the write of another process, and for the answer of a server.
 BUSY_TIMEOUT = 60
 CONNECT_TIMEOUT = 10
 
 
 Version = tuple[tuple[int, int], ...]
-"""What `Store.version` returns."""
+"""The value of `Store.version`: per table, the number of rows and the sum of their change numbers."""
 
-# The columns that are fields of `Result` too.
-_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *Stated.__annotations__})
-# Few enough to be added up for millions of rows, and so many that no two changes come out the same.
+# The columns that are also fields of `Result`.
+_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *SubmissionFacts.__annotations__})
+# Few enough for the sum over millions of rows, and enough that two changes do not give the same sum.
 _BITS_OF_CHANGE = 40
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """Time in UTC. SQLite keeps no zone, so none is stored and UTC is put back on reading."""
+    """Time in UTC. SQLite stores no time zone, so the zone is removed before writing and added after reading."""
 
     impl = sa.DateTime
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """To UTC, without the zone."""
+        """Convert to UTC and remove the zone."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """With the zone."""
+        """Add the zone."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
-    """What `leaderboard.database.migrations` builds; a test holds the two together."""
+    """The schema that `leaderboard.database.migrations` builds. A test compares the two."""
 
     type_annotation_map = {float: sa.Double}  # noqa: RUF012
 
 
 class StoredResult(Base):
-    """One record: the columns of `Result` for the board; the whole record is a `StoredDocument`."""
+    """One record, as the columns of `Result`. The complete record is a `StoredDocument`."""
 
     __tablename__ = "results"
 
@@ -91,23 +91,23 @@ class StoredResult(Base):
     tracking_uri: Mapped[str | None]
     experiment_id: Mapped[str | None]
     run_id: Mapped[str | None]
-    # When it was last submitted: of the results of one name, the one with the latest is the current one.
+    # When it was last submitted. Of the results of one name, the last submitted one is the current one.
     confirmed: Mapped[datetime] = mapped_column(UtcDateTime)
     predictions_file: Mapped[str]
     predictions_sha256: Mapped[str] = mapped_column(sa.String(64))
-    # The record's own words of the submission, of which `stated` takes what the board shows.
+    # The record's `submission` as JSON, from which `submission_facts` reads what the board shows.
     submission_json: Mapped[str] = mapped_column(sa.Text)
-    # A random number, drawn again whenever the row is written: `Store.version` adds them up.
+    # A random number that is drawn again whenever the row is written. `Store.version` adds these numbers up.
     changed: Mapped[int] = mapped_column(sa.BigInteger, index=True)
 
 
 class StoredDocument(Base):
-    """One whole record as JSON, apart from its result: SQLite goes through a long text to reach what stands behind."""
+    """One complete record as JSON. It has its own table, because long texts make SQLite slow to read other columns."""
 
     __tablename__ = "documents"
 
     record_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
-    # Text and not a JSON type: what is read back is what was written, to the last digit.
+    # Text and not a JSON type, so that every digit is read back as it was written.
     document: Mapped[str] = mapped_column(sa.Text)
 
 
@@ -130,10 +130,10 @@ class StoredFailure(Base):
 
 
 class Store:
-    """The database at one SQLAlchemy address. Nothing is touched before the first call of a method.
+    """The database at one SQLAlchemy address. It is opened by the first call of a method.
 
-    Results that were read are kept, and read again when the database has changed, by whomever. Every method raises
-    UserError when the database cannot be opened, reached or used.
+    Results are cached, and read again after any process has changed the database. Every method raises a UserError if
+    the database cannot be opened, reached or used.
     """
 
     def __init__(self, url: str) -> None:
@@ -144,35 +144,35 @@ class Store:
     def publish(
         self, record: Record, tracking: Tracking | None = None, *, confirmed: datetime | None = None
     ) -> list[str]:
-        """Put one record on the board; doing it again changes nothing, and adds ``tracking`` when it is new.
+        """Put one record on the board. A second call changes nothing, except that it adds a new ``tracking``.
 
         Args:
-            record: whole and validated; `publish_stored` also looks at its predictions.
+            record: a complete, validated record; `publish_stored` also checks its predictions.
             tracking: its MLflow run.
             confirmed: when it was last submitted, if later than it was made.
 
         Returns:
-            What the submitter should know, a sentence each: another model has the same name.
+            Warnings for the submitter, one sentence each: another model has the same name.
 
         Raises:
-            UserError: the protocol or the date is none that a board could place.
+            UserError: the record's protocol is unknown or its date is impossible.
         """
         with self.transaction() as connection:
             result = _upsert(connection, record, tracking, confirmed)
-            # After the write, which has the lock: a transaction of SQLite that has read first cannot wait for it.
+            # After the write, which takes the lock: in SQLite a transaction that has read first cannot wait for it.
             return _namesakes(connection, result)
 
     def publish_stored(self, stored: StoredRecord) -> list[str]:
-        """Put a stored record on the board, after a look at its predictions; otherwise as `publish`.
+        """Check the predictions of a stored record, then put it on the board as `publish` does.
 
         Raises:
-            UserError: a note cannot be read, or the predictions are missing or not the record's.
+            UserError: a note cannot be read, or the predictions are missing or have another checksum.
         """
         stored.check_predictions()
         return self.publish(stored.record, stored.tracking, confirmed=stored.confirmed)
 
     def publish_failure(self, failure: Failure) -> None:
-        """Note that a submission was tried on a task without a result; a result of the same key takes the note away."""
+        """Store a failed attempt. A result with the same key deletes it."""
         values = {**asdict(failure), "failure_id": failure.failure_id, "changed": secrets.randbits(_BITS_OF_CHANGE)}
         with self.transaction() as connection:
             statement = _insert(connection)(StoredFailure).values(values)
@@ -182,23 +182,23 @@ class Store:
             )
 
     def failures(self) -> list[Failure]:
-        """Every failure that no result has taken away."""
+        """Every stored failure. Failures with a later result are already deleted."""
         columns = [getattr(StoredFailure, field.name) for field in fields(Failure)]
         with self.transaction() as connection:
             return [Failure(*row) for row in connection.execute(sa.select(*columns).order_by(StoredFailure.failure_id))]
 
     def version(self) -> Version:
-        """Something that differs whenever a result or a failure was written or deleted in between."""
+        """A value that changes whenever a result or a failure is written or deleted."""
         tables = (StoredResult, StoredFailure)
         sums = [sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.changed), 0)) for table in tables]
         with self.transaction() as connection:
             return tuple((count, int(total)) for count, total in (connection.execute(query).one() for query in sums))
 
     def results(self, submission: str | None = None) -> list[Result]:
-        """Every result ever published, of one submission or of all, superseded ones too; submitted last, last."""
-        # The version first: what is written meanwhile belongs to a later one, and the next call reads again.
-        found = self._read.get(self.version(), self._all_results)
-        return [result for result in found if submission is None or result.submission == submission]
+        """Every published result, also superseded ones, of one submission or of all. The last submitted one is last."""
+        # The version is read first. If a result is written meanwhile, the next call sees a new version and reads again.
+        cached = self._read.get(self.version(), self._all_results)
+        return [result for result in cached if submission is None or result.submission == submission]
 
     def _all_results(self) -> list[Result]:
         columns = [getattr(StoredResult, name) for name in _COLUMNS]
@@ -206,39 +206,39 @@ class Store:
         query = sa.select(StoredResult.submission_json, *run, *columns)
         with self.transaction() as connection:
             rows = connection.execute(query.order_by(StoredResult.confirmed, StoredResult.record_id)).all()
-        # The same words stand in every result of a submission.
-        told = {row[0]: stated(json.loads(row[0])) for row in rows}
+        # All results of a submission have the same JSON: parse it once.
+        facts = {row[0]: submission_facts(json.loads(row[0])) for row in rows}
         return [
             Result(
                 **dict(zip(_COLUMNS, values, strict=True)),
-                **told[info],
+                **facts[info],
                 run=Tracking(uri=uri, experiment_id=experiment, run_id=run_id) if run_id else None,
             )
             for info, uri, experiment, run_id, *values in rows
         ]
 
     def record(self, record_id: str) -> Record | None:
-        """One whole record, or None when it is not here."""
+        """One complete record, or None if the database does not contain it."""
         query = sa.select(StoredDocument.document).where(StoredDocument.record_id == record_id)
         with self.transaction() as connection:
             document = connection.scalar(query)
         return None if document is None else Record.model_validate_json(document)
 
     def rebuild(self, records: Path) -> int:
-        """Replace all results by the record files in ``records``, all or nothing. No file holds failures: they stay.
+        """Replace all results by the record files in ``records``, in one transaction. Failures stay: they have no file.
 
-        The records alone are enough; predictions that lie beside them must be theirs.
+        Predictions may be missing. If they exist, their checksum must match.
 
         Returns:
-            How many records the board holds now.
+            The number of records on the board.
 
         Raises:
-            UserError: the directory is missing, a file cannot be read as a record, or predictions are not the record's;
-                the database is as it was.
+            UserError: the directory is missing, a file is no record, or predictions have another checksum; then the
+                database does not change.
         """
         if not records.is_dir():
-            raise UserError(f"There is no directory {records}: the board was left as it is; check BEANS_HOME.")
-        found = set()
+            raise UserError(f"There is no directory {records}: the board was not changed; check BEANS_HOME.")
+        ids = set()
         with self.transaction() as connection:
             connection.execute(sa.delete(StoredResult))
             connection.execute(sa.delete(StoredDocument))
@@ -248,14 +248,14 @@ class Store:
                     if (records / stored.record.predictions.file).exists():
                         stored.check_predictions()
                 except OSError as error:
-                    raise UserError(f"{path} cannot be read ({error.strerror}): mend or move it.") from error
+                    raise UserError(f"{path} cannot be read ({error.strerror}): repair or move it.") from error
                 _upsert(connection, stored.record, stored.tracking, stored.confirmed)
-                found.add(stored.record.id)
-        return len(found)
+                ids.add(stored.record.id)
+        return len(ids)
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A connection in one transaction; the schema is brought up to date before the first."""
+        """A connection in one transaction. The first call also migrates the schema."""
         try:
             if self._opened is None:
                 engine = _engine(self._address)
@@ -264,12 +264,12 @@ class Store:
             with self._opened.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            # The database may have been replaced under us: look at its schema again next time.
+            # Another database may have replaced this one: the next call checks the schema again.
             self._opened = None
             reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
             raise UserError(
                 f"Leaderboard database {_shown(self._address)} cannot be used ({reason}): "
-                "check that it is there and running, or set BEANS_DATABASE_URL."
+                "check that it exists and runs, or set BEANS_DATABASE_URL."
             ) from error
         except CommandError as error:
             raise UserError(
@@ -289,7 +289,7 @@ def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None
         values |= {"tracking_uri": tracking.uri, "experiment_id": tracking.experiment_id, "run_id": tracking.run_id}
     insert = _insert(connection)
     statement = insert(StoredResult).values(values)
-    # Whoever knows of no later submission does not undo one.
+    # A writer that does not know of a later submission must not overwrite its time.
     known, new = StoredResult.confirmed, statement.excluded.confirmed
     values["confirmed"] = sa.case((known > new, known), else_=new)
     connection.execute(statement.on_conflict_do_update(index_elements=[StoredResult.record_id], set_=values))
@@ -307,12 +307,12 @@ def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None
 
 
 def _insert(connection: sa.Connection) -> Any:
-    """The insert of this kind of database, which may say what happens to a row that is there already."""
+    """The database's own insert, which can also update an existing row."""
     return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
-    """Say so where the latest other result of the same name on the same board is one of another model."""
+    """A warning if the latest other result with the same name on the same board is of another model."""
     same = [
         getattr(StoredResult, name) == getattr(result, name) for name in ("submission", "protocol", "track", "group")
     ]
@@ -324,21 +324,21 @@ def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
     other = connection.execute(latest.where(StoredResult.record_id != result.record_id).limit(1)).first()
     if other is None or other.weights_sha256 == own.weights_sha256:
         return []
-    found = f"with other weights ({other.weights_sha256[:8]} and not {own.weights_sha256[:8]})"
+    which = f"with other weights ({other.weights_sha256[:8]} and not {own.weights_sha256[:8]})"
     when = f"{other.confirmed:%Y-%m-%d %H:%M} UTC"
     if (own.confirmed, own.record_id) > (other.confirmed, other.record_id):
         return [
-            f"The name {result.submission} was used {found} until {when}: those results no longer count on the board; "
+            f"The name {result.submission} was used {which} until {when}: those results no longer count on the board; "
             "give one of the two models another name if both should stay."
         ]
     return [
-        f"The name {result.submission} was used {found} later, at {when}: this result does not count on the board; "
+        f"The name {result.submission} was used {which} later, at {when}: this result does not count on the board; "
         "give one of the two models another name, or submit this one again."
     ]
 
 
 def _engine(address: str) -> sa.Engine:
-    """An engine without a pool: connections survive neither forks nor restarts of the server."""
+    """An engine without a connection pool, because connections do not survive a fork or a restart of the server."""
     try:
         url = sa.make_url(address)
         if url.drivername in ("postgres", "postgresql"):
@@ -367,11 +367,11 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         Path(database).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"Directory {Path(database).parent} for the leaderboard database cannot be made ({error.strerror}): "
+            f"Directory {Path(database).parent} for the leaderboard database cannot be created ({error.strerror}): "
             "set BEANS_HOME or BEANS_DATABASE_URL to a place that can be written."
         ) from error
 
-    # Python's driver opens transactions when it sees fit; these two make them begin where the code says so.
+    # By default Python's driver starts transactions itself. With these two listeners SQLAlchemy starts them.
     @sa.event.listens_for(engine, "connect")
     def _leave_transactions_alone(connection: Any, _: object) -> None:
         connection.isolation_level = None
@@ -382,7 +382,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
 
 def _shown(address: str) -> str:
-    """The address without its password, which may also hide in the query."""
+    """The address without password and query, because the query may contain a password too."""
     try:
         return sa.make_url(address).set(query={}).render_as_string(hide_password=True)
     except ArgumentError:

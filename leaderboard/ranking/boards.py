@@ -10,6 +10,7 @@ from datetime import datetime
 from leaderboard.ranking.significance import Standing
 from leaderboard.records.failure import Failure
 from leaderboard.records.overlap import overlap
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Tracking
 from leaderboard.records.result import Result
 from tasks.task import GROUPS, Group, Metric, Task
@@ -32,7 +33,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class BoardTask:
     """One task of a board; ``recordings`` is how many its test split has, None until the resamples tell."""
 
     task: str
@@ -73,6 +74,11 @@ class Row:
         return sum(cell.result is not None for cell in self.cells)
 
     @property
+    def newest(self) -> Result | None:
+        """The result that was submitted last: what it says of the submission holds for the row."""
+        return max((cell.result for cell in self.cells if cell.result is not None), key=_age, default=None)
+
+    @property
     def remote_code(self) -> bool:
         """Whether a result of the row was made by code that came with the checkpoint."""
         return any(cell.result is not None and cell.result.remote_code for cell in self.cells)
@@ -95,7 +101,7 @@ class Board:
     protocol: str
     track: str
     group: Group
-    columns: tuple[Column, ...]
+    columns: tuple[BoardTask, ...]
     rows: tuple[Row, ...]
 
 
@@ -154,51 +160,13 @@ def disclosures(results: Iterable[Result], catalogue: Sequence[Task]) -> dict[st
     return {record_id: reasons for record_id, reasons in found.items() if reasons}
 
 
-def sort_rows(board: Board, key: str) -> list[Row]:
-    """The board's rows by another column, best first; rows without a value, then limited rows, stay below.
-
-    Args:
-        board: any board.
-        key: ``mean``, ``submission``, ``borda``, ``parameters``, ``vram``, ``runs`` or ``task:NAME``; a
-            leading ``-`` turns the order round. Anything else means ``mean``, since the key comes from an address that
-            anybody can type.
-    """
-    plain = key.removeprefix("-")
-    tasks = {f"task:{column.task}": index for index, column in enumerate(board.columns)}
-
-    def value(row: Row) -> float | None:
-        if plain in tasks:
-            result = row.cells[tasks[plain]].result
-            return None if result is None else -result.test
-        if plain == "parameters":
-            return row.parameters
-        if plain == "vram":
-            return row.vram_bytes
-        if plain == "borda":
-            return None if row.standing is None else -row.standing.borda
-        if plain == "runs":
-            return -len(row.runs) or None
-        return None if row.mean is None else -row.mean
-
-    def order(row: Row) -> tuple[bool, bool, float, str]:
-        found = value(row)
-        return row.limit is not None, found is None, (found or 0) * (-1 if key.startswith("-") else 1), row.submission
-
-    if plain == "submission":
-        rows = sorted(board.rows, key=lambda row: row.submission.casefold(), reverse=key.startswith("-"))
-        return sorted(rows, key=lambda row: row.limit is not None)
-    if key in ("", "mean"):
-        return list(board.rows)
-    return sorted(board.rows, key=order)
-
-
 def _age(result: Result) -> tuple[datetime, str]:
     return result.confirmed or result.created, result.record_id
 
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
     # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
-    return protocol.count("+"), protocol, track != "ta", track, GROUPS.index(group)
+    return len(Protocol.split(protocol)[1]), protocol, track != "ta", track, GROUPS.index(group)
 
 
 def _board(
@@ -220,7 +188,7 @@ def _board(
     metrics |= {task: metric for task, (_, metric) in definitions.items()}
     if catalogue:
         metrics = {task.name: task.metric for task in catalogue}
-    columns = tuple(Column(task, metrics[task]) for task in sorted(metrics, key=lambda task: (metrics[task], task)))
+    columns = tuple(BoardTask(task, metrics[task]) for task in sorted(metrics, key=lambda task: (metrics[task], task)))
 
     members_of: dict[tuple[str, int | None], list[Result]] = defaultdict(list)
     for result in results:
@@ -244,7 +212,7 @@ def _row(
     name: str,
     limit: int | None,
     results: list[Result],
-    columns: tuple[Column, ...],
+    columns: tuple[BoardTask, ...],
     definitions: dict[str, tuple[str, Metric]],
     overlaps: dict[str, tuple[str, ...]],
     failed: Mapping[tuple[object, ...], Failure],

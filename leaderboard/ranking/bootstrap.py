@@ -1,4 +1,4 @@
-"""A test score under resampling: what it would have been, had the test split held other recordings of the same kind."""
+"""Bootstrap of a test score over recordings: its variation if the test split had other recordings of the same kind."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboard.ranking.metrics import descending
+
 if TYPE_CHECKING:
     from tasks.task import Metric
 
-# Part of the id of every record and of every file of resamples: raise it with any change of the resampled scores.
+# Part of the id of every record and of every file of resamples: raise it when the resampled scores change.
 VERSION = 1
 
 
@@ -18,18 +20,18 @@ Scores = NDArray[np.float32]
 Targets = NDArray[np.int64] | NDArray[np.uint8]
 Counts = NDArray[np.int64]
 
-# Resamples worked on at once: enough to be quick, few enough that memory does not grow with their number.
+# Resamples computed at once: enough to be fast, and few enough to limit the memory.
 BLOCK = 256
 
 
 def resampled(
     metric: "Metric", scores: Scores, targets: Targets, recordings: Sequence[str], *, resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """The metric's mean over seeds in each of many resamples of the recordings, drawn with replacement.
+    """The metric's mean over seeds in each resample. A resample draws recordings with replacement.
 
-    Items of one recording are not independent, so a recording enters a resample with all its items or not at all.
-    Which recordings are drawn hangs on their sorted names and ``seed`` alone: two submissions that were measured on the
-    same items are scored on the same resamples, one by one. Equal predictions give equal numbers, to the last bit.
+    Items of one recording are not independent, so a resample contains all items of a recording or none. The draw
+    depends only on the sorted names of the recordings and on ``seed``: two submissions that were measured on the same
+    items are scored on the same resamples. Equal predictions give equal numbers, bit for bit.
 
     Args:
         metric: "accuracy", or "map" as BEANS computes it (a class without positives counts 0, items with equal scores
@@ -38,7 +40,7 @@ def resampled(
         targets: (items,) class indices, or (items, classes) of 0 and 1 for "map".
         recordings: (items,) the recording of each item.
         resamples: number of bootstrap resamples.
-        seed: of the drawing.
+        seed: seed of the random draw.
 
     Returns:
         (resamples,) in [0, 1].
@@ -64,7 +66,7 @@ def _count(drawn: Counts, groups: int) -> Counts:
 
 
 class _Accuracy:
-    """Top-1 accuracy. Right answers are counted in whole numbers, so that equal shares are equal numbers."""
+    """Top-1 accuracy. Right answers are counted as integers, so that equal shares give equal numbers."""
 
     def __init__(self, scores: Scores, targets: Targets, member: Counts) -> None:
         right = (scores.argmax(-1) == targets).sum(0)
@@ -79,12 +81,12 @@ class _Accuracy:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """One class as one seed ranks it.
+    """The items of one class, ranked by the scores of one seed.
 
     Attributes:
-        positives: (positives,) the recording of each positive, in descending score.
-        negatives: (positives, recordings) sparse; how many negatives of each recording stand between the positive
-            before and this one.
+        positives: (positives,) the recording of each positive, by descending score.
+        negatives: (positives, recordings) sparse; per recording, the number of negatives between the previous positive
+            and this one.
     """
 
     positives: Counts
@@ -94,10 +96,10 @@ class _Ranked:
 class _MeanAveragePrecision:
     """BEANS' macro mean average precision.
 
-    Items are sorted once. In a resample an item stands as often as its recording was drawn, its copies in a row.
-    A positive with ``fp`` negatives and ``tp`` positives before it and ``k`` copies adds the precisions
-    ``(tp + j) / (fp + tp + j)`` for j = 1..k, which is ``k - fp * (H[fp + tp + k] - H[fp + tp])`` with the harmonic
-    numbers H, whatever ``k``.
+    Items are sorted once. A resample contains each item as often as its recording was drawn; the copies of an item are
+    neighbours in the order. A positive with ``fp`` negatives and ``tp`` positives before it and ``k`` copies adds the
+    precisions ``(tp + j) / (fp + tp + j)`` for j = 1..k. Their sum is ``k - fp * (H[fp + tp + k] - H[fp + tp])`` with
+    the harmonic numbers H, for every ``k``.
     """
 
     def __init__(self, scores: Scores, targets: Targets, member: Counts) -> None:
@@ -127,11 +129,11 @@ class _MeanAveragePrecision:
 def _rank(scores: Scores, positive: NDArray[np.bool_], member: Counts, groups: int) -> _Ranked:
     from scipy.sparse import csr_array
 
-    order = np.argsort(-scores, kind="stable")
+    order = descending(scores)
     hits = positive[order]
     before = hits.cumsum()
     positives = member[order[hits]]
-    # Negatives below the last positive lower no precision.
+    # Negatives after the last positive do not change a precision.
     counted = ~hits & (before < len(positives))
     where = (before[counted], member[order[counted]])
     ones = np.ones(len(where[0]), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Which tasks and rows of a board are shown, and in what order. The pages and the command line choose with the same."""
+"""Filters of a board, for the pages and the command line."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from leaderboard.ranking.boards import Board, Row, mean, ranked
-from leaderboard.records.result import Result
 from tasks.task import Task
 
 NOT_STATED = "not stated"
 
-# From so many millions of parameters up to, and without, so many.
+# Millions of parameters: the lower limit is included, the upper one is not.
 _SIZES = {"0-10": (0, 10), "10-100": (10, 100), "100-350": (100, 350), "350-": (350, float("inf"))}
 
-# The groups of animals, and the words by which a task's `taxa` names them; a task may have more than one.
+# The groups of animals, and their words in a task's `taxa`. A task may belong to several groups.
 _TAXA = {
     "birds": ("bird", "birds"),
     "marine mammals": ("whale", "whales", "dolphins", "seals"),
@@ -28,18 +27,19 @@ _TAXA = {
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is chosen, by the spelling of the address; nothing chosen means everything.
+    """The chosen values per filter, as they are written in a page's address. A filter without values does nothing.
 
-    Values of one filter are alternatives, and a row must pass all filters. A value is always one that the board has:
-    anybody can type an address.
+    Values of one filter are alternatives, and a row must pass all filters. `read` accepts only values that the board
+    has, because a user can type any address.
 
     Attributes:
-        taxa: groups of animals, see `taxa_of`. They choose tasks; means and ranks are then of those tasks.
-        family: as the submission names it. Like all that follow it hides rows, and ranks stay those of the whole board.
+        taxa: groups of animals, see `taxa_of`. They select tasks; means and ranks are computed over these tasks.
+        family: family of the model as the submission states it. This and the following filters hide rows; the other
+            rows keep their ranks on the whole board.
         size: millions of parameters, see `size_names`.
-        licence: as the submission names it.
-        domain: what was heard in pretraining, such as "speech"; "none" where no sound was.
-        device: where the row's memory was measured.
+        licence: licence as the submission states it.
+        domain: domain of the pretraining data, such as "speech"; "none" if there was no sound in it.
+        device: device on which the row's memory was measured.
     """
 
     taxa: tuple[str, ...] = ()
@@ -51,14 +51,14 @@ class Filters:
 
     @classmethod
     def offered(cls, board: Board, catalogue: Sequence[Task]) -> Self:
-        """Every value by which the tasks and rows of ``board`` can be chosen."""
+        """Every value of the tasks and rows of ``board``, per filter."""
         groups = {group for task in _of(board, catalogue) for group in taxa_of(task)}
-        found: dict[str, set[str]] = {name: set() for name in _ROW_FILTERS}
+        present: dict[str, set[str]] = {name: set() for name in _ROW_FILTERS}
         for row in board.rows:
             for name, values in _values(row).items():
-                found[name].update(values)
-        named = {name: sorted(values, key=_last_unstated) for name, values in found.items()}
-        named["size"] = [size for size in _SIZES if size in found["size"]]
+                present[name].update(values)
+        named = {name: sorted(values, key=_last_unstated) for name, values in present.items()}
+        named["size"] = [size for size in _SIZES if size in present["size"]]
         return cls(
             taxa=tuple(group for group in _TAXA if group in groups),
             **{name: tuple(values) for name, values in named.items()},
@@ -66,14 +66,14 @@ class Filters:
 
     @classmethod
     def read(cls, query: Mapping[str, Sequence[str]], offered: "Filters") -> tuple[Self, dict[str, list[str]]]:
-        """What an address asks for.
+        """Read the filters of an address.
 
         Args:
-            query: the address's parameters; others than filters are passed over.
-            offered: what there is, see `offered`.
+            query: the parameters of the address; those that are no filters are ignored.
+            offered: the values that the board has, see `offered`.
 
         Returns:
-            The filters, and by filter the values that no task or row of the board has.
+            The filters; and by filter, the requested values that no task or row of the board has.
         """
         asked = {name: tuple(dict.fromkeys(query.get(name, ()))) for name in FILTERS}
         known = {
@@ -85,7 +85,7 @@ class Filters:
         return cls(**known), {name: values for name, values in unknown.items() if values}
 
     def chosen(self) -> dict[str, tuple[str, ...]]:
-        """The filters in use."""
+        """The filters that have values."""
         return {name: values for name in FILTERS if (values := getattr(self, name))}
 
 
@@ -94,7 +94,7 @@ _ROW_FILTERS = FILTERS[1:]
 
 
 def size_names() -> dict[str, str]:
-    """How the sizes are shown, by their spelling in the address."""
+    """The display names of the sizes, by their value in the address."""
     return {
         size: f"≥ {low} M" if high == float("inf") else f"{low}-{high} M" if low else f"< {high} M"
         for size, (low, high) in _SIZES.items()
@@ -102,16 +102,16 @@ def size_names() -> dict[str, str]:
 
 
 def taxa_of(task: Task) -> tuple[str, ...]:
-    """The groups of animals that a task of the catalogue is about; nothing where its facts name none."""
+    """The groups of animals of a task in the catalogue; empty if its facts name none."""
     words = set(re.findall(r"\w+", task.facts.taxa.casefold()))
     return tuple(group for group, names in _TAXA.items() if words.intersection(names))
 
 
 def of_taxa(board: Board, taxa: Sequence[str], catalogue: Sequence[Task]) -> Board:
-    """``board`` over the tasks of these groups of animals alone, ranked by the mean over them.
+    """``board`` with only the tasks of these groups of animals, ranked by the mean over these tasks.
 
-    It has no certainty yet, see `leaderboard.ranking.standings.with_certainty`. Without ``taxa`` it is the board as it
-    is.
+    The new board has no standings, see `leaderboard.ranking.standings.with_certainty`. If ``taxa`` is empty, the board
+    is returned unchanged.
     """
     if not taxa:
         return board
@@ -125,13 +125,13 @@ def of_taxa(board: Board, taxa: Sequence[str], catalogue: Sequence[Task]) -> Boa
 
 
 def passing(board: Board, filters: Filters, facts_of: Board | None = None) -> Board:
-    """``board`` without the rows that do not pass; ranks, ranges and counts stay those among all rows.
+    """``board`` without the rows that do not pass. Ranks, intervals and counts remain those among all rows.
 
     Args:
-        board: ranked, with or without certainty.
-        filters: what is chosen; its ``taxa`` are not looked at.
-        facts_of: the board over all tasks, where ``board`` is one over some: what a submission says of itself may stand
-            in the result of a task that is not shown.
+        board: a ranked board, with or without standings.
+        filters: the filters; ``taxa`` is ignored.
+        facts_of: the board over all tasks, if ``board`` has only some of them: the newest facts about a submission may
+            be in the result of a task that is not shown.
     """
     chosen = {name: values for name, values in filters.chosen().items() if name in _ROW_FILTERS}
     if not chosen:
@@ -145,42 +145,22 @@ def passing(board: Board, filters: Filters, facts_of: Board | None = None) -> Bo
     return replace(board, rows=tuple(filter(passes, board.rows)))
 
 
-def newest(row: Row) -> Result | None:
-    """The result of the row that was submitted last: what it says of the submission holds for the row."""
-    results = [cell.result for cell in row.cells if cell.result is not None]
-    return max(results, key=lambda result: (result.confirmed or result.created, result.record_id), default=None)
-
-
-def sort_names(board: Board) -> dict[str, str]:
-    """Every order the board can have, by its spelling in the address, and how it is shown; see `sort_rows`."""
-    plain = {
-        "mean": "Mean score",
-        "submission": "Name",
-        **{f"task:{column.task}": column.task for column in board.columns},
-        "borda": "Borda count",
-        "parameters": "Parameters",
-        "vram": "VRAM",
-        "runs": "MLflow runs",
-    }
-    return {**plain, **{f"-{key}": f"{name}, reversed" for key, name in plain.items()}}
-
-
 def _of(board: Board, catalogue: Sequence[Task]) -> list[Task]:
-    """The board's tasks that are of the catalogue: a user's own task may have the name of one and be another."""
+    """The board's tasks that are in the catalogue. A user's own task of the same name is in another group."""
     columns = {column.task for column in board.columns}
     return [task for task in catalogue if task.group == board.group and task.name in columns]
 
 
 def _values(row: Row) -> dict[str, tuple[str, ...]]:
-    result = newest(row)
-    heard = result.domains if result else ()
+    result = row.newest
+    domains = result.domains if result else ()
     millions = row.parameters / 1e6
     return {
         "family": (result.family if result and result.family else NOT_STATED,),
         "size": tuple(size for size, (low, high) in _SIZES.items() if low <= millions < high),
         "licence": (result.licence if result and result.licence else NOT_STATED,),
-        # Pictures are no sound: next to a data set of sounds they say nothing.
-        "domain": tuple(domain for domain in heard if domain != "none") or heard or (NOT_STATED,),
+        # "none", as of a data set of pictures, is only shown if there is no domain of sound.
+        "domain": tuple(domain for domain in domains if domain != "none") or domains or (NOT_STATED,),
         "device": (row.device or NOT_STATED,),
     }
 

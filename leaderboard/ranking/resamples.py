@@ -1,4 +1,4 @@
-"""The resamples of a record's test score, made once and kept beside it."""
+"""The resamples of a record's test score. They are computed once and stored beside the record."""
 
 import hashlib
 import json
@@ -20,25 +20,25 @@ RESAMPLES = 1000
 def scored(stored: StoredRecord) -> Scored:
     """A record's test score and its resamples.
 
-    The file ``STEM.resamples.safetensors`` beside the record is used when it was made from the record's predictions by
-    this version of the rules; else it is made. It can always be deleted, and a directory that cannot be written
-    only costs the time to work the numbers out again.
+    The file ``STEM.resamples.safetensors`` beside the record is read if it was made from the record's predictions with
+    this VERSION; else it is made. It can be deleted at any time. If the directory cannot be written, the resamples are
+    computed again at every call.
 
     Raises:
-        UserError: the predictions are missing or are not those the record was made with.
+        UserError: the predictions are missing or have another checksum than the record states.
     """
     record, directory = stored.record, stored.path.parent
     result = Result.of(record)
-    found = kept(directory, result)
-    if found is not None:
-        return found
-    found = resample(record.task.name, record.metric, record.test, stored.predictions)
-    _write(resamples_path(directory, result), _made_from(result), found)
-    return found
+    score = kept(directory, result)
+    if score is not None:
+        return score
+    score = resample(record.task.name, record.metric, record.test, stored.predictions)
+    _write(resamples_path(directory, result), _made_from(result), score)
+    return score
 
 
 def kept(directory: Path, result: Result) -> Scored | None:
-    """As `scored`, but None where the resamples are not kept: for a reader who is not to wait for them."""
+    """As `scored`, but None if the resamples are not stored. Nothing is computed, so that a page does not wait."""
     return _read(resamples_path(directory, result), _made_from(result), result.test)
 
 
@@ -52,16 +52,16 @@ def _made_from(result: Result) -> dict[str, str | int]:
 
 
 def resample(task: str, metric: Metric, test: float, predictions: PredictedScores) -> Scored:
-    """What `leaderboard.ranking.significance` needs of one result, from its predictions.
+    """Compute the resamples of one result from its predictions.
 
-    Tasks are resampled independently, since each has its own seed. Every submission of a task is scored on the same
-    resamples, as long as its ``drawn_from`` is the same.
+    Each task has its own seed, so tasks are resampled independently. Two submissions with equal ``drawn_from`` are
+    scored on the same resamples.
 
     Args:
-        task: its name.
+        task: the task's name.
         metric: the task's metric.
-        test: the score that is shown.
-        predictions: the stored scores.
+        test: the test score of the record.
+        predictions: the stored test scores per item.
     """
     seed = int.from_bytes(hashlib.sha256(task.encode()).digest()[:8])
     answers = predictions.targets.tolist()
@@ -78,12 +78,12 @@ def resample(task: str, metric: Metric, test: float, predictions: PredictedScore
 
 
 def resamples_path(directory: Path, record: Record | Result) -> Path:
-    """Where the resamples of ``record`` are kept."""
+    """The path of the resamples of ``record``."""
     return directory / resamples_name(record)
 
 
 def resamples_name(record: Record | Result) -> str:
-    """How the file of `resamples_path` is called."""
+    """The file name of the resamples of ``record``."""
     return f"{record.stem}.resamples.safetensors"
 
 
@@ -100,12 +100,12 @@ def _read(path: Path, made_from: dict[str, str | int], test: float) -> Scored | 
         return None
 
 
-def _write(path: Path, made_from: dict[str, str | int], found: Scored) -> None:
+def _write(path: Path, made_from: dict[str, str | int], score: Scored) -> None:
     from safetensors.numpy import save
 
-    header = {"made_from": made_from, "recordings": found.recordings, "drawn_from": found.drawn_from}
-    # A board may be shown from a directory that cannot be written.
+    header = {"made_from": made_from, "recordings": score.recordings, "drawn_from": score.drawn_from}
+    # A board may read its records from a directory that cannot be written.
     try:
-        write_atomically(path, save({"resampled": found.resampled}, metadata={"resamples": json.dumps(header)}))
+        write_atomically(path, save({"resampled": score.resampled}, metadata={"resamples": json.dumps(header)}))
     except (OSError, UserError):
         return

@@ -1,8 +1,8 @@
-"""How far a ranking can be trusted: intervals of ranks, ties, and which of two submissions is better on what.
+"""The significance of a ranking: intervals of ranks, tie groups, and the comparison of two submissions.
 
-Pure arithmetic on scores and their resamples (see `leaderboard.ranking.bootstrap`). Resample r of a task holds the same
-recordings for every submission, so what is hard for all of them cancels in a difference; tasks are resampled
-independently. The same input gives the same output, in whatever order it comes.
+Pure arithmetic on scores and their resamples (see `leaderboard.ranking.bootstrap`). Resample r of a task contains the
+same recordings for every submission, so that a recording which is hard for all of them does not change a difference.
+Tasks are resampled independently. The same input gives the same output, in any order.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TAILS = (0.025, 0.975)
-# Numbers that differ only by rounding, as the means of (0.1, 0.2) and (0.15, 0.15), are the same number.
+# Numbers are rounded to this many digits before a comparison: the means of (0.1, 0.2) and (0.15, 0.15) are then equal.
 DIGITS = 12
 
 Values = NDArray[np.float64]
@@ -22,14 +22,15 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One submission on one task.
+    """The score of one submission on one task.
 
     Attributes:
         test: its score on the test split, in 0..1.
         resampled: (resamples,) its score in each resample.
-        recordings: how many recordings the test split has. Resamples of a single one are all alike and show nothing
-            of what another would have given.
-        drawn_from: sha256 of the items and of how they were resampled; scores can be compared where it is equal.
+        recordings: number of recordings of the test split. With a single recording all resamples are equal and show
+            no uncertainty.
+        drawn_from: sha256 of the items and of the settings of the resampling. Only scores with equal ``drawn_from`` can
+            be compared.
     """
 
     test: float
@@ -40,13 +41,13 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Combined:
-    """One submission on all tasks of a ranking, in a hundredth of the memory that its `Scored` take.
+    """One submission on all tasks of a ranking. It takes a hundredth of the memory of its `Scored`.
 
     Attributes:
         tests: by task, its score.
         recordings: by task, as in `Scored`.
         drawn_from: by task, as in `Scored`.
-        mean: its mean over the tasks, and that in each resample.
+        mean: its mean over the tasks, on the test split and in each resample.
     """
 
     tests: Mapping[str, float]
@@ -56,7 +57,7 @@ class Combined:
 
     @classmethod
     def of(cls, scores: Mapping[str, Scored], tasks: Sequence[str]) -> "Combined":
-        """From a submission's scores by task, of which it has all of ``tasks``."""
+        """Combine a submission's scores by task. It must have a score for each of ``tasks``."""
         tasks = sorted(set(tasks))
         return cls(
             tests={task: scores[task].test for task in tasks},
@@ -77,7 +78,7 @@ class Difference:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return not self.low <= 0 <= self.high
 
 
@@ -91,7 +92,10 @@ class TaskDifference(Difference):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two submissions on every task that both have, by name, and the means over those tasks (None without any)."""
+    """Two submissions on the tasks that both have, sorted by name, and the difference of their means over those tasks.
+
+    ``mean`` is None if they have no common task.
+    """
 
     tasks: tuple[TaskDifference, ...]
     mean: Difference | None
@@ -103,13 +107,13 @@ class Standing:
 
     Attributes:
         submission: its name.
-        rank: by mean; 1 is best, equal means share it.
+        rank: rank by mean; 1 is best, and equal means have equal ranks.
         mean: unweighted mean over the tasks.
         low, high: 95 % interval of the mean.
         rank_low, rank_high: 95 % interval of the rank.
-        borda: summed over tasks, how many submissions it beats; a tie counts half.
-        mean_rank: mean over tasks of its rank there; submissions that tie get the average of the ranks they cover.
-        group: 1 is best; members of a group cannot be told apart from its first one.
+        borda: number of submissions that it beats, summed over tasks; a tie counts half.
+        mean_rank: mean over tasks of its rank on the task; submissions that tie get the average of their ranks.
+        group: tie group, 1 is best; members of a group do not differ significantly from its first member.
     """
 
     submission: str
@@ -124,37 +128,30 @@ class Standing:
     group: int
 
 
-def rank_submissions(scores: Mapping[str, Mapping[str, Scored]], tasks: Sequence[str]) -> list[Standing]:
-    """The ranking by mean over ``tasks``, best first, equal means by name.
+def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
+    """The ranking by mean over the tasks, best first; equal means are sorted by name.
 
-    In each resample the submissions are ranked by their means in it. The 2.5th and 97.5th percentile of a submission's
-    ranks (the smallest rank that this share of the resamples does not exceed) bound its rank; the interval is widened
-    to its rank where that lies outside.
+    In each resample the submissions are ranked by their means. The 2.5th and 97.5th percentile of a submission's ranks
+    (the smallest rank that this share of the resamples does not exceed) are the interval of its rank. If the rank is
+    outside, the interval is extended to it.
 
-    A tie group is opened by its best member and takes the submissions below it, one after the other, up to the first
-    whose mean can be told apart from the opener's: the interval of the paired difference leaves out 0. Each is held
-    against the opener and not against its neighbour, since a chain of small steps would tie the first with the last
-    however far apart they are.
+    The best submission starts a tie group. The next submissions join it, in order, until the mean of one differs
+    significantly from the mean of the group's first member: the interval of the paired difference excludes 0. That one
+    starts the next group. Submissions are compared with the first member and not with their neighbour: a chain of small
+    differences would otherwise tie very different submissions.
 
-    Where a task's test split is a single recording, nothing can be told apart: all share one group, and every rank
-    interval spans the ranking.
+    If the test split of a task is a single recording, no difference is significant: all submissions share one group,
+    and every rank interval covers the whole ranking.
+
+    The split hash holds ids and labels but not which recording an item is from, so submissions of one split may still
+    have drawn other resamples. Submissions that were measured on other items of a task than most are left out; of two
+    sets of items with equally many submissions, the one with the smaller ``drawn_from`` counts.
 
     Args:
-        scores: by submission and task. Submissions that miss one of ``tasks``, or were measured on other items of it
-            than most (see `comparable`), are left out; other tasks are not looked at.
-        tasks: names, the core tasks for the main board.
+        scores: by submission, all with the same tasks: the core tasks for the main board.
     """
-    scores = comparable(scores)
-    if not tasks:
-        return []
-    whole = {name: found for name, found in scores.items() if all(task in found for task in tasks)}
-    return rank_combined({name: Combined.of(found, tasks) for name, found in whole.items()})
-
-
-def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
-    """`rank_submissions` of submissions that all have the same tasks, by name."""
-    kept = _most_used([one.drawn_from for one in scores.values()])
-    names = sorted(name for name, one in scores.items() if one.drawn_from == kept)
+    most_used = _most_used([score.drawn_from for score in scores.values()])
+    names = sorted(name for name, score in scores.items() if score.drawn_from == most_used)
     if not names:
         return []
     from scipy.stats import rankdata
@@ -163,20 +160,20 @@ def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
     mean_of = {name: scores[name].mean for name in names}
     task_ranks = rankdata(-table.round(DIGITS), method="average", axis=0)
     rank_low, rank_high = _rank_intervals([mean_of[name] for name in names])
-    # Of all at once: a call for each of a thousand takes three times as long.
+    # One call for all submissions: a thousand separate calls take three times as long.
     lows, highs = np.quantile([mean_of[name].resampled for name in names], TAILS, axis=1)
 
     order = sorted(range(len(names)), key=lambda index: (-round(mean_of[names[index]].test, DIGITS), names[index]))
-    found: list[Standing] = []
+    standings: list[Standing] = []
     opener = names[order[0]]
     for position, index in enumerate(order):
         name, mean = names[index], mean_of[names[index]]
-        rank, group = position + 1, found[-1].group if found else 1
-        if found and round(mean.test, DIGITS) == round(found[-1].mean, DIGITS):
-            rank = found[-1].rank
+        rank, group = position + 1, standings[-1].group if standings else 1
+        if standings and round(mean.test, DIGITS) == round(standings[-1].mean, DIGITS):
+            rank = standings[-1].rank
         if _difference(mean_of[opener], mean).told_apart:
             opener, group = name, group + 1
-        found.append(
+        standings.append(
             Standing(
                 submission=name,
                 rank=rank,
@@ -190,58 +187,46 @@ def rank_combined(scores: Mapping[str, Combined]) -> list[Standing]:
                 group=group,
             )
         )
-    return found
+    return standings
 
 
 def compare(first: Mapping[str, Scored], second: Mapping[str, Scored]) -> Comparison:
-    """Two submissions, paired resample by resample.
+    """Compare two submissions, paired by resample.
 
-    The p-value is twice the smaller share of resamples in which the difference is at most, or at least, 0, with one
-    added to both counts so that it is never 0: with 1000 resamples it is 0.002 or more. Tasks on which the two were
-    measured on other items are left out; on a task with a single test recording the interval is all of -1..1 and p 1.
+    The p-value is twice the smaller of two shares: of the resamples with a difference of at most 0, and of those with
+    a difference of at least 0. One is added to the counts so that p is never 0; with 1000 resamples it is at least
+    0.002. Tasks on which the two were measured on different items are omitted. On a task with a single test recording
+    the interval is -1..1 and p is 1.
 
     Args:
-        first: by task.
-        second: by task.
+        first: scores of the first submission, by task.
+        second: scores of the second submission, by task.
     """
     tasks = [task for task in sorted(first) if task in second and first[task].drawn_from == second[task].drawn_from]
     if not tasks:
         return Comparison((), None)
-    found = [_difference(_Mean.of(first, [task]), _Mean.of(second, [task])) for task in tasks]
-    corrected = holm([one.p for one in found])
+    differences = [_difference(_Mean.of(first, [task]), _Mean.of(second, [task])) for task in tasks]
+    corrected = holm([each.p for each in differences])
     return Comparison(
         tasks=tuple(
-            TaskDifference(one.difference, one.low, one.high, one.p, task=task, p_corrected=p)
-            for task, one, p in zip(tasks, found, corrected, strict=True)
+            TaskDifference(each.difference, each.low, each.high, each.p, task=task, p_corrected=p)
+            for task, each, p in zip(tasks, differences, corrected, strict=True)
         ),
         mean=_difference(_Mean.of(first, tasks), _Mean.of(second, tasks)),
     )
 
 
-def comparable(scores: Mapping[str, Mapping[str, Scored]]) -> dict[str, dict[str, Scored]]:
-    """``scores`` without those measured on other items than most submissions of the task.
-
-    The split hash holds ids and labels but not which recording an item is from, so submissions of one split may still
-    have drawn other resamples. Of equally many, the smaller ``drawn_from`` stays.
-    """
-    kept = _most_used([{task: one.drawn_from for task, one in tasks.items()} for tasks in scores.values()])
-    return {
-        name: {task: one for task, one in tasks.items() if one.drawn_from == kept[task]}
-        for name, tasks in scores.items()
-    }
-
-
 def _most_used(drawn_from: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """By task, what most were drawn from; of equally many, the smaller one."""
-    users: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    """By task, the most frequent ``drawn_from``; if two are equally frequent, the smaller one."""
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for tasks in drawn_from:
-        for task, one in tasks.items():
-            users[task][one] += 1
-    return {task: min(found, key=lambda key: (-found[key], key)) for task, found in users.items()}
+        for task, digest in tasks.items():
+            counts[task][digest] += 1
+    return {task: min(count, key=lambda digest: (-count[digest], digest)) for task, count in counts.items()}
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: calling a difference real where this is below 0.05 errs anywhere in 5 % of cases."""
+    """Holm's step-down correction. The probability of any false difference below 0.05 is at most 5 %."""
     corrected = [0.0] * len(p)
     largest = 0.0
     for step, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
@@ -252,7 +237,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mean:
-    """The unweighted mean of some tasks; ``settled`` unless one of them has a single recording."""
+    """The unweighted mean over some tasks. ``settled`` is false if one of them has a single recording."""
 
     test: float
     resampled: Values
@@ -262,14 +247,17 @@ class _Mean:
     def of(cls, scores: Mapping[str, Scored], tasks: Sequence[str]) -> "_Mean":
         chosen = [scores[task] for task in tasks]
         return cls(
-            test=math.fsum(one.test for one in chosen) / len(chosen),
-            resampled=np.mean([one.resampled for one in chosen], axis=0),
-            settled=all(one.recordings > 1 for one in chosen),
+            test=math.fsum(score.test for score in chosen) / len(chosen),
+            resampled=np.mean([score.resampled for score in chosen], axis=0),
+            settled=all(score.recordings > 1 for score in chosen),
         )
 
 
 def _rank_intervals(means: Sequence[_Mean]) -> tuple[Values, Values]:
-    """(submissions,) the percentiles of the ranks in the resamples; the whole ranking where resamples show nothing."""
+    """Per submission (submissions,), the percentiles of its ranks in the resamples.
+
+    If one of the means is not settled, every interval is the whole ranking.
+    """
     from scipy.stats import rankdata
 
     if not all(mean.settled for mean in means):

@@ -1,4 +1,4 @@
-"""What a page or a terminal shows: the boards over everything that was published, and how far their ranks go."""
+"""The boards over all published results, with the intervals of their ranks, for pages and the command line."""
 
 import os
 from bisect import bisect_left
@@ -30,15 +30,15 @@ NO_PREDICTIONS = (
 OTHER_RECORDINGS = "not comparable: its test items are of other recordings than those of most"
 
 
-# What was made last for each database that is in use: a page is drawn many times for each change.
+# Cache of boards by store: a page is drawn many times between two changes of the database.
 _boards: WeakKeyDictionary[Store, Latest[tuple[object, ...], list[Board]]] = WeakKeyDictionary()
 _ranges: WeakKeyDictionary[Store, dict[tuple[object, ...], "_Ranges"]] = WeakKeyDictionary()
-# With 1,000 rows each holds 10 MB.
+# Boards per store whose rank intervals are cached. A board of 1,000 rows takes 10 MB.
 _BOARDS_KEPT = 8
 
 
 def read_standings(store: Store) -> list[Board]:
-    """The boards over everything in ``store``: results, failures, and the memory that profiles measured.
+    """The boards over everything in ``store``: results, failures, and memory from profiles.
 
     The same objects are returned until the database changes.
     """
@@ -48,22 +48,17 @@ def read_standings(store: Store) -> list[Board]:
 
 def _drawn(store: Store) -> list[Board]:
     profiled = vram_at_10_seconds(profiles.profiles(store))
-    found = boards(store.results(), catalogue(), store.failures())
-    return [replace(board, rows=tuple(_with_vram(row, profiled) for row in board.rows)) for board in found]
+    plain = boards(store.results(), catalogue(), store.failures())
+    return [replace(board, rows=tuple(_with_vram(row, profiled) for row in board.rows)) for board in plain]
 
 
 def _with_vram(row: Row, profiled: Mapping[tuple[str, str], Vram]) -> Row:
-    """``row`` with the memory that a profile of its submission and weights found, if there is one."""
+    """``row`` with the memory from a profile of its submission and weights, if there is one."""
     weights = next((cell.result.weights_sha256 for cell in row.cells if cell.result is not None), "")
     vram = profiled.get((row.submission, weights))
     if vram is None:
         return row
     return replace(row, vram_bytes=vram.bytes, vram_reason=vram.reason, device=vram.device)
-
-
-def standings(results: list[Result]) -> list[Board]:
-    """The boards over ``results``, their columns fixed by the suite's own catalogue of tasks."""
-    return boards(results, catalogue())
 
 
 @cache
@@ -73,23 +68,23 @@ def catalogue() -> tuple[Task, ...]:
 
 
 def with_certainty(board: Board, store: Store, records: Path) -> Board:
-    """``board`` with the `Standing` of every ranked row whose resamples are kept in ``records``; nothing is computed.
+    """``board`` with the `Standing` of every ranked row whose resamples are in ``records``. No resamples are computed.
 
-    A row without resamples keeps its place: the ranks of those below it count it, and its own uncertainty is left out.
-    What was worked out for the last few boards of ``store`` is kept; every file of theirs is looked at again, though
-    not read again where it is as it was.
+    A row without resamples keeps its place: it counts for the ranks of the rows below it, but has no interval itself.
+    The standings of the last few boards of ``store`` are cached. Every call checks the stamps of the files and reads
+    only changed files.
     """
     of_store = _ranges.setdefault(store, {})
     key = (board.protocol, board.track, board.group, tuple(column.task for column in board.columns), records)
     if key not in of_store:
-        # Anybody can publish under one more protocol: only so many boards are kept, those asked for first go first.
+        # The number is limited, because anybody can publish under a new protocol. The oldest entry is dropped first.
         for oldest in list(of_store)[: max(0, len(of_store) + 1 - _BOARDS_KEPT)]:
             of_store.pop(oldest, None)
     return of_store.setdefault(key, _Ranges(records)).of(board)
 
 
 class _Ranges:
-    """The certainty of one board in its last state, and of each of its rows what took reading."""
+    """Cache of the standings of one board in its last state, and of the scores that were read for each row."""
 
     def __init__(self, records: Path) -> None:
         self._records = records
@@ -97,15 +92,17 @@ class _Ranges:
         self._read: dict[tuple[object, ...], Combined | str] = {}
 
     def of(self, board: Board) -> Board:
-        """``board`` with its certainty."""
+        """``board`` with its standings."""
         ranked = {
             row.submission: tuple(cell.result for cell in row.cells if cell.result is not None)
             for row in board.rows
             if row.rank is not None
         }
-        # All that the files say follows from these: a result made again from other predictions has another sha256.
+        # These values determine the content of the files: other predictions have another sha256.
         states = {
-            name: tuple((one.record_id, one.predictions_sha256, one.test, self._state(one)) for one in results)
+            name: tuple(
+                (result.record_id, result.predictions_sha256, result.test, self._state(result)) for result in results
+            )
             for name, results in ranked.items()
         }
         return self._latest.get((board, tuple(states.values())), lambda: self._settled(board, ranked, states))
@@ -113,42 +110,42 @@ class _Ranges:
     def _settled(
         self, board: Board, ranked: dict[str, tuple[Result, ...]], states: Mapping[str, tuple[object, ...]]
     ) -> Board:
-        found = {name: self._read.get(state) or self._combined(ranked[name]) for name, state in states.items()}
-        # Only the rows of this board are kept on.
-        self._read = {states[name]: one for name, one in found.items()}
-        combined = {name: one for name, one in found.items() if isinstance(one, Combined)}
-        return _settle(board, combined, {name: one for name, one in found.items() if isinstance(one, str)})
+        scores = {name: self._read.get(state) or self._combined(ranked[name]) for name, state in states.items()}
+        # Rows that are no longer on the board are dropped from the cache.
+        self._read = {states[name]: score for name, score in scores.items()}
+        combined = {name: score for name, score in scores.items() if isinstance(score, Combined)}
+        return _settle(board, combined, {name: reason for name, reason in scores.items() if isinstance(reason, str)})
 
     def _state(self, result: Result) -> tuple[int, ...]:
-        """What changes when the resamples or, where there are none, the predictions do."""
+        """The stamp of the file of resamples; if there is none, the stamp of the predictions."""
         for file in (resamples_name(result), result.predictions_file):
             try:
-                # A page looks at thousands: a `Path` for each would take longer than the look.
-                about = os.stat(f"{self._records}/{file}")  # noqa: PTH116
+                # A page checks thousands of files, and making a `Path` takes longer than this call.
+                status = os.stat(f"{self._records}/{file}")  # noqa: PTH116
             except OSError:
                 continue
-            return about.st_mtime_ns, about.st_size, about.st_ino
+            return status.st_mtime_ns, status.st_size, status.st_ino
         return ()
 
     def _combined(self, results: tuple[Result, ...]) -> Combined | str:
         scores: dict[str, Scored] = {}
         for result in results:
-            one = kept(result, self._records)
-            if isinstance(one, str):
-                return one
-            scores[result.task] = one
+            score = kept(result, self._records)
+            if isinstance(score, str):
+                return score
+            scores[result.task] = score
         return Combined.of(scores, list(scores))
 
 
 def _settle(board: Board, scores: dict[str, Combined], reasons: dict[str, str]) -> Board:
-    found_of = {one.submission: one for one in rank_combined(scores)}
-    # Ascending, as the rows are.
-    apart = [row.rank for row in board.rows if row.rank is not None and row.submission not in found_of]
+    standing_of = {standing.submission: standing for standing in rank_combined(scores)}
+    # Ranks of the rows without resamples, ascending because the rows are sorted by rank.
+    apart = [row.rank for row in board.rows if row.rank is not None and row.submission not in standing_of]
 
     def settle(row: Row) -> Row:
         if row.rank is None:
             return row
-        standing = found_of.get(row.submission)
+        standing = standing_of.get(row.submission)
         if standing is None:
             return replace(row, standing_reason=reasons.get(row.submission, OTHER_RECORDINGS))
         above = bisect_left(apart, row.rank)
@@ -156,30 +153,30 @@ def _settle(board: Board, scores: dict[str, Combined], reasons: dict[str, str]) 
         return replace(row, standing=replace(standing, rank=row.rank, rank_low=low, rank_high=high))
 
     columns = tuple(
-        replace(column, recordings=min((scores[name].recordings[column.task] for name in found_of), default=None))
+        replace(column, recordings=min((scores[name].recordings[column.task] for name in standing_of), default=None))
         for column in board.columns
     )
     return replace(board, columns=columns, rows=tuple(map(settle, board.rows)))
 
 
 def kept(result: Result, records: Path) -> Scored | str:
-    """The resamples of ``result`` that lie in ``records``, or why there are none; nothing is computed."""
-    found = resamples.kept(records, result)
-    if found is not None:
-        return found
+    """The stored resamples of ``result`` in ``records``, or the reason why there are none. Nothing is computed."""
+    score = resamples.kept(records, result)
+    if score is not None:
+        return score
     return NOT_COMPUTED if (records / result.predictions_file).is_file() else NO_PREDICTIONS
 
 
 def compute(records: Path, report: Report, paths: Sequence[Path] | None = None) -> list[str]:
-    """Make the resamples of every full record in ``records`` that has none yet, seconds a record.
+    """Compute the missing resamples of every record in ``records`` without a limit. A record takes seconds.
 
     Args:
-        records: the directory.
-        report: is told how far it is.
-        paths: only these record files in it.
+        records: the directory of the records.
+        report: receives the progress.
+        paths: only these record files of the directory; all if None.
 
     Returns:
-        A sentence for each record whose predictions are missing or cannot be used.
+        One sentence per record whose predictions are missing or cannot be used.
     """
     complaints = []
     paths = list(record_paths(records)) if paths is None else paths

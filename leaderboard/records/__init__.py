@@ -1,1 +1,1 @@
-"""The record of a result, its files, its protocol, and what makes it believable."""
+"""The record of a result: its files, its protocol, and its checks."""

@@ -14,19 +14,19 @@ MOST_CHARACTERS = 500
 
 FailureKind = Literal["failed", "not prepared"]
 
-# A path from the root or the home up to its last part. Addresses of the web have two slashes, and are none.
+# The directories of a path that starts at the root or the home. Web addresses have two slashes and do not match.
 _DIRECTORIES = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s/'\"`(){}\[\],;:]+/)+")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One submission that was to be measured on one task and was not.
+    """A failed attempt to measure one submission on one task.
 
     Attributes:
-        submission, weights_sha256, task, track, protocol, limit: as those of `leaderboard.records.result.Result`.
-        at: when it was tried, in UTC.
-        kind: the task was not prepared, or anything else went wrong.
+        submission, weights_sha256, task, track, protocol, limit: as in `leaderboard.records.result.Result`.
+        at: time of the attempt, in UTC.
+        kind: "not prepared" if the task was not prepared, "failed" for any other reason.
         reason: a sentence of at most 500 characters that names no directory.
     """
 
@@ -42,26 +42,26 @@ class Failure:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What failed: of one key, the newest failure is kept."""
+        """Identifies the attempt. Of failures with one key, only the newest is kept."""
         return self.submission, self.weights_sha256, self.task, self.track, self.protocol, self.limit
 
     @property
     def failure_id(self) -> str:
-        """16 hexadecimal digits that stand for the key."""
+        """16 hexadecimal digits: a hash of the key."""
         return hashlib.sha256(json.dumps(self.key).encode()).hexdigest()[:16]
 
     @property
     def words(self) -> str:
-        """What the empty cell says: in short up to the colon, then the reason."""
+        """The text of the empty cell: a short description up to the colon, then the reason."""
         what = "failed" if self.kind == "failed" else "task not prepared"
         return f"{what} on {self.at:%Y-%m-%d}: {self.reason}"
 
 
 def for_others(sentence: str) -> str:
-    """``sentence`` as a shared board may show it: no directories of this machine, no passwords, not long.
+    """``sentence`` for a shared board: without directories of this machine and passwords, and shortened.
 
-    Names of files stay, since they say what to look at. Directories whose names hold spaces are known only where they
-    are this user's home or the working directory.
+    File names stay, because they show where the error is. A directory whose name contains spaces is recognised only if
+    it is the user's home or the working directory.
     """
     for place in sorted({str(Path.cwd()), str(Path.home())} - {"/"}, key=len, reverse=True):
         sentence = sentence.replace(f"{place}/", "/./")

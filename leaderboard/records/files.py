@@ -1,4 +1,4 @@
-"""The file of a record, and the notes that lie beside it."""
+"""The file of a record, and the note files beside it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,18 +13,18 @@ from tasks.support.files import write_atomically
 from tasks.task import explain
 
 NOTES = ("mlflow", "imported", "confirmed")
-"""What is known of a record and is no part of it lies beside it, as ``STEM.NOTE.json``."""
+"""Kinds of notes. A note holds a fact about a record that is no part of it, in ``STEM.NOTE.json`` beside it."""
 
 _Note = TypeVar("_Note", bound=BaseModel)
 
 
 def record_path(directory: Path, record: Record) -> Path:
-    """Where ``record`` lies below the home's records directory."""
+    """The path of ``record`` in a records directory."""
     return directory / f"{record.stem}.json"
 
 
 def write_record(directory: Path, record: Record) -> Path:
-    """Write the record as JSON, atomically; its predictions must lie beside it already."""
+    """Write the record as JSON, atomically. Its predictions must be there already."""
     path = record_path(directory, record)
     write_atomically(path, record.model_dump_json(indent=2))
     return path
@@ -45,55 +45,55 @@ def read_record(path: Path) -> Record:
 
 
 def record_paths(directory: Path) -> Iterator[Path]:
-    """All record files below the home's records directory, in the order of their names."""
+    """All record files of a records directory, sorted by name."""
     notes = tuple(f".{note}.json" for note in NOTES)
     return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(notes))
 
 
 def tracking_path(record_file: Path) -> Path:
-    """Where the note about a record's MLflow run lies."""
+    """The path of the note of a record's MLflow run."""
     return record_file.with_suffix(".mlflow.json")
 
 
 def read_tracking(record_file: Path) -> Tracking | None:
-    """The record's MLflow run, or None when it was not sent yet.
+    """The record's MLflow run, or None if it was not logged yet.
 
     Raises:
-        UserError: the file is there but is not such a note.
+        UserError: the file exists but is not such a note.
     """
     return _read_note(tracking_path(record_file), Tracking, "does not name an MLflow run", "delete it and push again")
 
 
 def imported_path(record_file: Path) -> Path:
-    """Where the note lies that a record came from somebody else."""
+    """The path of the note of a record's import."""
     return record_file.with_suffix(".imported.json")
 
 
 def read_imported(record_file: Path) -> Imported | None:
-    """Where the record came from, or None when it was made here.
+    """The record's import, or None if the record was made here.
 
     Raises:
-        UserError: the file is there but is not such a note.
+        UserError: the file exists but is not such a note.
     """
     path = imported_path(record_file)
-    return _read_note(path, Imported, "does not say where a record came from", "delete it with its record")
+    return _read_note(path, Imported, "does not state where a record came from", "delete it with its record")
 
 
 def confirm(record_file: Path) -> datetime:
-    """Note that a record was submitted again just now, so that the board counts it as the newest of its name."""
+    """Write a note that the record was submitted again now, so that the board counts it as the newest of its name."""
     at = datetime.now(UTC)
     write_atomically(record_file.with_suffix(".confirmed.json"), Confirmed(at=at).model_dump_json(indent=2))
     return at
 
 
 def read_confirmed(record_file: Path) -> datetime | None:
-    """When the record was last submitted again, or None when it never was.
+    """When the record was last submitted again, or None if it never was.
 
     Raises:
-        UserError: the file is there but is not such a note.
+        UserError: the file exists but is not such a note.
     """
     path = record_file.with_suffix(".confirmed.json")
-    note = _read_note(path, Confirmed, "does not say when a record was submitted again", "delete it")
+    note = _read_note(path, Confirmed, "does not state when a record was submitted again", "delete it")
     return None if note is None else note.at
 
 

@@ -1,4 +1,4 @@
-"""Records that somebody sent, as files. They are taken for hostile until every part of them has been checked."""
+"""Import record files that somebody sent. A file may be hostile, so every part is checked before it is accepted."""
 
 import getpass
 import hashlib
@@ -37,14 +37,14 @@ MOST_PREDICTIONS_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Arrival:
-    """What became of one file.
+    """The result of importing one file.
 
     Attributes:
-        file: its name, fit to be printed.
-        state: accepted; present, because the same record is here already; or refused.
+        file: its name, safe to print.
+        state: "accepted", "present" if the same record is here already, or "refused".
         reason: why it was refused, "" otherwise.
-        record: what was accepted or is present.
-        path: where that lies below the home's records, or would lie.
+        record: the record, if accepted or present.
+        path: its file in the home's records; in a dry run the file it would get.
     """
 
     file: str
@@ -57,18 +57,18 @@ class Arrival:
 def receive(
     directory: Path, home: Home, problems: Callable[[Path], list[str]], *, dry_run: bool = False
 ) -> Iterator[Arrival]:
-    """Take the records in ``directory`` into the home's records, each whole or not at all.
+    """Import the records in ``directory`` into the home's records. Each record is imported completely or not at all.
 
-    Only the directory itself is read, no link is followed, and notes that lie there are left: they are of another home.
+    Subdirectories are not read and links are not followed. Note files are ignored, because they belong to another home.
 
     Args:
-        directory: what somebody sent.
-        home: where accepted records go.
-        problems: what does not check out in a record file that lies beside its predictions.
-        dry_run: accept nothing, and say what would be.
+        directory: the directory that somebody sent.
+        home: the home that stores accepted records.
+        problems: returns the errors in a record file, whose predictions are beside it.
+        dry_run: write nothing, and yield what would happen.
 
     Raises:
-        UserError: the directory is missing, holds no record, or far too many files.
+        UserError: the directory is missing, contains no record, or contains too many files.
     """
     names = _listed(directory)
     known = _Known(home.records)
@@ -88,51 +88,54 @@ def receive(
 
 
 def _listed(directory: Path) -> list[str]:
-    """Names of the files that may be records, in order."""
+    """Names of the files that may be records, sorted."""
     if not directory.is_dir():
-        raise UserError(f"{directory} is not a directory: name the one that holds the record files.")
+        raise UserError(f"{directory} is not a directory: name the directory that contains the record files.")
     notes = tuple(f".{note}.json" for note in NOTES)
     names: list[str] = []
     with os.scandir(directory) as entries:
         for number, entry in enumerate(entries):
             if number == MOST_ENTRIES:
-                raise UserError(f"{directory} holds more than {MOST_ENTRIES} files: import them in parts.")
+                raise UserError(f"{directory} contains more than {MOST_ENTRIES} files: import them in parts.")
             if entry.name.endswith(".json") and not entry.name.endswith(notes):
                 names.append(entry.name)
     if not names:
-        raise UserError(f"{directory} holds no record file (*.json): name the directory that the records lie in.")
+        raise UserError(
+            f"{directory} contains no record file (*.json): name the directory that contains the record files."
+        )
     return sorted(names)
 
 
 def _read(directory: Path, name: str, problems: Callable[[Path], list[str]]) -> tuple[Record, bytes]:
-    """A record and the content of its predictions file, checked; a UserError says what is wrong with them."""
+    """A checked record and the content of its predictions file. Raises a UserError with the errors in them."""
     record = parse_record(_content(directory / name, MOST_RECORD_BYTES))
-    # The record's names are those of its files: they are checked before any file is called so.
+    # File names are made from names in the record, so these are checked before any file is opened or written.
     _refuse(contradictions(record))
     predictions = _content(directory / record.predictions.file, MOST_PREDICTIONS_BYTES)
-    # What is checked must be what is kept: the sender's directory may change meanwhile.
+    # Check the bytes that will be stored: the sender's directory may change meanwhile.
     with tempfile.TemporaryDirectory(prefix="beans-import-") as staging:
         (Path(staging) / record.predictions.file).write_bytes(predictions)
-        found = problems(write_record(Path(staging), record))
-    _refuse([problem.replace(f"{staging}{os.sep}", "") for problem in found])
+        errors = problems(write_record(Path(staging), record))
+    _refuse([error.replace(f"{staging}{os.sep}", "") for error in errors])
     return record, predictions
 
 
 def _refuse(problems: list[str]) -> None:
+    """Raise a UserError with the first few of ``problems``; do nothing if the list is empty."""
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError("; ".join(problems[:3]) + more)
 
 
 def _content(path: Path, at_most: int) -> bytes:
-    """The bytes of a plain file that is not too large; links, devices and pipes are refused without being read."""
+    """The bytes of a plain file of limited size. Links, devices and pipes are refused and not read."""
     try:
-        # Opening a pipe would wait for somebody to write.
+        # `O_NONBLOCK`, because opening a pipe would wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise UserError(f"the file {path.name} is missing") from error
     except OSError as error:
-        # Linux has no other word for a link here.
+        # Linux's own message for a link here speaks of too many levels of links.
         reason = "it is a link" if path.is_symlink() else error.strerror
         raise UserError(f"the file {path.name} cannot be read: {reason}") from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -146,14 +149,14 @@ def _content(path: Path, at_most: int) -> bytes:
 
 
 class _Known:
-    """The records that are here: which ids are taken, and which model each name stands for in what was made here."""
+    """The records of this home: their ids, and the weights of each submission name among records made here."""
 
     def __init__(self, records: Path) -> None:
         self._records = records
         self._by_id: dict[str, tuple[str, Path]] = {}
         self._weights: dict[str, set[str]] = {}
         for path in record_paths(records):
-            # A file that is broken here is for `beans records verify` to tell of.
+            # Broken files are skipped here; `beans records verify` reports them.
             with suppress(UserError):
                 record = read_record(path)
                 self._by_id[record.id] = _digest(record), path
@@ -161,20 +164,20 @@ class _Known:
                     self._weights.setdefault(record.submission.name, set()).add(record.submission.weights_sha256)
 
     def add(self, record: Record) -> None:
-        """One more."""
+        """Add the id of an imported record."""
         self._by_id[record.id] = _digest(record), record_path(self._records, record)
 
     def place(self, record: Record) -> Path | None:
-        """Where the very same record lies already, or None where it can be taken in.
+        """The path of an identical record, or None if the record is new.
 
         Raises:
-            UserError: its id or its name is that of another.
+            UserError: another record has its id, or another model has its name.
         """
         if record.id in self._by_id:
             digest, path = self._by_id[record.id]
             if digest == _digest(record):
                 return path
-            raise UserError(f"a record of the id {record.id} is here already, and it is another: that one is kept")
+            raise UserError(f"another record with the id {record.id} is here already: that one is kept")
         others = self._weights.get(record.submission.name, set()) - {record.submission.weights_sha256}
         if others:
             raise UserError(
@@ -189,12 +192,12 @@ def _digest(record: Record) -> str:
 
 
 def _keep(record: Record, predictions: bytes, home: Home, directory: Path) -> None:
-    """Write predictions, note and record, the record last: where it stands, the others stand too."""
+    """Write predictions, note and record. The record is last: if it exists, the others exist too."""
     path = record_path(home.records, record)
     home.locks.mkdir(parents=True, exist_ok=True)
     with FileLock(home.locks / f"{record.id}.lock"):
         if any(home.records.glob(f"*.{record.id}.json")):
-            raise UserError(f"a record of the id {record.id} was made here just now: that one is kept")
+            raise UserError(f"a record with the id {record.id} was made here just now: that one is kept")
         note = Imported(at=datetime.now(UTC), by=_user(), directory=str(directory.resolve()))
         write_atomically(home.records / record.predictions.file, predictions)
         write_atomically(imported_path(path), note.model_dump_json(indent=2))

@@ -1,93 +1,64 @@
-"""What a submission heard of a task before it was measured. It is disclosed in words and never costs a rank."""
+"""Overlap of a submission's pretraining data with a task. It is disclosed in words and does not change a rank."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-# Well-known data sets and the collections their sounds come from, so that whoever names only the data set is disclosed
-# too. Add a line where it is certain; spelling, case and punctuation do not matter. A submission may say the same of
-# any other data set with `collections`.
-DRAWN_FROM: dict[str, tuple[str, ...]] = {
-    "AnimalCLAP": ("Xeno-canto", "iNaturalist"),
-    "AnimalSpeak": ("Xeno-canto", "iNaturalist", "Watkins"),
-    "AudioCaps": ("AudioSet",),
-    "AudioSet": ("YouTube",),
-    "BEANS": (
-        *("Watkins", "Egyptian fruit bats", "Cornell Birdcall Identification", "Dog barks (Yin & McCowan)", "HumBugDB"),
-        *("DCASE few-shot 2021", "ENA birds", "HICEAS", "RFCx", "Hainan gibbons", "ESC-50", "Speech Commands"),
-    ),
-    "BirdCLEF": ("Xeno-canto",),
-    "BirdSet": ("Xeno-canto",),
-    "Clotho": ("Freesound",),
-    "Cornell Birdcall Identification": ("Xeno-canto",),
-    "ESC-10": ("ESC-50",),
-    "ESC-50": ("Freesound",),
-    "FSD50K": ("Freesound",),
-    "FSDKaggle2018": ("Freesound",),
-    "FSDKaggle2019": ("Freesound", "Flickr"),
-    "FSDnoisy18k": ("Freesound",),
-    "iNatSounds": ("iNaturalist",),
-    "LAION-Audio-630K": ("Freesound", "BBC Sound Effects", "Epidemic Sound", "Audiostock"),
-    "NatureLM-audio-training": ("WavCaps", "AudioCaps", "Clotho", "Xeno-canto", "iNaturalist", "Watkins", "UrbanSound"),
-    "UrbanSound": ("Freesound",),
-    "UrbanSound8K": ("Freesound",),
-    "VGGSound": ("YouTube",),
-    "WavCaps": ("Freesound", "BBC Sound Effects", "SoundBible", "AudioSet"),
-}
+from tasks.collections import drawn_from
 
-# Records are anybody's: a name as long as a book must not keep the board busy.
+# Anybody can write a record: a very long name must not slow down the board. Characters, words, characters.
 _LONGEST_TEXT = 2000
 _LONGEST_NAME = 8
 _LONGEST_WORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """One data set that the weights have seen, the collections that its submitter says it is drawn from, its domain."""
+class PretrainingData:
+    """One data set of the pretraining, the collections that its submitter states for it, and its domain."""
 
     data: str
     collections: tuple[str, ...] = ()
     domain: str = ""
 
 
-# What `pretraining = []` says: something else than to say nothing.
-NOTHING = Heard("nothing", domain="none")
+# The meaning of `pretraining = []`. A submission without the key states nothing.
+NOTHING = PretrainingData("nothing", domain="none")
 
 
-def heard(about: Mapping[str, object]) -> tuple[Heard, ...]:
-    """The data sets in a record's ``about``; what is not written as a submission file writes it is passed over.
+def pretraining_data(about: Mapping[str, object]) -> tuple[PretrainingData, ...]:
+    """The pretraining data sets in a record's ``about``. Entries in another form than a submission file's are skipped.
 
-    `NOTHING` where it is stated that there are none; nothing at all where nothing is stated.
+    Only `NOTHING` if the submission states that there are none; empty if it states nothing.
     """
     entries = about.get("pretraining")
     if isinstance(entries, list | tuple) and not entries:
         return (NOTHING,)
-    found = []
+    data = []
     for entry in entries if isinstance(entries, list | tuple) else ():
         if isinstance(entry, Mapping) and isinstance(entry.get("data"), str):
             names = entry.get("collections")
             drawn = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
-            found.append(Heard(entry["data"], tuple(drawn), short(entry.get("domain"))))
-    return tuple(found)
+            data.append(PretrainingData(entry["data"], tuple(drawn), short(entry.get("domain"))))
+    return tuple(data)
 
 
 def short(value: object) -> str:
-    """What a record says in a word or two, on one line and not long; "" where it says nothing of the kind."""
+    """A short text of a record on one line, cut if it is too long; "" if ``value`` is no text."""
     return " ".join(value[:_LONGEST_TEXT].split())[:_LONGEST_WORDS] if isinstance(value, str) else ""
 
 
-def overlap(pretraining: Iterable[Heard], task: str, collections: Sequence[str]) -> tuple[str, ...]:
-    """Why a submission has an advantage on a task: one reason for each data set that shares a collection with it.
+def overlap(pretraining: Iterable[PretrainingData], task: str, collections: Sequence[str]) -> tuple[str, ...]:
+    """Why a submission has an advantage on a task: one reason per data set that shares a collection with the task.
 
     Args:
-        pretraining: what the submission has heard.
+        pretraining: the pretraining data of the submission.
         task: the task's name.
-        collections: what the task's sounds come from.
+        collections: the collections that the task's sounds come from.
 
     Returns:
-        For example ``("pretrained on FSD50K, which like esc50 is drawn from Freesound",)``; nothing where nothing is
-        known to be shared.
+        For example ``("pretrained on FSD50K, which like esc50 is drawn from Freesound",)``; empty if no shared
+        collection is known.
     """
     reasons = []
     for entry in pretraining:
@@ -101,27 +72,27 @@ def overlap(pretraining: Iterable[Heard], task: str, collections: Sequence[str])
 
 
 def known_collections(data: str) -> tuple[str, ...]:
-    """The collections that `DRAWN_FROM` gives for the data sets named in ``data``."""
+    """The collections that the data sets named in ``data`` are known to be drawn from."""
     named = _names(data)
-    return tuple(dict.fromkeys(name for key, drawn in DRAWN_FROM.items() if _plain(key) in named for name in drawn))
+    return tuple(dict.fromkeys(name for key, drawn in drawn_from().items() if _plain(key) in named for name in drawn))
 
 
-# A board asks for the same few submissions on every task.
+# Cached, because a board needs the same few submissions on every task.
 @lru_cache(maxsize=1024)
-def _sources(entry: Heard) -> set[str]:
-    """Every plain name that the entry gives or implies."""
-    found: set[str] = set()
+def _sources(entry: PretrainingData) -> set[str]:
+    """Every plain name that the entry contains or implies."""
+    names: set[str] = set()
     waiting = [entry.data, *entry.collections]
     while waiting:
         text = waiting.pop()
-        fresh = _names(text) - found
-        found |= fresh
+        fresh = _names(text) - names
+        names |= fresh
         waiting += known_collections(text) if fresh else ()
-    return found
+    return names
 
 
 def _names(text: str) -> set[str]:
-    """Every run of words in ``text`` as a plain name: "AudioSet and FSD-50K" names audioset and fsd50k."""
+    """Every sequence of words in ``text`` as a plain name: "AudioSet and FSD-50K" gives audioset and fsd50k."""
     words = _words(text[:_LONGEST_TEXT])
     return {
         "".join(words[start:end])

@@ -1,4 +1,4 @@
-"""What holds of every record the suite makes, from the record and its predictions alone: nobody's word is taken."""
+"""Check that the suite can have made a record. Only the record and its predictions are used; nothing is trusted."""
 
 import json
 import re
@@ -11,43 +11,33 @@ import numpy as np
 from pydantic import ValidationError
 
 from leaderboard.records.predictions import PredictedScores
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
 from tasks.support.errors import UserError
 from tasks.task import DEFAULT_METRIC, explain
 
-# Far beyond any record the suite can make, and small enough to be harmless.
+# Limits far above every record that the suite can make, and low enough to be harmless.
 _DEPTH = 16
 _NAME = 200
 _LINE = 2_000
 _TEXT = 20_000
 _LONGEST_ID = 2_000
-_LAYERS = 10_000
-_TRIALS = 100_000
-_EPOCHS = 1_000_000
-_ITEMS = 10**9
-_HERTZ = 10**7
-_WIDTH = 10**8
-_PARAMETERS = 10**13
-_BYTES = 10**14
-_SECONDS = 10**9
-_RATES = (1e-12, 1e6)
 _FIRST_YEAR = 2020
-# Clocks of other machines may be ahead.
+# The clock of another machine may be ahead by this much.
 _AHEAD = timedelta(hours=1)
 
-_PROTOCOL = re.compile(r"beans-probe/[1-9][0-9]*(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
 _SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TASK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRACK = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
-# Characters that turn the direction of what follows, and can make a text read as another.
+# Characters that change the direction of the following text, so that it shows another text than it holds.
 _TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def parse_record(content: bytes) -> Record:
-    """A record from bytes that anybody may have written: plain JSON, finite numbers, no key twice, not deep.
+    """Parse a record from untrusted bytes: plain JSON with finite numbers, without duplicate keys or deep nesting.
 
     Raises:
-        UserError: it is not a record of this schema version.
+        UserError: the bytes are not a record of this schema version.
     """
     try:
         document = json.loads(content, object_pairs_hook=_unique, parse_constant=_no_number)
@@ -61,38 +51,37 @@ def parse_record(content: bytes) -> Record:
 
 
 def refuse_unpublishable(record: Record) -> None:
-    """Raise UserError for a record that no board can place: an unknown kind of protocol, or an impossible date."""
+    """Raise a UserError for a record that fits no board: its protocol is unknown or its date is impossible."""
     problems = [*_protocol(record), *_date(record, datetime.now(UTC))]
     if problems:
         raise UserError(f"Record {record.id} cannot be published: {'; '.join(problems)}.")
 
 
 def contradictions(record: Record, now: datetime | None = None) -> list[str]:
-    """What in a record contradicts itself or cannot be, in a few words each; none in a record the suite made."""
+    """Contradictory or impossible values in a record, a few words each; empty for every record of the suite."""
     return [
         *_names(record),
         *_protocol(record),
         *_date(record, now or datetime.now(UTC)),
         *_texts(record.model_dump(mode="json")),
-        *_magnitudes(record),
         *_task(record),
         *_curves(record),
     ]
 
 
 def prediction_problems(record: Record, test: PredictedScores) -> list[str]:
-    """Where a record and the scores beside it are not of the same items, classes and seeds."""
+    """Differences in items, classes and seeds between a record and its predictions, and impossible predictions."""
     seeds, items, classes = test.scores.shape
     problems = []
-    for what, found, expected in (
+    for what, count, expected in (
         ("seeds", seeds, len(record.test_seeds)),
         ("items", items, record.task.n_test),
         ("classes", classes, len(record.task.labels)),
     ):
-        if found != expected:
-            problems.append(f"the predictions have {found} {what} and the record {expected}")
+        if count != expected:
+            problems.append(f"the predictions have {count} {what} and the record {expected}")
     if len(set(test.ids)) != len(test.ids):
-        problems.append("the predictions hold an item twice")
+        problems.append("the predictions contain an item twice")
     if max(map(len, (*test.ids, *test.recordings)), default=0) > _LONGEST_ID:
         problems.append(f"an item's id or recording is longer than {_LONGEST_ID} characters")
     if not np.isfinite(test.scores).all():
@@ -106,16 +95,16 @@ def prediction_problems(record: Record, test: PredictedScores) -> list[str]:
 
 
 def shown(text: str, length: int = 300) -> str:
-    """Text of unknown origin for a terminal: one line, no control characters, not long."""
+    """Untrusted text for a terminal: one line, without control characters, cut at ``length`` characters."""
     plain = "".join(character if character.isprintable() else "?" for character in text)
     return plain if len(plain) <= length else f"{plain[:length]}…"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a key occurs twice")
-    return found
+    return values
 
 
 def _no_number(name: str) -> float:
@@ -123,14 +112,14 @@ def _no_number(name: str) -> float:
 
 
 def _check_values(document: object) -> None:
-    """A ValueError for infinite numbers, which `json` makes of 1e999, and for what is nested too deeply."""
+    """Raise a ValueError for infinite numbers, which `json` reads from 1e999, and for deep nesting."""
     level = [document]
     for _ in range(_DEPTH):
         inside: list[object] = []
         for value in level:
             if isinstance(value, float) and not np.isfinite(value):
                 raise ValueError("a number is not finite")
-            # Of any size in Python, and a float or 64 bits for whoever reads it next.
+            # Python reads integers of any size; other readers use a float or 64 bits.
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise ValueError("a number has more than 64 bits")
             if isinstance(value, dict):
@@ -155,7 +144,7 @@ def _names(record: Record) -> Iterator[str]:
 
 
 def _protocol(record: Record) -> Iterator[str]:
-    if not _PROTOCOL.fullmatch(record.protocol):
+    if not Protocol.is_name(record.protocol):
         yield f"protocol {record.protocol[:80]!r} is none of this suite's"
 
 
@@ -166,7 +155,7 @@ def _date(record: Record, now: datetime) -> Iterator[str]:
 
 
 def _texts(document: Mapping[str, Any]) -> Iterator[str]:
-    """Texts that are too long, or hold characters nobody sees. What a person may have written has lines."""
+    """Texts that are too long or contain invisible characters. Only texts that a user writes may have several lines."""
     free = ("submission.about", "submission.arguments", "efficiency.reason")
     pending: list[tuple[str, object]] = [("", document)]
     while pending:
@@ -174,46 +163,21 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 if len(key) > _NAME or not _is_plain(key):
-                    yield f"a key of {where or 'the record'} is too long or holds control characters"
+                    yield f"a key of {where or 'the record'} is too long or contains control characters"
                 else:
                     pending.append((f"{where}.{key}" if where else key, inner))
         elif isinstance(value, list):
             pending.extend((where, inner) for inner in value)
         elif isinstance(value, str):
-            several = where.startswith(free)
-            if len(value) > (_TEXT if several else _LINE):
+            multiline = where.startswith(free)
+            if len(value) > (_TEXT if multiline else _LINE):
                 yield f"{where} is {len(value)} characters long"
-            elif not _is_plain(value.replace("\n", " ").replace("\t", " ") if several else value):
-                yield f"{where} holds control characters"
+            elif not _is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
+                yield f"{where} contains control characters"
 
 
 def _is_plain(text: str) -> bool:
-    return not any(unicodedata.category(one) in ("Cc", "Cs") or one in _TURNING for one in text)
-
-
-def _magnitudes(record: Record) -> Iterator[str]:
-    """Numbers that no model, machine or data set has."""
-    efficiency, task = record.efficiency, record.task
-    rates = [record.lr, *(layer.lr for layer in record.layers), *(trial.lr for trial in record.trials)]
-    for what, values, low, high in (
-        ("submission.parameters", [record.submission.parameters], 0, _PARAMETERS),
-        ("submission.sample_rate", [record.submission.sample_rate], 1, _HERTZ),
-        ("efficiency.vram_bytes", [efficiency.vram_bytes], 0, _BYTES),
-        ("efficiency.weights_bytes", [efficiency.weights_bytes], 0, _BYTES),
-        ("efficiency.seconds", [efficiency.seconds], 0, _SECONDS),
-        ("seconds", list(record.seconds.values()), 0, _SECONDS),
-        ("task.native_rates", task.native_rates, 1, _HERTZ),
-        ("task.n_train, n_valid, n_test", [task.n_train, task.n_valid, task.n_test], 1, _ITEMS),
-        ("layers.width", [layer.width for layer in record.layers], 1, _WIDTH),
-        ("lr", rates, *_RATES),
-        ("epoch", [record.epoch, *(layer.epoch for layer in record.layers)], 1, _EPOCHS),
-        ("number of layers", [len(record.layers)], 1, _LAYERS),
-        ("number of trials", [len(record.trials)], 1, _TRIALS),
-        ("number of epochs", [len(record.epochs)], 0, _EPOCHS),
-    ):
-        absurd = [value for value in values if value is not None and not low <= value <= high]
-        if absurd:
-            yield f"{what} cannot be {absurd[0]:g}"
+    return not any(unicodedata.category(character) in ("Cc", "Cs") or character in _TURNING for character in text)
 
 
 def _task(record: Record) -> Iterator[str]:
@@ -221,11 +185,11 @@ def _task(record: Record) -> Iterator[str]:
     if record.metric != task.metric or task.metric != DEFAULT_METRIC[task.kind]:
         yield f"a {task.kind} task is not scored by {record.metric}"
     if not task.labels or len(set(task.labels)) != len(task.labels):
-        yield "task.labels is empty or holds a name twice"
+        yield "task.labels is empty or contains a name twice"
 
 
 def _curves(record: Record) -> Iterator[str]:
-    """The layers, the trials over them and the chosen one fit together."""
+    """Contradictions between layers, trials, and the chosen layer."""
     layers = len(record.layers)
     if [layer.index for layer in record.layers] != list(range(layers)):
         yield "the layers are not numbered from 0"
@@ -235,7 +199,5 @@ def _curves(record: Record) -> Iterator[str]:
         yield f"best_layer {record.best_layer} is none of the {layers} layers"
     elif record.best_layer_name != record.layers[record.best_layer].name:
         yield "best_layer_name is not the name of best_layer"
-    if not record.test_seeds:
-        yield "test_seeds is empty"
     if record.ci_low > record.ci_high:
         yield "ci_low is above ci_high"

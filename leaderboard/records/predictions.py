@@ -1,4 +1,4 @@
-"""The test scores behind a record, in one safetensors file beside it."""
+"""The test scores of a record, in a safetensors file beside it."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from tasks.support.files import write_atomically
 
 @dataclass(frozen=True)
 class PredictedScores:
-    """What the chosen probe said of every test item.
+    """The scores of the chosen probe for every test item.
 
     Attributes:
         ids: (items,) item ids, in the order of the manifest.
-        recordings: (items,) the recording each item is from.
+        recordings: (items,) the recording of each item.
         scores: (seeds, items, classes) float32 logits.
         targets: (items,) int64 class indices for classification, (items, classes) uint8 for detection.
     """
@@ -35,7 +35,7 @@ def write_predictions(directory: Path, stem: str, test: PredictedScores) -> Pred
     """Write ``STEM.predictions.safetensors`` atomically and return its name and sha256."""
     from safetensors.numpy import save
 
-    # One key only: safetensors writes several in random order, and equal predictions must be equal files.
+    # One key only: safetensors writes several keys in random order, and equal predictions must give equal files.
     metadata = {"items": json.dumps({"ids": test.ids, "recordings": test.recordings})}
     content = save({"scores": test.scores, "targets": test.targets}, metadata=metadata)
     file = f"{stem}.predictions.safetensors"
@@ -44,24 +44,24 @@ def write_predictions(directory: Path, stem: str, test: PredictedScores) -> Pred
 
 
 def read_predictions(directory: Path, record: Record) -> PredictedScores:
-    """The scores that belong to ``record``, which lies in ``directory``.
+    """Read the scores of ``record``, whose file is in ``directory``.
 
     Raises:
-        UserError: the file is missing, is not the one the record was made with, or does not hold test scores.
+        UserError: the file is missing, has another checksum than the record states, or does not contain test scores.
     """
     path = check_predictions(directory, record)
     try:
         ids, recordings, scores, targets = _contents(path)
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path} does not hold test scores as the suite writes them: submit again.") from error
+        raise UserError(f"{path} does not contain test scores in the suite's format: submit again.") from error
     return PredictedScores(ids=ids, recordings=recordings, scores=scores, targets=targets)
 
 
 def check_predictions(directory: Path, record: Record) -> Path:
-    """The file with the scores that belong to ``record``, after its sha256 was compared; nothing in it is looked at.
+    """Compare the sha256 of the predictions of ``record`` and return their path. The content is not parsed.
 
     Raises:
-        UserError: the file is missing, or is not the one the record was made with.
+        UserError: the file is missing, or has another checksum than the record states.
     """
     path = directory / record.predictions.file
     if not path.is_file():
@@ -76,10 +76,10 @@ def check_predictions(directory: Path, record: Record) -> Path:
 
 
 def _contents(path: Path) -> tuple[list[str], list[str], NDArray[np.float32], NDArray[np.int64] | NDArray[np.uint8]]:
-    """Ids, recordings, scores and targets, of the right types and as many as there are items; a ValueError if not."""
+    """Ids, recordings, scores and targets. Raises a ValueError if types or numbers of items are wrong."""
     with safe_open(path, framework="numpy") as file:
         items = json.loads(file.metadata()["items"])
-        # Looked at before anything is read: numpy has no name for some of the types that the format knows.
+        # Checked before a tensor is read: numpy does not know some types of the format.
         types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
         if types not in ({"scores": "F32", "targets": "I64"}, {"scores": "F32", "targets": "U8"}):
             raise ValueError(types)

@@ -1,4 +1,4 @@
-"""What a submission costs over the length of a clip: the profile, its file, and its row in the database."""
+"""The profile of a submission, which is its cost over clip length, and its file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from tasks.task import explain
 
 SCHEMA_VERSION: Literal[1] = 1
 BOARD_SECONDS = 10.0
-"""The length of the clip whose VRAM is the board's column."""
+"""The clip length of the board's VRAM column."""
 
 Kind = Literal["cuda", "cpu"]
 Outcome = Literal["measured", "out of memory", "timeout", "failed"]
-# Beside a profile lies the note of its MLflow run.
+# Suffix of the note of a profile's MLflow run, beside the profile.
 _NOTE = ".mlflow.json"
 
 
@@ -26,12 +26,13 @@ class _Model(BaseModel):
 
 
 class Point(_Model):
-    """One clip length. What was not measured is None, and ``detail`` says why.
+    """The cost at one clip length. A value that was not measured is None, and ``detail`` gives the reason.
 
-    Bytes are peaks of one forward pass, weights included: on a GPU what torch's allocator gave out and, reserved, what
-    it took from the device; on a CPU the weights and the growth of the process's resident memory. ``latency_seconds``
-    is the median of ``runs`` passes over the batch, ``latency_p90_seconds`` their 90th percentile. ``inferred`` is set
-    on lengths that were not tried because a shorter clip had not fitted, or had no answer in time.
+    Bytes are peaks of one forward pass and include the weights. On a GPU ``peak_bytes`` is the memory that torch's
+    allocator gave to tensors, and ``reserved_bytes`` the memory that it took from the device. On a CPU ``peak_bytes``
+    is the weights and the growth of the process's resident memory. ``latency_seconds`` is the median of ``runs`` passes
+    over the batch, ``latency_p90_seconds`` their 90th percentile. ``inferred`` is true if the length was not tried,
+    because a shorter clip did not fit or timed out.
     """
 
     seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -65,9 +66,9 @@ class Point(_Model):
 class Profile(_Model):
     """One submission on one device at one precision and batch size, over clip lengths.
 
-    ``id`` is content-addressed: the same weights, code, versions and settings give the same id, and its points may
-    become more. ``created`` is when the last of them was measured. ``kind`` says whether bytes are of a GPU or of the
-    host, which are never compared. ``available_bytes`` is what a process could take when the first point was measured.
+    ``id`` is a hash: the same weights, code, versions and settings give the same id. Points may be added later;
+    ``created`` is the time of the last one. ``kind`` states whether bytes are GPU or host memory, which are never
+    compared. ``available_bytes`` is the memory that a process could allocate when the first point was measured.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -101,26 +102,26 @@ class Profile(_Model):
         return f"{self.submission}.{self.kind}.{self.precision}.batch{self.batch}.{self.id}"
 
     def at(self, seconds: float) -> Point | None:
-        """The point of a clip length, None where there is none."""
+        """The point of a clip length, or None."""
         return next((point for point in self.points if point.seconds == seconds), None)
 
     def throughput(self, point: Point) -> float | None:
-        """Seconds of audio encoded in a second."""
+        """Seconds of audio encoded per second."""
         return None if point.latency_seconds is None else self.batch * point.seconds / point.latency_seconds
 
 
 class Vram(NamedTuple):
-    """What the board's column says: bytes, or None and why not; ``device`` is where."""
+    """A value of the board's VRAM column: bytes, or None with a reason; ``device`` is the measured device."""
 
     bytes: int | None
     reason: str
     device: str
 
 
-def current(found: Iterable[Profile]) -> list[Profile]:
-    """The newest profile of each submission, weights, device, precision, batch and attention; others are history."""
+def current(profiles: Iterable[Profile]) -> list[Profile]:
+    """The newest profile per submission, weights, device, precision, batch and attention."""
     newest: dict[tuple[object, ...], Profile] = {}
-    for profile in sorted(found, key=lambda profile: (profile.created, profile.id)):
+    for profile in sorted(profiles, key=lambda profile: (profile.created, profile.id)):
         newest[
             profile.submission,
             profile.weights_sha256,
@@ -133,22 +134,22 @@ def current(found: Iterable[Profile]) -> list[Profile]:
     return list(newest.values())
 
 
-def vram_at_10_seconds(found: Iterable[Profile]) -> dict[tuple[str, str], Vram]:
-    """VRAM of one 10-s clip at batch 1 in float32, by submission and weights: the newest profile with such a point.
+def vram_at_10_seconds(profiles: Iterable[Profile]) -> dict[tuple[str, str], Vram]:
+    """VRAM of one 10-s clip at batch 1 in float32, by submission and weights, from the newest profile with that point.
 
-    Host memory is no VRAM and never counts. A clip that did not fit has no bytes, and its reason says so.
+    Host memory does not count. A clip that did not fit has a reason and no bytes.
     """
-    said: dict[tuple[str, str], Vram] = {}
-    for profile in sorted(current(found), key=lambda profile: (profile.created, profile.id)):
+    vram: dict[tuple[str, str], Vram] = {}
+    for profile in sorted(current(profiles), key=lambda profile: (profile.created, profile.id)):
         point = profile.at(BOARD_SECONDS)
         if profile.kind != "cuda" or profile.precision != "fp32" or profile.batch != 1 or point is None:
             continue
-        said[profile.submission, profile.weights_sha256] = Vram(point.peak_bytes, spell(profile, point), profile.device)
-    return said
+        vram[profile.submission, profile.weights_sha256] = Vram(point.peak_bytes, spell(profile, point), profile.device)
+    return vram
 
 
 def spell(profile: Profile, point: Point) -> str:
-    """Why a point has no bytes, in words such as "> 139.8 GiB at 600 s (out of memory)"; empty where it has."""
+    """Why a point has no bytes, such as "> 139.8 GiB at 600 s (out of memory)"; empty if it has bytes."""
     if point.outcome == "measured":
         return "" if point.peak_bytes is not None else point.detail
     at = f"at {point.seconds:g} s"
@@ -159,7 +160,7 @@ def spell(profile: Profile, point: Point) -> str:
 
 
 def profile_path(directory: Path, profile: Profile) -> Path:
-    """Where ``profile`` lies below the home's directory of profiles."""
+    """The path of ``profile`` in a directory of profiles."""
     return directory / f"{profile.stem}.json"
 
 
@@ -185,16 +186,16 @@ def read_profile(path: Path) -> Profile:
 
 
 def profile_paths(directory: Path) -> Iterator[Path]:
-    """All profile files of a directory, in the order of their names."""
+    """All profile files of a directory, sorted by name."""
     return (path for path in sorted(directory.glob("*.json")) if not path.name.endswith(_NOTE))
 
 
 def note_path(profile_file: Path) -> Path:
-    """Where the note about a profile's MLflow run lies."""
+    """The path of the note of a profile's MLflow run."""
     return profile_file.with_suffix(_NOTE)
 
 
 def merge(known: Sequence[Point], new: Iterable[Point]) -> tuple[Point, ...]:
-    """The points of both, the shortest clip first; of one length the new one."""
+    """The points of both, sorted by clip length. A new point replaces a known one of the same length."""
     points = {point.seconds: point for point in (*known, *new)}
     return tuple(points[seconds] for seconds in sorted(points))

@@ -1,28 +1,50 @@
-"""The rules that make results comparable, as data. Changing a default here is a new version of the protocol."""
+"""The rules that make results comparable, as data, and their name, which only this module writes and reads.
 
-from collections.abc import Sequence
+Changing a default here is a new version of the protocol.
+"""
+
+import math
+import re
 from dataclasses import dataclass, fields
+from typing import Any
 
-Track = str
+from tasks.support.errors import UserError
+from tasks.train_part import TrainPart
+
+PRECISIONS = ("fp32", "bf16")
+# Learning rates beyond these train nothing, and records do not take them.
+LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
+# Characters of a name, which is also the name of an MLflow experiment.
+LONGEST_NAME = 500
+
+# Settings that an option of `beans submit` sets, beside `train`, which has options of its own.
+_OPTIONS = {"trials": "--trials", "grid": "--lr", "seeds": "--seeds", "precision": "--precision"}
+_NAME = re.compile(r"beans-probe/[1-9][0-9]*(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
+# Numbers such as 1e+06 have a plus sign too. One that starts a setting is followed by a word and an equals sign.
+_PLUS = re.compile(r"\+(?=[a-z_]+=)")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Section by section the rules of ``beans-probe/1``.
+    """The rules of ``beans-probe/1``, section by section. The name states every setting that departs from them.
 
     Attributes:
         version: name of this set of rules.
-        batch_size: items a training step.
-        weight_decay: Adam's L2 penalty.
-        epochs: at most so many passes over the train split.
-        patience: stop a probe after so many epochs without improvement on validation.
-        lr_low, lr_high: the range of the log-uniform learning-rate search.
-        trials: learning rates searched.
+        batch_size: items per training step.
+        weight_decay: Adam's L2 penalty; the only number that may be 0.
+        epochs: most passes over the train split.
+        patience: a probe stops after this many epochs without improvement on validation.
+        lr_low, lr_high: range of the log-uniform learning-rate search.
+        trials: number of learning rates searched.
         grid: these learning rates instead of a search; empty for the search.
-        seeds: how often the chosen probe is retrained for the test result.
+        seeds: number of times that the chosen probe is retrained for the test result.
         bootstrap: resamples behind the 95 % interval.
-        precision: the backbone's arithmetic.
-        train: which part of the train split is used: all, low (BEANS' few-label split), or so many shots a class.
+        precision: the backbone's arithmetic, one of `PRECISIONS`.
+        train: name of the `TrainPart` that probes are trained on.
+
+    Raises:
+        UserError: the version is not this one, a setting has a value that the suite cannot use, or the grid has so
+            many rates that the name is longer than `LONGEST_NAME`.
     """
 
     version: str = "beans-probe/1"
@@ -39,20 +61,138 @@ class Protocol:
     precision: str = "fp32"
     train: str = "all"
 
+    def __post_init__(self) -> None:
+        if self.version != Protocol.version:
+            raise UserError(f"protocol {self.version} is not known here: this suite has {Protocol.version}")
+        for key, text in self.departures.items():
+            if not _is_usable(key, getattr(self, key)):
+                raise UserError(f"protocol {self.name}: {key} cannot be {text}")
+        if len(self.name) > LONGEST_NAME:
+            raise UserError(
+                f"The protocol's name states every learning rate and would have {len(self.name)} characters, of which"
+                f" {LONGEST_NAME} are possible: choose fewer rates, or rates with fewer digits."
+            )
+
+    @classmethod
+    def from_options(
+        cls, trials: int, grid: tuple[float, ...], seeds: int, precision: str, train: TrainPart
+    ) -> "Protocol":
+        """The protocol that the options of ``beans submit`` ask for.
+
+        The rates of a grid are sorted, each occurs once, and their number replaces ``trials``.
+        """
+        rates = tuple(sorted(set(grid)))
+        return cls(
+            trials=cls.trials if rates else trials, grid=rates, seeds=seeds, precision=precision, train=train.name
+        )
+
+    @classmethod
+    def parse(cls, name: str) -> "Protocol":
+        """The protocol that has this name.
+
+        Raises:
+            UserError: it has another version, an unknown setting, a value that cannot be used, or is not written as
+                `name` writes it. Such a name still identifies the results that carry it; their rules are unknown.
+        """
+        version, stated = cls.split(name)
+        standard = vars(cls(version))
+        values: dict[str, Any] = {}
+        for key, text in stated.items():
+            if key not in standard:
+                raise UserError(f"protocol {name}: there is no rule {key}")
+            try:
+                values[key] = _read(text, standard[key])
+            except ValueError as error:
+                raise UserError(f"protocol {name}: {key} cannot be {text}") from error
+        protocol = cls(**values)
+        if protocol.name != name:
+            raise UserError(f"protocol {name} is written {protocol.name} by this suite")
+        return protocol
+
+    @staticmethod
+    def split(name: str) -> tuple[str, dict[str, str]]:
+        """Version and stated settings of a name, also of one that this version of the suite cannot `parse`.
+
+        ``beans-probe/1+trials=4`` gives ``("beans-probe/1", {"trials": "4"})``.
+        """
+        version, *settings = _PLUS.split(name)
+        pairs = (setting.partition("=") for setting in settings)
+        return version, {key: text for key, _, text in pairs}
+
+    @staticmethod
+    def is_name(text: str) -> bool:
+        """Whether ``text`` can name a protocol on a board, also one that this version of the suite cannot `parse`."""
+        return _NAME.fullmatch(text) is not None
+
     @property
     def name(self) -> str:
         """The version and every setting that departs from it: two results are ranked together if this is equal."""
-        departures = [
-            f"{field.name}={_spell(getattr(self, field.name))}"
+        return "+".join([self.version, *(f"{key}={text}" for key, text in self.departures.items())])
+
+    @property
+    def departures(self) -> dict[str, str]:
+        """The settings that differ from the version's, in the order of the fields, as `name` writes them."""
+        return {
+            field.name: _write(getattr(self, field.name), field.default)
             for field in fields(self)
             if field.name != "version" and getattr(self, field.name) != field.default
-        ]
-        return "+".join([self.version, *departures])
+        }
+
+    @property
+    def options(self) -> list[str]:
+        """The options of ``beans submit`` that set the departures, except those in `unreachable`."""
+        unreachable = self.unreachable
+        found: list[str] = []
+        for key, text in self.departures.items():
+            if key not in unreachable:
+                found += TrainPart.parse(text).options if key == "train" else [_OPTIONS[key], text]
+        return found
+
+    @property
+    def unreachable(self) -> dict[str, str]:
+        """The departures that no option of ``beans submit`` sets."""
+        reached = Protocol.from_options(self.trials, self.grid, self.seeds, self.precision, TrainPart.parse(self.train))
+        return {key: text for key, text in self.departures.items() if getattr(reached, key) != getattr(self, key)}
+
+    @property
+    def rate_range(self) -> tuple[float, float]:
+        """The lowest and the highest learning rate of the search or of the grid."""
+        return (min(self.grid), max(self.grid)) if self.grid else (self.lr_low, self.lr_high)
 
 
-def _spell(value: object) -> str:
-    return (
-        ",".join(f"{item:g}" for item in value)
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else f"{value}"
-    )
+def _is_usable(key: str, value: Any) -> bool:
+    if key == "precision":
+        return value in PRECISIONS
+    if key == "train":
+        return TrainPart.is_name(value)
+    if key == "weight_decay" and value == 0:
+        return True
+    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, math.inf)
+    numbers = value if isinstance(value, tuple) else (value,)
+    return all(0 < number < math.inf and low <= number <= high for number in numbers)
+
+
+def _write(value: Any, default: object) -> str:
+    if isinstance(default, tuple):
+        return ",".join(map(_write_rate, value))
+    # An int in the place of a float is the same setting, and so has the same name.
+    return f"{float(value)}" if isinstance(default, float) else f"{value}"
+
+
+def _write_rate(rate: float) -> str:
+    """Six digits, as in the names of all earlier records; all digits where six give another rate."""
+    short = f"{rate:g}"
+    return short if float(short) == rate else f"{float(rate)}"
+
+
+def _read(text: str, standard: object) -> object:
+    """A setting's value, of the type that the standard has.
+
+    Raises:
+        ValueError: the text is not of that type.
+    """
+    if isinstance(standard, tuple):
+        return tuple(map(float, text.split(",")))
+    if isinstance(standard, int | float):
+        return type(standard)(text)
+    return text

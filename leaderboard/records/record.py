@@ -1,18 +1,25 @@
-"""The result record: everything one evaluation found, and all that may appear on the board."""
+"""The record of a result: everything that one evaluation measured, and everything that a board may show."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from leaderboard.records.protocol import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE
 from tasks.task import Group, Kind, Metric
 
 SCHEMA_VERSION: Literal[1] = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-# As large as a database column holds.
+# The upper limit is that of a database column.
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+# The other bounds are far beyond any model, machine or data set, and small enough that no page breaks.
+Rate = Annotated[float, Field(ge=LOWEST_RATE, le=HIGHEST_RATE, allow_inf_nan=False)]
+Hertz = Annotated[int, Field(ge=1, le=10**7)]
+Epoch = Annotated[int, Field(ge=1, le=10**6)]
+Items = Annotated[int, Field(ge=1, le=10**9)]
+Bytes = Annotated[int, Field(ge=0, le=10**14)]
+Duration = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -22,19 +29,19 @@ class _Model(BaseModel):
 
 
 class SubmissionInfo(_Model):
-    """Who was measured. ``about`` is the submission file's table of that name, for readers."""
+    """The measured submission. ``about`` is the table of that name in the submission file, for readers."""
 
     name: Name
     loader: str
     arguments: dict[str, object]
     about: dict[str, object]
     weights_sha256: Sha256
-    parameters: Count
-    sample_rate: Annotated[int, Field(gt=0)]
+    parameters: Annotated[int, Field(ge=0, le=10**13)]
+    sample_rate: Hertz
 
 
 class TaskInfo(_Model):
-    """What was measured. ``split_hash`` is sha256 over the ids and labels of each split; rates are in Hz."""
+    """The measured task. ``split_hash`` is the sha256 of the ids and labels of each split; rates are in Hz."""
 
     name: Name
     kind: Kind
@@ -42,10 +49,10 @@ class TaskInfo(_Model):
     metric: Metric
     labels: list[str]
     split_hash: Sha256
-    native_rates: list[int]
-    n_train: Count
-    n_valid: Count
-    n_test: Count
+    native_rates: list[Hertz]
+    n_train: Items
+    n_valid: Items
+    n_test: Items
 
 
 class LayerScore(_Model):
@@ -53,44 +60,44 @@ class LayerScore(_Model):
 
     index: Count
     name: str
-    width: Count
+    width: Annotated[int, Field(ge=1, le=10**8)]
     valid: Fraction
     test: Fraction
-    lr: Annotated[float, Field(gt=0)]
-    epoch: Count
+    lr: Rate
+    epoch: Epoch
 
 
 class Trial(_Model):
-    """One learning rate. Per layer: the best validation metric and the epoch (from 1) that reached it."""
+    """One learning rate of the search. Per layer: the best validation metric and its epoch (from 1)."""
 
     number: Count
-    lr: Annotated[float, Field(gt=0)]
+    lr: Rate
     valid: list[Fraction]
     epoch: list[Count]
 
 
 class Predictions(_Model):
-    """Where the test scores lie beside the record, and the sha256 of that file."""
+    """Name of the file with the test scores, beside the record, and its sha256."""
 
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
     sha256: Sha256
 
 
 class Efficiency(_Model):
-    """Cost of one 10-s clip at batch 1. A figure that could not be measured is None, and ``reason`` says why.
+    """Cost of one 10-s clip at batch 1. A value that could not be measured is None, and ``reason`` states why.
 
     Bytes are peak allocated CUDA memory, weights included; seconds are wall time of one forward pass.
     """
 
     device: str
-    vram_bytes: Count | None = None
-    weights_bytes: Count | None = None
-    seconds: Finite | None = None
+    vram_bytes: Bytes | None = None
+    weights_bytes: Bytes | None = None
+    seconds: Duration | None = None
     reason: str = ""
 
 
 class Environment(_Model):
-    """Where and with what it was measured."""
+    """Code version, packages, machine and device of a measurement."""
 
     git_commit: str | None
     git_dirty: bool | None
@@ -106,15 +113,15 @@ class Environment(_Model):
 class Record(_Model):
     """One submission on one task in one track under one protocol.
 
-    ``id`` is content-addressed: the same weights, data, code and settings give the same id. ``protocol`` carries any
-    deviation from the standard settings, so results that cannot be compared never share it. ``test`` is the mean over
-    ``seeds``, ``ci_low`` and ``ci_high`` bound it at 95 %.
+    ``id`` is a hash: the same weights, data, code and settings give the same id. ``protocol`` contains every deviation
+    from the standard settings, so that results with one protocol can be compared. ``test`` is the mean of
+    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     created: datetime
-    protocol: Name
+    protocol: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     limit: Annotated[int, Field(gt=0)] | None
     track: Name
     submission: SubmissionInfo
@@ -123,22 +130,22 @@ class Record(_Model):
     valid: Fraction
     test: Fraction
     test_std: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    test_seeds: list[Fraction]
+    test_seeds: Annotated[list[Fraction], Field(min_length=1)]
     ci_low: Fraction
     ci_high: Fraction
     secondary: dict[str, Fraction]
     best_layer: Count
     best_layer_name: str
-    lr: Annotated[float, Field(gt=0)]
-    epoch: Count
+    lr: Rate
+    epoch: Epoch
     flags: list[str]
-    layers: list[LayerScore]
-    trials: list[Trial]
-    epochs: list[Fraction]
+    layers: Annotated[list[LayerScore], Field(min_length=1, max_length=10_000)]
+    trials: Annotated[list[Trial], Field(min_length=1, max_length=100_000)]
+    epochs: Annotated[list[Fraction], Field(max_length=10**6)]
     predictions: Predictions
     efficiency: Efficiency
     audio: dict[str, str]
-    seconds: dict[str, Finite]
+    seconds: dict[str, Duration]
     environment: Environment
 
     @property
@@ -148,7 +155,7 @@ class Record(_Model):
 
 
 class Tracking(_Model):
-    """Where a record was logged in MLflow. Kept beside the record, which itself never changes."""
+    """The MLflow run of a record. It is stored beside the record, so that the record itself does not change."""
 
     uri: str
     experiment_id: str
@@ -156,7 +163,7 @@ class Tracking(_Model):
 
 
 class Imported(_Model):
-    """That a record came from somebody else: who took it in, when, and from which directory."""
+    """The import of a record that was made elsewhere: when, by which user, and from which directory."""
 
     at: AwareDatetime
     by: str
@@ -164,11 +171,11 @@ class Imported(_Model):
 
 
 class Confirmed(_Model):
-    """When a record that was there already was submitted again, and so became the current one."""
+    """When an existing record was submitted again and so became the current one."""
 
     at: AwareDatetime
 
 
 def file_stem(submission: str, task: str, track: str, record_id: str) -> str:
-    """How the files of a record are called before their suffixes."""
+    """The file name of a record without suffix."""
     return f"{submission}.{task}.{track}.{record_id}"

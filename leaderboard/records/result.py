@@ -1,19 +1,19 @@
-"""The fields of a record that a board is made of."""
+"""The fields of a record that a board needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
 
-from leaderboard.records.overlap import Heard, heard, short
+from leaderboard.records.overlap import PretrainingData, pretraining_data, short
 from leaderboard.records.record import Record, Tracking, file_stem
 from tasks.task import Group, Metric
 
 
-class Stated(TypedDict):
-    """The fields of `Result` that no column of the database holds."""
+class SubmissionFacts(TypedDict):
+    """The fields of `Result` that a submission states about itself. They have no columns in the database."""
 
-    pretraining: tuple[Heard, ...]
+    pretraining: tuple[PretrainingData, ...]
     remote_code: bool
     family: str
     licence: str
@@ -21,11 +21,11 @@ class Stated(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the board needs of one record; see `Record` for the meaning of each field.
+    """The fields of one record that the board needs; see `Record` for the meaning of each field.
 
     Scores are in 0..1, ``last_layer`` is the highest index of a layer, ``created`` is in UTC, ``run`` is None until
-    MLflow has the record, ``confirmed`` is when it was last submitted. ``pretraining``, ``remote_code``, ``family`` and
-    ``licence`` are what the submission says of itself, see `stated`.
+    MLflow has the record, ``confirmed`` is when it was last submitted. For ``pretraining``, ``remote_code``, ``family``
+    and ``licence`` see `submission_facts`.
     """
 
     record_id: str
@@ -53,7 +53,7 @@ class Result:
     device: str
     predictions_file: str
     predictions_sha256: str
-    pretraining: tuple[Heard, ...] = ()
+    pretraining: tuple[PretrainingData, ...] = ()
     remote_code: bool = False
     family: str = ""
     licence: str = ""
@@ -62,13 +62,15 @@ class Result:
 
     @property
     def stem(self) -> str:
-        """How the files beside the record are called before their suffixes, as `Record.stem`."""
+        """The file name without suffix of the record and the files beside it, as `Record.stem`."""
         return file_stem(self.submission, self.task, self.track, self.record_id)
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """What kinds of sound the submission has heard, each once; "none" where it has heard nothing, and no entry
-        where nothing is stated."""
+        """The domains of the pretraining data, each once.
+
+        Only "none" if the submission states that there was none; empty if it states nothing.
+        """
         return tuple(dict.fromkeys(entry.domain for entry in self.pretraining if entry.domain))
 
     @classmethod
@@ -101,21 +103,21 @@ class Result:
             device=record.efficiency.device,
             predictions_file=record.predictions.file,
             predictions_sha256=record.predictions.sha256,
-            **stated(record.submission.model_dump()),
+            **submission_facts(record.submission.model_dump()),
             run=run,
             confirmed=created.astimezone(UTC),
         )
 
 
-def stated(submission: Mapping[str, Any]) -> Stated:
-    """What a record's ``submission`` says of itself and the board shows; records are anybody's, so nothing is assumed.
+def submission_facts(submission: Mapping[str, Any]) -> SubmissionFacts:
+    """The facts that the board shows from a record's ``submission``. Its entries are untrusted and may have any form.
 
-    ``remote_code`` is whether code that came with the checkpoint was run (``trust_remote_code = true``); ``family`` and
-    ``licence`` are "" where they are not stated.
+    ``remote_code`` is true if code from the checkpoint was run (``trust_remote_code = true``); ``family`` and
+    ``licence`` are "" if they are not stated.
     """
     about = submission["about"]
     return {
-        "pretraining": heard(about),
+        "pretraining": pretraining_data(about),
         "remote_code": submission["arguments"].get("trust_remote_code") is True,
         "family": short(about.get("family")),
         "licence": short(about.get("licence")),

@@ -1,4 +1,4 @@
-"""A record together with the file that holds it, so that what was just made need not be read back."""
+"""A record together with its file, so that a new record is not read back from disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,20 +36,20 @@ class StoredRecord:
         """Read a record file.
 
         Raises:
-            UserError: it is not a record of this schema version.
+            UserError: the file is not a record of this schema version.
         """
         return cls(read_record(path), path)
 
     @classmethod
     def write(cls, directory: Path, record: Record, predictions: PredictedScores) -> "StoredRecord":
-        """Write the record, whose predictions are in ``directory`` already."""
+        """Write the record. Its predictions must be in ``directory`` already."""
         stored = cls(record, write_record(directory, record))
         # Fills the cache of the property.
         stored.__dict__["predictions"] = predictions
         return stored
 
     def rewrite(self, record: Record) -> "StoredRecord":
-        """Replace the record by one of the same id, whose predictions are the same."""
+        """Replace the record by one with the same id and the same predictions."""
         return StoredRecord(record, write_record(self.path.parent, record))
 
     @cached_property
@@ -62,7 +62,7 @@ class StoredRecord:
         return read_predictions(self.path.parent, self.record)
 
     def check_predictions(self) -> None:
-        """Compare the predictions with the record's checksum, where they were not read already.
+        """Compare the predictions with the record's checksum, unless they were read already.
 
         Raises:
             UserError: the file is missing or is not the one that the record was made with.
@@ -72,33 +72,33 @@ class StoredRecord:
 
     @property
     def tracking(self) -> Tracking | None:
-        """Its MLflow run, or None where it was not logged yet."""
+        """Its MLflow run, or None if it was not logged yet."""
         return read_tracking(self.path)
 
     @property
     def confirmed(self) -> datetime | None:
-        """When it was last submitted again, or None where it never was."""
+        """When it was last submitted again, or None if it never was."""
         return read_confirmed(self.path)
 
 
 def find_record(name: str, records: Path) -> Path:
-    """The record file that ``name`` is the path of, or whose id it is.
+    """Find a record file. ``name`` is its path or the id of the record.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such record.
     """
     if name.endswith(".json"):
         if not Path(name).is_file():
             raise UserError(f"Record {name} does not exist: `beans records list` shows those that are there.")
         return Path(name)
-    found = next(_of_id(records, name), None) if name else None
-    if found is None:
+    path = next(_of_id(records, name), None) if name else None
+    if path is None:
         raise UserError(f"No record in {records} has the id {name!r}: `beans records list` shows their ids.")
-    return found
+    return path
 
 
 def made_here(records: Path, record_id: str) -> Path | None:
-    """The file of a record that was made here, not imported: an imported one does not replace a measurement."""
+    """The file of a record that was made here, or None. Imported records do not count: they replace no measurement."""
     return next((path for path in _of_id(records, record_id) if read_imported(path) is None), None)
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leaderboard.ranking.metrics import average_precision, descending
 from leaderboard.records.predictions import PredictedScores
-from leaderboard.records.reproduce import departures
+from leaderboard.records.protocol import Protocol
+from tasks.support.errors import UserError
 
-# What each version of the protocol searches unless its name says otherwise.
-_RANGES = {"beans-probe/1": (1e-5, 1e-1)}
 # The evaluator flags a rate in the outer twentieth of the range's logarithm; a test holds the two together.
 _EDGE = 0.05
 
@@ -59,10 +59,7 @@ def most_confused(matrix: NDArray[np.int64], most: int) -> list[Confusion]:
 
 
 def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
-    """Average precision of each class as BEANS computes it, mean over seeds.
-
-    The mean of the precision at each positive in descending score, items with equal scores in their order; 0 for a
-    class without positives. The mean over classes is the task's score.
+    """Average precision of each class as BEANS computes it, mean over seeds; the mean over classes is the task's score.
 
     Args:
         test: of a detection task.
@@ -71,29 +68,23 @@ def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
         (classes,) in [0, 1].
     """
     seeds, items, classes = test.scores.shape
-    ranks = np.arange(1, items + 1)
+    ranks = np.arange(1.0, items + 1)
     found = np.zeros((seeds, classes))
     for seed, scores in enumerate(test.scores):
         for column in np.flatnonzero(test.targets.any(0)):
-            hits = test.targets[np.argsort(-scores[:, column], kind="stable"), column] > 0
-            found[seed, column] = (hits.cumsum() / ranks)[hits].mean()
+            hits = (test.targets[descending(scores[:, column]), column] > 0).astype(np.float64)
+            found[seed, column] = average_precision(hits, ranks)
     mean: NDArray[np.float64] = found.mean(0)
     return mean
 
 
 def searched_rates(protocol: str) -> tuple[float, float] | None:
-    """The lowest and highest learning rate that a protocol of this name tries; None where the name does not tell."""
-    settings = departures(protocol)
-    standard = _RANGES.get(protocol.partition("+")[0])
-    if standard is None:
-        return None
+    """The lowest and highest learning rate that a protocol of this name tries; None for one rate and unknown rules."""
     try:
-        grid = [float(rate) for rate in settings["grid"].split(",")] if "grid" in settings else []
-        low, high = float(settings.get("lr_low", standard[0])), float(settings.get("lr_high", standard[1]))
-    except ValueError:
+        low, high = Protocol.parse(protocol).rate_range
+    except UserError:
         return None
-    low, high = (min(grid), max(grid)) if grid else (low, high)
-    return (low, high) if 0 < low < high < math.inf else None
+    return (low, high) if low < high else None
 
 
 def edges(low: float, high: float) -> tuple[float, float]:

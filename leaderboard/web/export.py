@@ -1,108 +1,95 @@
 """A board as a file: every number in full, one column a field; and as a LaTeX table to paste."""
 
-import csv
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from leaderboard.ranking.boards import Board, Cell, Row
-from leaderboard.ranking.filters import newest
-from leaderboard.web import text
+from leaderboard.ranking import formats
+from leaderboard.ranking.boards import Board
+from leaderboard.ranking.column import Column, Shown
+from leaderboard.ranking.columns import best_value, columns_of
 
-# Name, type of the values (None where there is none), and the values, one a row.
-_Column = tuple[str, type, list[object]]
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
-_STANDING: dict[str, tuple[str, type]] = {
-    "rank_low": ("rank_low", int),
-    "rank_high": ("rank_high", int),
-    "tie_group": ("group", int),
-    "borda": ("borda", float),
-    "mean_rank": ("mean_rank", float),
-    "mean_ci_low": ("low", float),
-    "mean_ci_high": ("high", float),
-}
-_RESULT: dict[str, type] = {
-    "test": float,
-    "ci_low": float,
-    "ci_high": float,
-    "test_std": float,
-    "best_layer": int,
-    "best_layer_name": str,
-    "record_id": str,
-}
+# How pandas holds each type: whole numbers and truth values may be missing too.
+_DTYPES = {int: "Int64", float: "float64", str: "object", bool: "boolean"}
+
+
+def to_frame(board: Board) -> "pd.DataFrame":
+    """One line per submission, in the order of the board's rows, with every column that files have.
+
+    A task's columns are ``TASK`` (the score) and ``TASK.FIELD``; ``TASK.note`` gives the reason of an empty score,
+    ``TASK.overlap`` what the pretraining shares with the task; ``standing_note`` gives the reason why the columns of
+    `leaderboard.ranking.significance.Standing` are empty.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            name: pd.Series([column.value(row) for row in board.rows], dtype=_DTYPES[file_type])
+            for name, file_type, column in _named(board)
+        }
+    )
 
 
 def to_csv(board: Board) -> str:
-    """One line a submission, in the order of the board's rows.
-
-    A task's columns are ``TASK`` (the score) and ``TASK.FIELD``; ``TASK.note`` says why the score is empty,
-    ``TASK.overlap`` what the submission heard of the task in pretraining; ``standing_note`` says why the columns of
-    `leaderboard.ranking.significance.Standing` are empty.
-    """
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    columns = _columns(board)
-    writer.writerow([_spreadsheet(name) for name, _, _ in columns])
-    writer.writerows(
-        [_spreadsheet(value) for value in row] for row in zip(*(values for _, _, values in columns), strict=True)
-    )
-    return out.getvalue()
+    """`to_frame` as CSV. An apostrophe stands before text that a spreadsheet would run as a formula."""
+    frame = to_frame(board)
+    words = frame.select_dtypes("object")
+    frame[words.columns] = words.map(_spreadsheet, na_action="ignore")
+    return frame.to_csv(index=False, header=[_spreadsheet(name) for name in frame.columns], lineterminator="\n")
 
 
 def to_parquet(board: Board) -> bytes:
-    """The columns of `to_csv` with their types: whole numbers are 64-bit integers, empty fields are null."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
-    columns = _columns(board)
-    schema = pa.schema([(name, types[kind]) for name, kind, _ in columns])
-    arrays = [pa.array(values, types[kind]) for _, kind, values in columns]
+    """`to_frame` as Parquet: whole numbers are 64-bit integers, empty fields are null."""
     out = io.BytesIO()
-    parquet.write_table(pa.Table.from_arrays(arrays, schema=schema), out)
+    to_frame(board).to_parquet(out, index=False, engine="pyarrow", schema=_schema(board))
     return out.getvalue()
 
 
 def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
     """A table for a paper, which needs the package booktabs.
 
-    Rank, mean and scores with half of their 95 % interval, and parameters; the best of each column among the rows that
+    It has the columns for LaTeX, scores with half of their 95 % interval; the best of each column among the rows that
     are given is bold. Names are escaped; what is not in ASCII loses its accents, or becomes a question mark.
 
     Args:
         board: in the order of its rows.
         notes: sentences to stand below the table, such as what was filtered.
     """
-    full = [row for row in board.rows if row.limit is None]
-    best_mean = max((row.mean for row in full if row.mean is not None), default=None)
-    best = [
-        max((result.test for row in full if (result := row.cells[index].result)), default=None)
-        for index in range(len(board.columns))
-    ]
-    lines = []
-    for row in board.rows:
-        name = latex(row.submission) + (r"$^\ddagger$" if row.remote_code else "")
-        name += rf" {{\scriptsize(limited to {row.limit})}}" if row.limit is not None else ""
-        counted = row.limit is None
-        scores = [_score(cell, counted and top is not None, top) for cell, top in zip(row.cells, best, strict=True)]
-        size = text.parameters(row.parameters)
-        lines.append([_rank(row), name, _mean(row, best_mean), *scores, latex(size)])
-    heads = ["", "Submission", "Mean", *(latex(column.task) for column in board.columns), "Parameters"]
-    metrics = ["", "", "", *(text.METRICS[column.metric] for column in board.columns), ""]
+    import pandas as pd
+
+    columns = columns_of(board, "latex")
+    cells = {}
+    for place, column in enumerate(columns):
+        best = best_value(column, board)
+        cells[place] = [
+            _cell(column, column.shown(row), bold=row.limit is None and best is not None and column.value(row) == best)
+            for row in board.rows
+        ]
+    frame = pd.DataFrame(cells, dtype="object")
+    frame.columns = pd.MultiIndex.from_tuples([(latex(column.label), latex(column.sub)) for column in columns])
+    aligned = "".join("r" if column.style in ("number", "score") else "l" for column in columns)
+    tabular = frame.style.hide(axis="index").to_latex(
+        column_format=f"@{{}}{aligned}@{{}}", hrules=True, sparse_columns=False, multicol_align="r"
+    )
     below = [
         f"BEANS probe {version('beans-probe')}, protocol {board.protocol}, track "
-        f"{text.TRACKS.get(board.track, board.track)}, {text.GROUPS[board.group].lower()} tasks. "
+        f"{formats.TRACKS.get(board.track, board.track)}, {formats.GROUPS[board.group].lower()} tasks. "
         "Test score ± half of its 95 % interval; the best of each column is bold.",
         *notes,
     ]
     if any(row.standing for row in board.rows):
         below.append("In parentheses the range of the rank in 95 % of the resamples.")
     if any(cell.overlap for row in board.rows for cell in row.cells):
-        below.append(text.OVERLAP_LEGEND)
+        below.append(formats.OVERLAP_LEGEND)
     if any(row.remote_code for row in board.rows):
-        below.append(text.REMOTE_CODE_LEGEND)
+        below.append(formats.REMOTE_CODE_LEGEND)
     if any(cell.result is None for row in board.rows for cell in row.cells):
         below.append("–: no result that can be compared.")
     return "\n".join(
@@ -110,13 +97,7 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
             "% \\usepackage{booktabs}",
             r"\begin{table}",
             r"\centering\small",
-            rf"\begin{{tabular}}{{@{{}}ll{'r' * (len(heads) - 2)}@{{}}}}",
-            r"\toprule",
-            *(" & ".join(line) + r" \\" for line in (heads, metrics)),
-            r"\midrule",
-            *(" & ".join(line) + r" \\" for line in lines),
-            r"\bottomrule",
-            r"\end{tabular}",
+            tabular.strip(),
             rf"\par\smallskip\parbox{{\linewidth}}{{\footnotesize {latex(' '.join(below))}}}",
             r"\end{table}",
             "",
@@ -124,6 +105,7 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
     )
 
 
+# Not pandas' own escape="latex": that leaves ligatures, and letters which the fonts of a paper may not have.
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -169,73 +151,37 @@ def _ascii(character: str) -> str:
     return base if " " <= base <= "~" else "?"
 
 
-def _rank(row: Row) -> str:
-    interval = text.rank_interval(row) if row.standing else ""
-    return "--" if row.rank is None else f"{row.rank} {interval.replace('-', '--')}".rstrip()
-
-
-def _mean(row: Row, best: float | None) -> str:
-    if row.mean is None:
+def _cell(column: Column, shown: Shown, *, bold: bool) -> str:
+    if shown.empty:
         return "--"
-    spread = text.half_interval(row.standing.low, row.standing.high) if row.standing else ""
-    return _number(row.mean, spread, bold=row.limit is None and row.mean == best)
+    value = rf"\textbf{{{latex(shown.text)}}}" if bold else latex(shown.text)
+    if column.style == "rank":
+        return f"{value} {latex(shown.spread.replace('-', '–'))}".rstrip()
+    return value + latex(shown.mark) + (rf" {{\scriptsize {latex(shown.spread)}}}" if shown.spread else "")
 
 
-def _score(cell: Cell, counted: bool, best: float | None) -> str:
-    if cell.result is None:
-        return "--"
-    spread = text.half_interval(cell.result.ci_low, cell.result.ci_high)
-    mark = r"$^\dagger$" if cell.overlap else ""
-    return _number(cell.result.test, spread, bold=counted and cell.result.test == best, mark=mark)
-
-
-def _number(value: float, spread: str, *, bold: bool, mark: str = "") -> str:
-    shown = text.score(value)
-    shown = rf"\textbf{{{shown}}}" if bold else shown
-    return shown + mark + (rf" {{\scriptsize {latex(spread)}}}" if spread else "")
-
-
-def _columns(board: Board) -> list[_Column]:
-    """Every column of the files."""
-    rows = board.rows
-    of = [newest(row) for row in rows]
-    found: list[_Column] = []
-
-    def add(name: str, kind: type, values: Iterable[object]) -> None:
+def _named(board: Board) -> list[tuple[str, type, Column]]:
+    """Every column of the files with its name and type. No name stands twice."""
+    found: dict[str, tuple[str, type, Column]] = {}
+    for column in columns_of(board):
+        if column.file_type is None:
+            continue
         # Own tasks may be called as they like, "rank" or "a.note" beside "a".
-        taken = {name for name, _, _ in found}
-        while name in taken:
+        name = column.name
+        while name in found:
             name += "_"
-        found.append((name, kind, list(values)))
-
-    add("rank", int, (row.rank for row in rows))
-    add("submission", str, (row.submission for row in rows))
-    add("mean", float, (row.mean for row in rows))
-    add("tasks", str, (row.coverage for row in rows))
-    for field in ("protocol", "track", "group"):
-        add(field, str, [getattr(board, field)] * len(rows))
-    add("limit", int, (row.limit for row in rows))
-    for index, column in enumerate(board.columns):
-        cells = [row.cells[index] for row in rows]
-        for field, kind in _RESULT.items():
-            name = column.task if field == "test" else f"{column.task}.{field}"
-            add(name, kind, (getattr(cell.result, field, None) for cell in cells))
-        add(f"{column.task}.note", str, (cell.reason for cell in cells))
-        add(f"{column.task}.overlap", str, ("; ".join(cell.overlap) for cell in cells))
-    add("parameters", int, (row.parameters for row in rows))
-    add("vram_bytes", int, (row.vram_bytes for row in rows))
-    add("vram_note", str, ("" if row.vram_bytes is not None else row.vram_reason for row in rows))
-    add("device", str, (row.device for row in rows))
-    add("remote_code", bool, (row.remote_code for row in rows))
-    for name, (field, kind) in _STANDING.items():
-        add(name, kind, (getattr(row.standing, field, None) for row in rows))
-    add("standing_note", str, (row.standing_reason for row in rows))
-    add("family", str, (result.family if result else "" for result in of))
-    add("licence", str, (result.licence if result else "" for result in of))
-    add("pretraining_domains", str, ("; ".join(result.domains) if result else "" for result in of))
-    return found
+        found[name] = name, column.file_type, column
+    return list(found.values())
 
 
-def _spreadsheet(value: object) -> object:
-    # A spreadsheet runs what begins like a formula, and names are anybody's.
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+def _schema(board: Board) -> "pa.Schema":
+    """The types of the files, so that a column without a value has the same type as one with values."""
+    import pyarrow as pa
+
+    types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
+    return pa.schema([(name, types[file_type]) for name, file_type, _ in _named(board)])
+
+
+def _spreadsheet(words: str) -> str:
+    # A spreadsheet runs what begins like a formula, and anybody can choose a name.
+    return f"'{words}" if words.startswith(("=", "+", "-", "@", "\t", "\r")) else words

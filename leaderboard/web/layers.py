@@ -21,14 +21,12 @@ class Curve:
     """What one record says of its layers.
 
     Attributes:
-        valid: validation score of the chosen layer.
         best_layer: index of the layer that validation chose.
         indices: (layers,) of all layers, ascending; 0 is the input of the first block.
         names: (layers,) what the backbone calls them.
         tests: (layers,) test score of each.
     """
 
-    valid: float
     best_layer: int
     indices: tuple[int, ...]
     names: tuple[str, ...]
@@ -59,7 +57,6 @@ class _Layer(BaseModel):
 class _Document(BaseModel):
     """Of a record only what a curve needs: reading all of it takes ten times as long."""
 
-    valid: float
     best_layer: int
     layers: list[_Layer]
 
@@ -91,7 +88,6 @@ def _read(store: Store, record_ids: tuple[str, ...]) -> dict[str, Curve]:
 def _curve(document: _Document) -> Curve:
     layers = sorted(document.layers, key=lambda layer: layer.index)
     return Curve(
-        document.valid,
         document.best_layer,
         tuple(layer.index for layer in layers),
         tuple(layer.name for layer in layers),

@@ -149,8 +149,6 @@ def _require_free(host: str, port: int | None) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OverflowError as error:
-            raise UserError(f"{port} is not a port: choose a number from 1 to 65535.") from error
         except OSError as error:
             raise UserError(
                 f"Port {port} on {host} cannot be used ({error.strerror}): end what listens there or choose another."

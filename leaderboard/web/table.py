@@ -1,8 +1,8 @@
-"""The table of both pages: intervals in the cells, headers that sort, rows that open."""
+"""The table of the pages: intervals in the cells, headers that sort, rows that open."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -10,8 +10,7 @@ from typing import Any, Literal
 import streamlit as st
 from streamlit.components.v2.types import ComponentRenderer
 
-from leaderboard.records.result import Result
-from leaderboard.web import text
+from leaderboard.ranking.column import Column, Shown, Style, TaskColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class Header:
     label: str
     sub: str = ""
     title: str = ""
-    kind: Literal["", "rank", "name", "number", "score"] = ""
+    kind: Style = ""
     sort: str = ""
     order: Literal["", "ascending", "descending"] = ""
 
@@ -34,24 +33,27 @@ def cell(content: str, **more: Any) -> dict[str, Any]:
     return {"text": content, **more}
 
 
-def score_cell(result: Result, *, best: bool = False, overlap: Sequence[str] = ()) -> dict[str, Any]:
-    """Score, half interval, the interval drawn on 0..1, the best layer, and whether pretraining overlaps."""
-    return cell(
-        text.score(result.test),
-        spread=text.half_interval(result.ci_low, result.ci_high),
+def header(entry: Column | TaskColumn, **changes: Any) -> Header:
+    """The header of a column of the board; ``changes`` replace fields of it."""
+    return replace(Header(entry.label, sub=entry.sub, title=entry.help, kind=entry.style), **changes)
+
+
+def shown(value: Shown, **changes: Any) -> dict[str, Any]:
+    """One cell with a value of a column of the board; ``changes`` replace or add slots of it."""
+    found: dict[str, Any] = {"text": value.text, "title": value.title}
+    if value.spread:
+        found["spread"] = value.spread
+    if value.sub:
+        found["sub"] = value.sub
+    if value.empty:
+        found["style"] = "empty"
+    if value.mark:
+        found |= {"mark": value.mark, "note": value.note}
+    if value.interval is not None:
         # As fine as a screen shows it.
-        interval={"low": round(result.ci_low, 3), "high": round(result.ci_high, 3), "at": round(result.test, 3)},
-        sub=f"layer {result.best_layer}",
-        title=text.interval_in_words(result),
-        style="best" if best else "",
-        **({"mark": text.OVERLAP_MARK, "note": "; ".join(overlap)} if overlap else {}),
-    )
-
-
-def empty_cell(reason: str) -> dict[str, Any]:
-    """No value, and why."""
-    short = reason.split(":", maxsplit=1)[0]
-    return cell("–", sub=short, title=reason, style="empty")
+        low, high, at = value.interval
+        found["interval"] = {"low": round(low, 3), "high": round(high, 3), "at": round(at, 3)}
+    return found | changes
 
 
 def row(cells: list[dict[str, Any]], *, key: str | None = None, style: str = "") -> dict[str, Any]:

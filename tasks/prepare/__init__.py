@@ -1,4 +1,4 @@
-"""Brings catalogue tasks onto the disk, whole or not at all; one file a source."""
+"""Brings tasks onto the disk, whole or not at all; `sources/` has one module per place that they are taken from."""
 
 import errno
 import hashlib
@@ -10,16 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tasks.prepare.entries import Entry
-from tasks.prepare.source import Copy
+from tasks.prepare.source import Request, Source
+from tasks.prepare.sources import SOURCES
 from tasks.prepare.state import (
-    BEANS_VERSION,
     INTENT,
     MARK,
     Preparation,
-    generated,
     is_prepared,
     partial_directory,
     preparation,
+    settings,
     why_not_prepared,
 )
 from tasks.support.errors import UserError
@@ -34,148 +34,135 @@ def prepare(
     data: Path,
     report: Report = silent,
     *,
-    copy: Copy = "origin",
+    copy: str | None = None,
     source: Path | None = None,
     in_place: bool = False,
     again: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> bool:
-    """Prepare a catalogue task in ``data/NAME``; False when it was prepared already.
+    """Prepare a task in ``data/NAME``, or in ``data/own/NAME`` from a task file; False when it was prepared already.
 
     The directory appears in one step when all of it is there, so that an interrupted preparation is never taken for a
     finished one; what was downloaded and written is kept for the next try. A second process that prepares the same
     task waits for the first.
 
     Args:
-        name: a catalogue name.
+        name: a catalogue name, or the path of a task file with a table ``[prepare]``.
         data: the home's data directory; made if need be.
-        report: told what is being done, and how much of how much of it is done.
-        copy: where to take the data set from.
-        source: the directory with the files of that copy, instead of downloading them.
-        in_place: leave the audio where it lies instead of writing FLAC files.
+        report: called with what is being done, and how much of how much of it is done.
+        copy: the name of the source, or None for the one that the task file names.
+        source: the directory with the files of that source, instead of downloading them.
+        in_place: leave the audio where it is instead of writing FLAC files.
         again: prepare anew what is prepared.
-        say: told in a sentence what the user should know beforehand, such as the disk it takes.
+        say: called with a sentence that the user should know beforehand, such as the disk space that it takes.
 
     Raises:
-        UserError: an unknown name, files that cannot be had or are not this data set, a full disk, or a directory that
-            cannot be written.
+        UserError: an unknown name or source, a source that does not have the task, files that cannot be had or are not
+            this data set, a full disk, or a directory that cannot be written.
     """
     from filelock import FileLock, Timeout
 
     task = load_task(name, data=data)
-    if task.group == "own":
-        raise UserError(f"{name} is your own task file: its audio is read where it lies, and needs no preparation.")
-    if task.group == "builtin" and (copy != "origin" or source is not None or in_place):
-        raise UserError(f"{name} is generated on this machine: leave --from, --source and --in-place out.")
+    if task.prepare is None:
+        raise UserError(
+            f"{name} is your own task file without a table [prepare]: its audio is read where it is, and needs no"
+            " preparation."
+        )
+    chosen = copy or task.prepare.source
+    place = _source(task, chosen, source, in_place)
     if not again and is_prepared(task):
         return False
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(data / f".{name}.lock")
+        task.root.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(task.root.parent / f".{task.name}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            say(f"{name}: waiting for another process that prepares it.")
+            say(f"{task.name}: waiting for another process that prepares it.")
             lock.acquire()
         try:
             # Another process may have done it while this one waited.
             if not again and is_prepared(task):
                 return False
-            if task.group == "builtin":
-                _generate(task, report)
+            if place.generated is not None:
+                _generate(task, place, chosen, report)
             else:
-                _bring(task, copy, source, in_place, report, say)
+                workspace = task.root.parent / f"{task.name}.source"
+                _bring(place, chosen, Request(task, source, workspace, report, say), in_place)
         finally:
             lock.release()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _disk_full(task) from error
-        raise UserError(f"Task {name} cannot be prepared in {data} ({error}): check its permissions.") from error
+        raise UserError(
+            f"Task {task.name} cannot be prepared in {task.root.parent} ({error}): check its permissions."
+        ) from error
     return True
 
 
-def _generate(task: Task, report: Report) -> None:
-    source, partial = generated(task), partial_directory(task)
+def _source(task: Task, name: str, directory: Path | None, in_place: bool) -> Source:
+    """The source of that name, which has the task and can be used with these options."""
+    source = SOURCES.get(name)
+    if not source.has(task):
+        others = [(other, one) for other, one in SOURCES.each() if isinstance(one, Source) and one.has(task)]
+        known = " or ".join(f"{one.help} (--from {other})" for other, one in others)
+        raise UserError(f"Task {task.name} is {known or 'in no source'}: --from {name} does not have it.")
+    if source.generated is not None and (directory is not None or in_place):
+        raise UserError(f"{task.name} is {source.help}: leave --source and --in-place out.")
+    if source.needs_directory and directory is None:
+        raise UserError(f"--from {name} needs {source.needs}.")
+    return source
+
+
+def _generate(task: Task, source: Source, name: str, report: Report) -> None:
+    assert source.generated is not None
+    generated, partial = source.generated(task), partial_directory(task)
     if partial.exists():
         shutil.rmtree(partial)
-    if shutil.disk_usage(task.root.parent).free < source.size:
+    if shutil.disk_usage(task.root.parent).free < generated.size:
         raise _disk_full(task)
     partial.mkdir()
     try:
-        source.build(partial, lambda done, total: report(f"{task.name}: generating", done, total, ""))
-        _finish(task, Preparation(source.version, "generated"))
+        generated.build(partial, lambda done, total: report(f"{task.name}: generating", done, total, ""))
+        _finish(task, Preparation(generated.version, name, settings=settings(task)))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _disk_full(task: Task) -> UserError:
+    size = f"task {task.name} takes {task.facts.size}" if task.facts.size else f"task {task.name} needs more"
     return UserError(
-        f"The disk of {task.root.parent} is full: task {task.name} takes {task.facts.size}; free some space and run the"
-        " same command, which keeps what is done, or set BEANS_HOME to another disk."
+        f"The disk of {task.root.parent} is full: {size}; free some space and run the same command, which keeps what is"
+        " done, or set BEANS_HOME to another disk."
     )
 
 
-def _bring(
-    task: Task, copy: Copy, source: Path | None, in_place: bool, report: Report, say: Callable[[str], None]
-) -> None:
+def _bring(source: Source, name: str, request: Request, in_place: bool) -> None:
     from tasks.prepare.write import pcm_bytes, write_audio, write_manifest
 
-    workspace = task.root.parent / f"{task.name}.source"
-    entries, rate, lies_in = _read(task, copy, source, workspace, report, say)
+    assert source.read is not None
+    task, items = request.task, source.read(request)
     partial = partial_directory(task)
-    intent = _digest([copy, in_place, rate, str(lies_in)], entries)
+    intent = _digest([name, in_place, items.rate, str(items.root)], items.entries)
     if partial.exists() and (not (partial / INTENT).is_file() or (partial / INTENT).read_text() != intent):
         shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
     (partial / INTENT).write_text(intent)
     if not in_place:
-        free = shutil.disk_usage(partial).free
-        say(
-            f"{task.name}: {len(entries)} FLAC files take at most {pcm_bytes(task, entries) / 1e9:.1f} GB"
-            f" in {task.root.parent}, which has {free / 1e9:.1f} GB free."
+        most, free = pcm_bytes(task, items.entries), shutil.disk_usage(partial).free
+        size = f" take at most {most / 1e9:.1f} GB" if most else ""
+        request.say(
+            f"{task.name}: {len(items.entries)} FLAC files{size} in {task.root.parent}, which has {free / 1e9:.1f} GB"
+            " free."
         )
-        write_audio(task, entries, rate, partial, report)
-    write_manifest(task, entries, partial, in_place=in_place)
+        write_audio(task, items.entries, items.rate, partial, request.report)
+    write_manifest(task, items.entries, partial, in_place=in_place)
     (partial / INTENT).unlink()
-    _finish(task, Preparation(BEANS_VERSION, copy, in_place, str(lies_in) if in_place else ""))
-    if not in_place and workspace.exists():
-        shutil.rmtree(workspace)
-
-
-def _read(
-    task: Task,
-    copy: Copy,
-    source: Path | None,
-    workspace: Path,
-    report: Report,
-    say: Callable[[str], None],
-) -> tuple[list[Entry], int | None, Path]:
-    """The entries of one copy, the rate to resample them to, and the directory their audio lies in."""
-    from tasks.prepare import beans, huggingface
-    from tasks.prepare.fetch import fetch, needed, prepare_source
-    from tasks.prepare.origins import origin
-
-    if copy == "huggingface":
-        say(
-            f"{task.name}: the library datasets keeps a second copy of the audio in its cache (HF_HOME); delete it"
-            " there when the task is prepared."
-        )
-        return huggingface.read(task, source), None, source or Path()
-    if copy == "beans":
-        if source is None:
-            raise UserError("--from beans needs --source: the directory of a finished BEANS checkout.")
-        return beans.read(task, source), None, source.resolve()
-    made = origin(task.name)
-    if source is not None:
-        root = prepare_source(source, workspace / "extracted", report)
-    else:
-        directory = workspace / "downloaded"
-        size = needed(made, directory)
-        if size:
-            free = shutil.disk_usage(task.root.parent).free
-            say(f"{task.name}: {size / 1e9:.1f} GB to download into {directory}; {free / 1e9:.1f} GB are free there.")
-        root = fetch(task.name, made, directory, report)
-    return made.read(root), made.rate, root
+    _finish(
+        task, Preparation(source.version(task), name, in_place, str(items.root) if in_place else "", settings(task))
+    )
+    if not in_place and request.workspace.exists():
+        shutil.rmtree(request.workspace)
 
 
 def _digest(about: list[object], entries: list[Entry]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, item_id, recording_of
+from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, ids_of
 from tasks.sound import Header, read_header
 from tasks.support.errors import UserError
 from tasks.task import Split
@@ -64,20 +64,20 @@ def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[R
         task: the task's name, for the ids.
         file: the recording, of any native rate.
         rate: Hz that BEANS resamples it to before it cuts.
-        annotations: in seconds from the start of the recording; what lies outside it is dropped.
+        annotations: in seconds from the start of the recording; those outside it are dropped.
 
     Raises:
         UserError: the file is missing, empty, truncated or not audio.
     """
     header = sound_header(file)
     lengths = chunk_lengths(count_samples(header, rate), rate)
-    chunks = []
+    chunks, ids = [], ids_of(task)
     for index, (length, local) in enumerate(zip(lengths, divide(annotations, len(lengths)), strict=True)):
-        name = item_id(task, f"{file.stem}.{index:03d}.wav")
+        name = ids.item(f"{file.stem}.{index:03d}.wav")
         start = index * CHUNK_SECONDS
         seconds = min(CHUNK_SECONDS, (header.frames - start * header.sample_rate) / header.sample_rate)
         sound = Sound(file, start, seconds)
-        chunks.append(Recording(name, "train", length, tuple(local), sound, recording_of(task, name)))
+        chunks.append(Recording(name, "train", length, tuple(local), sound, ids.recording_of(name)))
     return chunks
 
 
@@ -94,12 +94,12 @@ def sound_header(file: Path) -> Header:
 
 
 def find_audio(root: Path, pattern: str) -> list[Path]:
-    """Files below ``root`` whose path ends as ``pattern`` says ("Train/*.wav"), sorted by name.
+    """Files below ``root`` whose path matches ``pattern`` at its end ("Train/*.wav"), sorted by name.
 
     By name and not by path: where splits go by order, the depth at which somebody extracted an archive must not change
     them. With the suffix, as BEANS sorts: "a-b.wav" comes before "a.wav".
     """
-    # Resolved, so that the folder of the pattern may be the root itself, however it is spelt.
+    # Resolved, so that the folder of the pattern may be the root itself, also where it is given as a dot.
     root = root.resolve()
     files = [file for file in root.rglob(Path(pattern).name) if file.match(pattern) and file.is_file()]
     # What macOS leaves beside files is named like them.

@@ -1,4 +1,8 @@
-"""Downloads that continue where they stopped, and that count only once they are checked."""
+"""Downloads a file, continues a part of it, and checks it before it counts as there.
+
+urllib3 repeats requests that fail. The part of a file that stays on the disk is our own code, because no dependency
+continues one in a later process and checks that the server still has the same version of the file.
+"""
 
 import base64
 import binascii
@@ -8,15 +12,17 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as BrokenStream
+from urllib3.exceptions import MaxRetryError
+from urllib3.util import Retry
 
 from tasks.prepare.source import Remote
 from tasks.support.errors import UserError
@@ -26,13 +32,18 @@ from tasks.support.progress import Report
 TIMEOUT = (15.0, 60.0)
 """Seconds to wait for a connection, and for the next byte."""
 
-WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds before each further attempt; the count starts anew whenever an attempt got further than all before it."""
+RETRIES = Retry(
+    total=5,
+    backoff_factor=1.0,
+    backoff_max=15.0,
+    status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+    retry_after_max=120,
+    raise_on_status=False,
+)
+"""Five further attempts: at once, after 2, 4, 8 and 15 seconds; or after the time that the server asks for."""
 
 _BLOCK = 1 << 16
-_LONGEST_WAIT = 120.0
-_TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
-_BY_HAND = "get the file another way and pass its directory with --source"
+_AGAIN = "Check the network. Run the same command again, which continues where it stopped"
 _ZENODO = re.compile(r"(?P<host>https?://[^/]+)/records?/(?P<record>\d+)/files/(?P<file>[^?#]+)")
 
 # Compressed on the way, the bytes would not be those of the file, and a range would count others.
@@ -83,8 +94,9 @@ def download(remote: Remote, directory: Path, report: Report) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         version = _version(part)
         if version is None or version.url != remote.url or version.size is None or _size(part) != version.size:
-            md5, size = _published(remote)
-            _patiently(remote.url, lambda: _attempt(remote, part, md5, size, report), lambda: _size(part))
+            with _session() as session:
+                md5, size = _published(remote, session)
+                _patiently(remote, lambda: _attempt(remote, session, part, md5, size, report), lambda: _size(part))
             version = _version(part)
         _check(remote, part, version.md5 if version else "", report)
         part.replace(target)
@@ -93,7 +105,7 @@ def download(remote: Remote, directory: Path, report: Report) -> Path:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"The disk of {directory} is full: {remote.file} is downloaded in part; free some space, or set"
-                " BEANS_HOME to another disk, and run the same command again, which continues where it stopped."
+                f" {remote.moved_by} to another disk, and run the same command again, which continues where it stopped."
             ) from error
         raise UserError(f"{target} cannot be written ({error}): check the directory's permissions.") from error
     return target
@@ -132,55 +144,66 @@ def _version(part: Path) -> _Version | None:
         return None
 
 
-def _patiently(url: str, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-    """What ``attempt`` returns, tried again after temporary failures until it gets no further."""
-    best, failures = progress(), 0
+def _session() -> requests.Session:
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+    return session
+
+
+def _patiently(remote: Remote, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+    """Return what ``attempt`` returns; repeat it when the body breaks off, which urllib3 leaves to its caller.
+
+    The count of attempts starts anew whenever one of them got further than all before it.
+
+    Raises:
+        UserError: the attempts are used up, or the server cannot be reached.
+    """
+    best, retries = progress(), RETRIES
     while True:
         try:
             return attempt()
-        except (requests.RequestException, BrokenStream, _InterruptedError) as error:
-            failures = 1 if progress() > best else failures + 1
-            best = max(best, progress())
-            if failures > len(WAITS):
-                raise UserError(
-                    f"{url} cannot be downloaded: {_reason(error, url)}. Run the same command again, which continues"
-                    f" where it stopped; or {_BY_HAND}."
-                ) from error
-            time.sleep(_wait(error, WAITS[failures - 1]))
+        except (BrokenStream, _InterruptedError) as error:
+            if progress() > best:
+                best, retries = progress(), RETRIES
+            try:
+                retries = retries.increment("GET", remote.url, error=error)
+            except MaxRetryError:
+                raise _given_up(remote, _reason(error, remote.url)) from error
+            retries.sleep()
+        except requests.RequestException as error:
+            raise _given_up(remote, _reason(error, remote.url)) from error
 
 
-def _wait(error: Exception, usual: float) -> float:
-    """Seconds before the next attempt: a server that is asked too often says how many."""
-    response = error.response if isinstance(error, requests.HTTPError) else None
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), _LONGEST_WAIT) if asked.isdigit() else usual
+def _given_up(remote: Remote, reason: str) -> UserError:
+    return UserError(f"{remote.url} cannot be downloaded: {reason}. {_AGAIN}; or {remote.otherwise}.")
 
 
 def _reason(error: Exception, url: str) -> str:
-    if isinstance(error, requests.HTTPError | _InterruptedError):
-        return str(error)
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy of this machine does not let it through"
     if isinstance(error, requests.exceptions.SSLError):
         return f"the certificate of {urlsplit(url).hostname} is not accepted"
-    if isinstance(error, requests.exceptions.ReadTimeout) or "timed out" in str(error).lower():
+    if "timed out" in str(error).lower():
         return f"{urlsplit(url).hostname} does not answer in time"
     if isinstance(error, requests.exceptions.ConnectionError):
         return f"{urlsplit(url).hostname} cannot be reached"
-    return "the connection broke off again and again"
+    if isinstance(error, BrokenStream):
+        return "the connection broke off again and again"
+    return str(error).rstrip(".")
 
 
-def _accept(response: requests.Response, url: str) -> None:
-    """Refuse an answer that is an error: for good, or so that it is tried again."""
+def _accept(response: requests.Response, remote: Remote) -> None:
+    """Raise a UserError for an answer that is an error; the session has repeated the request where that can help."""
     if response.status_code < 400:
         return
     answer = f"the server answers {response.status_code} {response.reason}".rstrip()
-    if response.status_code in _TEMPORARY:
-        raise requests.HTTPError(answer, response=response)
-    raise UserError(f"{url} cannot be downloaded: {answer}. If that stays so, {_BY_HAND}.")
+    if response.status_code in (RETRIES.status_forcelist or ()):
+        raise _given_up(remote, answer)
+    raise UserError(f"{remote.url} cannot be downloaded: {answer}. If that stays so, {remote.otherwise}.")
 
 
-def _published(remote: Remote) -> tuple[str, int | None]:
+def _published(remote: Remote, session: requests.Session) -> tuple[str, int | None]:
     """The md5 and the size that are published apart from the file itself: by the catalogue, or in Zenodo's record.
 
     Raises:
@@ -189,33 +212,36 @@ def _published(remote: Remote) -> tuple[str, int | None]:
     match = _ZENODO.fullmatch(remote.url.partition("?")[0])
     if remote.md5 or not match:
         return remote.md5.lower(), None
-    record = f"{match['host']}/api/records/{match['record']}"
+    record = replace(remote, url=f"{match['host']}/api/records/{match['record']}")
 
-    def ask() -> requests.Response:
-        response = requests.get(record, timeout=TIMEOUT)
-        _accept(response, record)
-        return response
+    def ask() -> bytes:
+        with session.get(record.url, stream=True, timeout=TIMEOUT) as response:
+            _accept(response, record)
+            content: bytes = response.raw.read(decode_content=True)
+            return content
 
     answer = _patiently(record, ask)
     try:
-        entry = next(file for file in answer.json()["files"] if file["key"] == unquote(match["file"]))
+        entry = next(file for file in json.loads(answer)["files"] if file["key"] == unquote(match["file"]))
         kind, _, md5 = entry["checksum"].partition(":")
         size = int(entry["size"])
     except (StopIteration, LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{record} does not list {unquote(match['file'])} with a checksum, so that a download could not be"
-            f" checked; {_BY_HAND}."
+            f"{record.url} does not list {unquote(match['file'])} with a checksum, so that a download could not be"
+            f" checked; {remote.otherwise}."
         ) from error
     return (md5.lower() if kind == "md5" else ""), size
 
 
-def _attempt(remote: Remote, part: Path, md5: str, published_size: int | None, report: Report) -> None:
-    """Bring the part from where it stands to the end, in one request.
+def _attempt(
+    remote: Remote, session: requests.Session, part: Path, md5: str, published_size: int | None, report: Report
+) -> None:
+    """Download what the part lacks, in one request.
 
     Raises:
-        _InterruptedError: it is not whole yet, or had to be discarded.
-        requests.RequestException, BrokenStream: likewise.
-        UserError: the file cannot be had, or does not fit.
+        _InterruptedError, BrokenStream: it is not whole yet, or was discarded.
+        requests.RequestException: the server cannot be reached.
+        UserError: the server refuses, or the disk has too little space.
     """
     version = _version(part)
     # Without a validator only a checksum can tell whether old and new bytes are of one file.
@@ -227,13 +253,13 @@ def _attempt(remote: Remote, part: Path, md5: str, published_size: int | None, r
         headers["Range"] = f"bytes={have}-"
         if version.validator:
             headers["If-Range"] = version.validator
-    with requests.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    with session.get(remote.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
         if response.status_code == 416 and have:
             if response.headers.get("Content-Range") == f"bytes */{have}":
                 return
             _discard(part)
             raise _InterruptedError(f"the server does not have the rest of {remote.file}")
-        _accept(response, remote.url)
+        _accept(response, remote)
         total = _total(response, have)
         if response.status_code == 206 and version:
             if not _continues(response, have, total, version):
@@ -313,8 +339,8 @@ def _require_space(remote: Remote, directory: Path, need: int) -> None:
     if need > free:
         raise UserError(
             f"The disk of {directory} has too little space: {remote.file} needs {need / 1e9:.3f} GB more and"
-            f" {free / 1e9:.3f} GB are free; free some, or set BEANS_HOME to another disk, and run the same command"
-            " again."
+            f" {free / 1e9:.3f} GB are free; free some, or set {remote.moved_by} to another disk, and run the same"
+            " command again."
         )
 
 
@@ -337,5 +363,5 @@ def _check(remote: Remote, part: Path, md5: str, report: Report) -> None:
         raise UserError(
             f"{remote.url} gave another file than was published: its md5 is {digest.hexdigest()}, published is {md5}."
             f" Nothing was kept: run the same command again; if it says the same, the file changed at its source, so"
-            f" {_BY_HAND}."
+            f" {remote.otherwise}."
         )

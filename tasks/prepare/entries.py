@@ -1,12 +1,13 @@
-"""What every copy of a data set is read into before it is written: its items, and where their sound lies."""
+"""The items of a data set as every source reads them: labels, splits, and where the sound of each is."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.task import Split
+from tasks.task import Ids, Split, load_task
 
 if TYPE_CHECKING:
     from tasks.sound import Content
@@ -17,10 +18,10 @@ CHUNK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Where the sound of an item lies.
+    """Where the sound of an item is.
 
     Attributes:
-        file: the audio file; or, where it lies inside another, a function that reads it.
+        file: the audio file; or, where it is inside another file, a function that reads it.
         start: of the item in the file, in seconds.
         seconds: length of the item, or None for all that follows ``start``.
     """
@@ -68,26 +69,10 @@ def label_text(label: object) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def item_id(task: str, path: str | Path, label: str = "") -> str:
-    """The id of an item whose audio is called ``path`` in any copy: its name without directory and suffix.
-
-    Of Speech Commands every speaker says every word in a file of the same name, and Watkins keeps a folder a species:
-    there the label is part of the id.
-    """
-    stem = Path(path).stem
-    return f"{label}/{stem}" if task in ("speech-commands", "watkins") else stem
-
-
-def recording_of(task: str, name: str) -> str:
-    """What items are not independent of each other within: the recording, source clip or speaker, where ids tell it."""
-    stem = name.rpartition("/")[2]
-    if task in ("dcase", "enabirds", "hainan-gibbons"):
-        return stem.rpartition(".")[0]  # STEM.007 is minute 7
-    if task == "esc50":
-        return "-".join(stem.split("-")[:2])  # fold-SOURCE-take-target
-    if task == "speech-commands":
-        return stem.partition("_nohash_")[0]
-    return name
+@cache
+def ids_of(task: str) -> Ids:
+    """How the items of a catalogue task are called."""
+    return load_task(task, data=Path()).ids
 
 
 def index_by_name(root: Path, suffix: str) -> dict[str, Path]:

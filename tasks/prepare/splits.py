@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.prepare.entries import Clip, Entry, Sound, item_id, label_text, recording_of, unique
+from tasks.prepare.entries import Clip, Entry, Sound, ids_of, label_text, unique
 from tasks.support.errors import UserError
 from tasks.task import Split
 
@@ -19,7 +19,7 @@ _MISSING = (
 
 
 def read_table(root: Path, name: str, columns: Sequence[str], gaps: Sequence[str] = ()) -> tuple[Path, "pd.DataFrame"]:
-    """The table of a data set, wherever below ``root`` it lies, in its own order of rows.
+    """The table of a data set, from any folder below ``root``, in its own order of rows.
 
     Args:
         root: holds the extracted files.
@@ -114,12 +114,12 @@ def clips(
             f"{len(missing)} of the {len(named)} audio files that {table} names are missing, such as "
             f"{', '.join(missing[:3])}: extract all of the data set's archives, or download them again."
         )
-    entries = []
+    entries, ids = [], ids_of(task)
     for file, label, split, is_low in zip(files, labels, splits, low or [False] * len(files), strict=True):
         text = label_text(label)
-        name = item_id(task, file, text)
-        entries.append(Clip(name, split, text, Sound(file), recording_of(task, name), is_low))
-    # Of rows that differ in nothing else, the other copies do not tell which one the few-label variant keeps.
+        name = ids.item(file, text)
+        entries.append(Clip(name, split, text, Sound(file), ids.recording_of(name), is_low))
+    # Where rows differ in nothing else, the other copies do not show which of them the few-label variant keeps.
     return unique(sorted(entries, key=lambda entry: not entry.low))
 
 

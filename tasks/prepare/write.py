@@ -1,4 +1,4 @@
-"""From entries to a prepared task: audio as 16-bit mono FLAC or left where it lies, and the manifest that names it."""
+"""From entries to a prepared task: audio as 16-bit mono FLAC or left where it is, and the manifest that names it."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _MOST_WORKERS = 8
 
 
 def pcm_bytes(task: Task, entries: Sequence[Entry]) -> int:
-    """The most that the FLAC files can take: 16 bits a sample at the task's native rate."""
+    """The most that the FLAC files can take: 16 bits per sample at the task's native rate; 0 if that is not known."""
     rate = task.facts.native_rate or 0
     lengths = (entry.length if isinstance(entry, Recording) else task.max_duration or 0.0 for entry in entries)
     return int(2 * rate * sum(lengths))
@@ -37,8 +37,8 @@ def write_audio(task: Task, entries: Sequence[Entry], rate: int | None, director
         task: a classification task's clips are cropped to its ``max_duration``.
         entries: what to write. Those of one file are decoded together, once.
         rate: Hz to resample to, or None to keep each file's own.
-        directory: where the prepared task comes to lie.
-        report: told the number of entries done.
+        directory: of the task that is prepared.
+        report: called with the number of entries done.
 
     Raises:
         UserError: names the files that cannot be decoded, after all others are written.
@@ -72,7 +72,7 @@ def write_audio(task: Task, entries: Sequence[Entry], rate: int | None, director
 
 
 def _by_file(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Entries whose sound lies in one file, together."""
+    """Groups of entries whose sound is in one file."""
     groups: dict[object, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.sound.file, []).append(entry)
@@ -87,7 +87,7 @@ def _convert(task: Task, group: Sequence[Entry], rate: int | None, targets: dict
         header = read_header(file)
         native = header.sample_rate
         if rate in (None, native):
-            # Chunk by chunk, so that eight hours of audio never lie in memory.
+            # Chunk by chunk, so that eight hours of audio are never in memory.
             for entry in group:
                 first, stop = _stretch(task, entry, native, header.frames)
                 _write(targets[entry.id], decode(file, header, stop, first).numpy(), native)
@@ -147,7 +147,7 @@ def _line(entry: Entry, in_place: bool) -> dict[str, object]:
     return {
         "id": entry.id,
         "path": _path(entry, in_place),
-        # In place, a chunk lies somewhere in the recording it was cut from.
+        # In place, a chunk is a part of the recording.
         **({"offset": entry.sound.start} if in_place else {}),
         "length": entry.length,
         "annotations": [{"st": st, "ed": ed, "label": label} for st, ed, label in entry.annotations],
@@ -160,5 +160,5 @@ def _path(entry: Entry, in_place: bool) -> str:
     if not in_place:
         return f"audio/{entry.id}.flac"
     if not isinstance(entry.sound.file, Path):
-        raise UserError("The Hugging Face copy holds its audio inside tables: leave --in-place out.")
+        raise UserError("This source holds its audio inside tables: leave --in-place out.")
     return str(entry.sound.file.resolve())

@@ -7,7 +7,8 @@ import numpy as np
 import soundfile
 
 from tasks.prepare import prepare
-from tasks.prepare.state import BEANS_VERSION, MARK
+from tasks.prepare.source import BEANS_VERSION
+from tasks.prepare.state import MARK
 from tasks.support.home import Home
 from tasks.task import load_task
 

@@ -97,7 +97,7 @@ def test_header_and_control_sort_and_the_address_keeps_it(board: str, page: Page
     expect_names(page, ["floor", HOSTILE, "hubert", "aves", "aves"])
     expect(page.locator("th[aria-sort=ascending]")).to_contain_text("mini-calls")
     page.get_by_role("combobox", name="Sort by").click()
-    page.get_by_role("option", name="Name", exact=True).click()
+    page.get_by_role("option", name="Submission", exact=True).click()
     expect(page).to_have_url(re.compile("sort=submission"))
     expect_names(page, [HOSTILE, "aves", "floor", "hubert", "aves"])
     page.reload()

@@ -147,7 +147,7 @@ def test_a_second_thought_while_the_page_reruns_is_followed(models: str, page: P
     """Whoever corrects a choice at once would see the board in the order of the first."""
     page.goto(models)
     expect_names(page, BY_MEAN)
-    for order in ("Parameters", "Borda", "VRAM", "Name"):
+    for order in ("Parameters", "Borda", "VRAM", "Submission"):
         page.get_by_role("combobox", name="Sort by").click()
         page.keyboard.insert_text(order)
         page.keyboard.press("Enter")

@@ -7,11 +7,11 @@ import pytest
 from playwright.sync_api import Page, expect
 from sample import A100, COSTS, H200, HOSTILE
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import Scored, compare
 from leaderboard.records.files import read_record, record_path
 from leaderboard.records.stored import StoredRecord
-from leaderboard.web import text
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
@@ -42,10 +42,10 @@ def test_differences_are_those_of_the_records_beside_curves_and_costs(
             expect(rows.nth(index)).to_contain_text(one.task)
             assert one.difference == pytest.approx(other[one.task].test - small[one.task].test)
             cell = rows.nth(index).locator("td").nth(column)
-            interval = f"[{text.signed(one.low)}, {text.signed(one.high)}]"
-            expect(cell).to_have_text(f"{text.signed(one.difference)}p {one.p_corrected:.3f}{interval}")
+            interval = f"[{formats.signed(one.low)}, {formats.signed(one.high)}]"
+            expect(cell).to_have_text(f"{formats.signed(one.difference)}p {one.p_corrected:.3f}{interval}")
         assert comparison.mean is not None
-        expect(rows.nth(2).locator("td").nth(column)).to_contain_text(text.signed(comparison.mean.difference))
+        expect(rows.nth(2).locator("td").nth(column)).to_contain_text(formats.signed(comparison.mean.difference))
     expect(page.get_by_text("corrected over the tasks of a column (Holm)")).to_be_visible()
 
     # Memory, speed, parameters, and the curves of two tasks.
@@ -89,7 +89,7 @@ def test_addresses_that_anybody_can_type(board: str, page: Page) -> None:
     page.goto(f"{board}/compare?with=nobody&with=aves&with=hubert&with=aves&with={HOSTILE}")
     expect(page.get_by_text("Not on this board, and left out: “nobody”.")).to_be_visible(timeout=30_000)
     differences = page.get_by_role("table", name="Differences")
-    expect(differences.locator("th")).to_have_count(4)
+    expect(differences.locator("th")).to_have_count(4, timeout=30_000)
     expect(differences.locator("tbody tr").first.locator("td").nth(2)).to_have_attribute(
         "title", re.compile(r"no predictions beside the record.*\(hubert\)")
     )

@@ -10,6 +10,7 @@ from builders import Run, write_submission
 
 from leaderboard.database.store import Store
 from leaderboard.records.files import read_record
+from leaderboard.records.protocol import Protocol
 from tasks.support.home import Home
 
 SMALL_HUBERT = """loader = "huggingface"
@@ -66,8 +67,8 @@ def test_few_labels_and_shots_are_ranked_apart(beans: Run, tmp_path: Path, submi
     beans("tasks", "prepare", "esc50", "--source", tmp_path / "esc50")
     code, out, err = beans("submit", submissions[0], "--low", "--shots", "1,2", *QUICK)
     assert code == 0, err
-    found = {str(row["protocol"]).rpartition("+")[2]: row for row in rows(out)}
-    assert list(found) == ["train=low", "train=1-shot", "train=2-shot"]
+    found = {Protocol.parse(str(row["protocol"])).train: row for row in rows(out)}
+    assert list(found) == ["low", "1-shot", "2-shot"]
     counts = [row["n_train"] for row in found.values()]
     assert counts[1] < counts[2]  # type: ignore[operator]
     assert len({(row["n_valid"], row["n_test"]) for row in found.values()}) == 1

@@ -571,7 +571,7 @@ def test_rate_and_normalisation_are_the_models_unless_the_submission_says_otherw
         ('model = "no/such-model"', "hub"),
         ('model = "x"\nrevison = "main"', "revison: unknown key"),
         ('weights = "random"\nkernels = "cuda"', "kernels"),
-        ('weights = "random"\nsample_rate = 0', "sample_rate"),
+        ('weights = "random"\nsample_rate = 0', "sample_rate: 0 is below 1"),
         ('model = "hubert"', "'hubert' model"),
         ('model = "hubert"\nrevision = "main"', "revision names a commit of the hub, but .* is a directory"),
         ('weights = "random"\nrevision = "main"', "revision is for a model of the hub"),

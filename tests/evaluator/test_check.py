@@ -12,7 +12,8 @@ from builders import Run, write_submission
 
 from evaluator.backbone import ready
 from evaluator.checks import Finding, require, run
-from evaluator.checks.behaviour import sample_rate
+from evaluator.checks.backbone import CHECKS
+from evaluator.checks.backbone.sample_rate import sample_rate
 from evaluator.features.extraction import Extractor
 from evaluator.submission import Submission
 from tasks.support.errors import UserError
@@ -217,6 +218,20 @@ def test_the_commands_own_mistakes_are_one_sentence(beans: Run, tmp_path: Path, 
     code, _, err = beans("check", tmp_path / "missing.toml")
     assert code == 2 and "missing.toml" in err and "Traceback" not in err
     code, _, err = beans("check", statistics, "--device", "tpu")
-    assert code == 2 and "--device tpu is unknown" in err
+    assert code == 2 and "'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'" in err
     code, out, _ = beans("check", "--help")
     assert code == 0 and "Example: beans check" in out
+
+
+def test_the_guide_lists_every_check_with_what_the_check_itself_says() -> None:
+    guide = (Path(__file__).parents[2] / "docs/submitting.md").read_text(encoding="utf-8")
+    table = guide.partition("| check | fails when |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [tuple(line.strip("| ").split(" | ")) for line in table.splitlines()]
+    # Loading comes before there is a backbone to check.
+    assert rows[0][0] == "loads"
+    checks = sorted(((name, CHECKS.get(name)) for name in CHECKS.names()), key=lambda pair: pair[1].order)
+    assert rows[1:] == [(name.replace("-", " "), check.help) for name, check in checks]
+    assert (
+        f"runs the first {['', 'one', 'two', 'three', 'four', 'five'][1 + sum(c.in_short_form for _, c in checks)]}"
+        in guide
+    )

@@ -34,6 +34,40 @@ def test_every_command_has_help_with_an_example(beans: Run, command: tuple[str, 
     assert "Example:" in out and f"beans {' '.join(command)}" in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("sumbit",), "No such command 'sumbit'. Did you mean 'submit'? (see `beans --help`)."),
+        (("submit",), "Missing argument 'submission' (see `beans submit --help`)."),
+        (
+            ("tasks", "list", "--jsn"),
+            "No such option: --jsn (Possible options: --json) (see `beans tasks list --help`).",
+        ),
+        (
+            ("tasks", "prepare", "esc50", "--from", "\x1b[2Jhere"),
+            "Invalid value for '--from': '\\x1b[2Jhere' is not one of 'origin', 'beans', 'huggingface'"
+            " (see `beans tasks prepare --help`).",
+        ),
+        (
+            ("leaderboard", "serve", "--port", "70000"),
+            "Invalid value for '--port': Input should be less than or equal to 65535"
+            " (see `beans leaderboard serve --help`).",
+        ),
+    ],
+)
+def test_a_mistake_in_the_command_itself_is_one_sentence(beans: Run, arguments: tuple[str, ...], sentence: str) -> None:
+    """A box that is folded to the terminal's width can be neither searched for nor read by a script."""
+    code, out, err = beans(*arguments)
+    assert (code, out) == (2, "")
+    assert err == f"Error: {sentence}\n"
+
+
+@pytest.mark.parametrize("group", [(), ("leaderboard",)])
+def test_without_arguments_the_help_is_shown(beans: Run, group: tuple[str, ...]) -> None:
+    code, out, err = beans(*group)
+    assert code == 2 and "Example: beans" in out and err == ""
+
+
 def test_help_loads_nothing_heavy_and_touches_nothing(tmp_path: Path) -> None:
     """`beans --help` must answer at once and leave no trace."""
     script = (

@@ -14,8 +14,7 @@ import pytest
 import torch
 from builders import Run, save_checkpoint, write_clips_task
 
-from evaluator.backbones import Loader, loaders
-from evaluator.backbones import loader as find
+from evaluator.backbones import LOADERS, Loader
 from evaluator.backbones.huggingface.families import FAMILIES
 from evaluator.cli.new_submission import EXAMPLE
 from evaluator.cli.submit import submit
@@ -32,7 +31,7 @@ def blocks(document: Path) -> list[str]:
 
 def own_loaders() -> dict[str, Loader]:
     """Those of the suite, whatever is installed here."""
-    return {name: found for name, found in loaders().items() if isinstance(found, Loader) and not found.package}
+    return {name: LOADERS.get(name) for name in LOADERS.names() if LOADERS.distribution(name) is None}
 
 
 def test_the_readmes_submission_file_is_valid(tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_a_submission_that_a_document_shows_has_only_keys_that_its_loader_takes(
     for block in shown:
         (tmp_path / "shown.toml").write_text(block)
         entry = Submission.read(tmp_path / "shown.toml")
-        inspect.signature(find(entry.loader).load).bind(**entry.arguments)
+        inspect.signature(LOADERS.get(entry.loader).load).bind(**entry.arguments)
 
 
 def test_the_page_of_backbones_has_every_loader_with_every_key_and_every_family() -> None:

@@ -156,7 +156,7 @@ class Short(Frames):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (TooMany, r"Layer 1 \(squares\) returned 600 frames but says 601 are valid"),
+        (TooMany, r"Layer 1 \(squares\) returned 600 frames but counts 601 as valid"),
         (Uneven, r"Layers 0 and 1 have the same hop on noise but not on clip-0\.wav"),
         (Short, r"Layers 0 and 1 have the same hop on noise but not on clip-0\.wav"),
     ],

@@ -37,8 +37,8 @@ from tasks.support.errors import UserError
     ("name", "keys", "said"),
     [
         ("ast", "max_seconds = 5", "windows of 0.96 s"),
-        ("wav2vec2", "max_seconds = inf", "max_seconds = inf is no length: give seconds, or 0 for no limit"),
-        ("wav2vec2", "max_seconds = -1.0", "max_seconds"),
+        ("wav2vec2", "max_seconds = inf", "max_seconds: Infinity is no finite number"),
+        ("wav2vec2", "max_seconds = -1.0", "max_seconds: -1.0 is below 0"),
         ("whisper", "do_normalize = true", "do_normalize"),
         ("clap", "sample_rate = 16000", "sample_rate"),
         ("wav2vec2", 'revision = "main"', "sha256"),

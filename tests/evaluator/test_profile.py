@@ -219,10 +219,12 @@ def test_command_line_writes_file_database_and_mlflow_which_may_be_down_at_first
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--seconds", "1,x"], "--seconds 1,x: 'x' is not a positive number; write for example --seconds 1,5"),
+        (["--seconds", "1,x"], '--seconds: "x" is no number; write for example --seconds 1,5'),
+        (["--seconds", "inf"], '--seconds: "inf" is no finite number; write'),
+        (["--timeout", "inf"], "Invalid value for '--timeout': Input should be less than or equal to 86400"),
         (["--seconds", ","], "--seconds needs at least one length"),
         (["--precision", "fp16"], "--precision fp16 is unknown: choose from fp32, bf16"),
-        (["--device", "tpu"], "--device tpu is unknown"),
+        (["--device", "tpu"], "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
     ],
 )
 def test_wrong_options_are_one_sentence(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from evaluator.efficiency import study
 from evaluator.efficiency.curve import Point
-from evaluator.efficiency.report import markdown, verdict
-from evaluator.efficiency.study import Line, Study, Way
+from evaluator.studies.vram import measure as study
+from evaluator.studies.vram.measure import Line, Measurements, Way
+from evaluator.studies.vram.report import markdown, verdict
 from tasks.support.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -28,13 +28,13 @@ def too_large(seconds: float) -> Point:
     return {"seconds": seconds, "outcome": "out of memory", "detail": "CUDA out of memory.", "inferred": False}
 
 
-def a_study(aves: list[Point], biomamba: list[Point]) -> Study:
+def a_study(aves: list[Point], biomamba: list[Point]) -> Measurements:
     lines = (
         Line(Way("AVES", "eager", "fp32"), tuple(aves)),
         Line(Way("AVES", "flash", "fp32", unavailable="flash attention takes half precision alone"), ()),
         Line(Way("BioMamba", "mamba_ssm", "fp32"), tuple(biomamba)),
     )
-    return Study("cuda", "NVIDIA H200", "last", 139 * GIB, {"torch": "2.11.0"}, "2026-03-01T12:00+00:00", lines)
+    return Measurements("cuda", "NVIDIA H200", "last", 139 * GIB, {"torch": "2.11.0"}, "2026-03-01T12:00+00:00", lines)
 
 
 def test_verdict_says_where_the_claim_holds_and_where_it_stops() -> None:

@@ -1,6 +1,7 @@
 """The search: what is asked, what survives a kill, and what is chosen."""
 
 import math
+import warnings
 from pathlib import Path
 
 import optuna
@@ -38,6 +39,13 @@ def test_a_grid_is_trained_as_it_is(tmp_path: Path) -> None:
     rules = Protocol(grid=(1e-5, 5e-5, 1e-4))
     found = search(train, rules, storage=address(tmp_path), study_name="s")
     assert [trial.lr for trial in found] == [1e-5, 5e-5, 1e-4]
+
+
+def test_a_search_uses_nothing_of_optuna_that_is_experimental(tmp_path: Path) -> None:
+    """What is experimental may change its numbers with any release, and the user would read a warning in each batch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", optuna.exceptions.ExperimentalWarning)
+        assert len(search(train, Protocol(), storage=address(tmp_path), study_name="s")) == 16
 
 
 class Kill(BaseException):

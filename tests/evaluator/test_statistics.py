@@ -43,7 +43,6 @@ def test_both_layers_are_the_textbooks_moments() -> None:
     np.testing.assert_allclose(layers[1][0, 0], moments(cepstrum), atol=1e-3)
 
 
-@pytest.mark.parametrize("coefficients", [0, 65])
-def test_more_coefficients_than_bands_are_refused(coefficients: int) -> None:
-    with pytest.raises(UserError, match="between 1 and the number of bands, 64"):
-        load(coefficients=coefficients)
+def test_more_coefficients_than_bands_are_refused() -> None:
+    with pytest.raises(UserError, match="coefficients 65 is above the number of bands, 64"):
+        load(coefficients=65)

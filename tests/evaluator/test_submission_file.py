@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import BaseModel, ValidationError, create_model
 
 from evaluator.backbone import ready
 from evaluator.results.assemble import submission_info
-from evaluator.submission import Submission
+from evaluator.submission import Submission, keys_of
 from leaderboard.records.record import SubmissionInfo
 from tasks.support.errors import UserError
 
@@ -79,6 +80,14 @@ def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
         ('loader = "huggingface"\nweights = "own"', "weights: \"own\" is none of 'pretrained' or 'random'"),
         ('loader = "torchaudio"\nconfig = 3', r"config: 3 is no text: put it in quotes; config: 3 is no table\.$"),
         ('loader = "features"\ndirectory = "x"', "sample_rate: it is missing"),
+        ('loader = "features"\ndirectory = "x"\nsample_rate = 0', "sample_rate: 0 is below 1"),
+        ('loader = "torchaudio"\nconfig = "x"\nsample_rate = -1', "sample_rate: -1 is below 1"),
+        ('loader = "huggingface"\nmax_seconds = nan', "max_seconds: NaN is no finite number"),
+        ('loader = "statistics"\nsample_rate = 0', "sample_rate: 0 is below 1000"),
+        ('loader = "statistics"\ncoefficients = 0', "coefficients: 0 is below 1"),
+        ('loader = "statistics"\nbands = 100000', "bands: 100000 is above 4096"),
+        ('loader = "python"\ntarget = "x:y"\nseed = -1', "seed: -1 is below 0"),
+        (f'loader = "huggingface"\nseed = {2**70}', "seed: 1180591620717411303424 is above 9223372036854775807"),
     ],
 )
 def test_a_mistake_in_the_loaders_keys_is_said_in_words_of_the_file(tmp_path: Path, keys: str, said: str) -> None:
@@ -87,6 +96,24 @@ def test_a_mistake_in_the_loaders_keys_is_said_in_words_of_the_file(tmp_path: Pa
     path.write_text(f'[submission]\nname = "x"\n{keys}\n')
     with pytest.raises(UserError, match=said):
         Submission.read(path).check_keys()
+
+
+def test_a_submission_takes_the_rates_that_a_record_can_hold() -> None:
+    """Otherwise a run of hours would end with a record that cannot be written."""
+    for loader in ("torchaudio", "features"):
+        key = keys_of(loader).model_fields["sample_rate"]
+        model = create_model("key", sample_rate=(key.annotation, key))
+        record = create_model("key", sample_rate=(int, SubmissionInfo.model_fields["sample_rate"]))
+        for rate in (0, 1, 10**7, 10**7 + 1):
+            assert _takes(model, rate) == _takes(record, rate), (loader, rate)
+
+
+def _takes(model: type[BaseModel], rate: int) -> bool:
+    try:
+        model(sample_rate=rate)
+    except ValidationError:
+        return False
+    return True
 
 
 def test_files_under_submissions_need_the_readers_table(tmp_path: Path) -> None:

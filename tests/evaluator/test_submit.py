@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from leaderboard.database.store import Store
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
+from leaderboard.records.reproduce import caveat, command, file_name, submission_file
 from tasks.support.home import Home
 
 QUICK = ("--trials", 4, "--seeds", 2)
@@ -151,6 +153,55 @@ def test_a_grid_of_rates_replaces_the_search_and_is_ranked_apart(
     assert row["protocol"] == "beans-probe/1+grid=0.001,0.01"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shots", "2", "--shots-seed", "3", "--trials", "2", "--seeds", "2"),
+        ("--lr", "1e-3,1000000", "--limit", "20"),
+        ("--low", "--lr", "1.23456789e-2", "--seeds", "1"),
+    ],
+)
+def test_the_command_on_a_results_page_repeats_the_result(
+    beans: Run, statistics: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    """Run beside its submission file it finds the record that it was made for, instead of measuring another thing."""
+    rows = (clips_task.parent / "clips.csv").read_text().splitlines()
+    marked = [f"{row},{number % 2}" for number, row in enumerate(rows[1:])]
+    (clips_task.parent / "clips.csv").write_text("\n".join([f"{rows[0]},low", *marked]) + "\n")
+    code, out, err = beans("submit", statistics, "--tasks", clips_task, *options, "--json")
+    assert code == 0, err
+    (first,) = results(out)
+    record = read_record(Path(str(first["record"])))
+    assert caveat(record) == ""
+    monkeypatch.chdir(clips_task.parent)
+    Path(file_name(record)).write_text(submission_file(record))
+    program, *arguments = shlex.split(command(record))
+    assert program == "beans"
+    code, out, err = beans(*arguments, "--json")
+    assert code == 0, err
+    (again,) = results(out)
+    assert again["reused"] and again["record"] == first["record"]
+
+
+def test_rates_that_differ_in_the_seventh_digit_are_different_results(
+    beans: Run, statistics: Path, clips_task: Path
+) -> None:
+    """Under one name the second would be answered with the scores of the first."""
+    found = []
+    for rate in ("1e-2", "1.00000001e-2"):
+        code, out, err = beans("submit", statistics, "--tasks", clips_task, "--lr", rate, "--seeds", 1, "--json")
+        assert code == 0, err
+        found += results(out)
+    assert [row["lr"] for row in found] == [1e-2, 1.00000001e-2]
+    assert [row["reused"] for row in found] == [False, False]
+
+
+def test_the_table_says_what_sets_a_result_apart(beans: Run, statistics: Path, clips_task: Path) -> None:
+    code, out, err = beans("submit", statistics, "--tasks", clips_task, "--lr", "1e-2,1e6", "--seeds", 1)
+    assert code == 0, err
+    assert "ta (grid=0.01,1e+06, seeds=1)" in out
+
+
 def test_a_dry_run_says_what_is_missing_and_computes_nothing(
     beans: Run, statistics: Path, clips_task: Path, own_home: Path
 ) -> None:
@@ -208,12 +259,18 @@ def test_a_failed_submission_leaves_the_others_to_run(
         (("--tasks", "mini-calls"), "Task mini-calls: not prepared: run `beans tasks prepare mini-calls`"),
         ((), "No task is prepared"),
         (("--track", "lstm"), "--track"),
-        (("--lr", "1e-3,fast"), "'fast' is not a positive number; write for example --lr 1e-"),
-        (("--shots", "0"), "'0' is not a positive number; write for example --shots 1,5,10"),
+        (("--lr", "1e-3,fast"), '--lr: "fast" is no number; write for example --lr 1e-'),
+        (("--lr", "0"), '--lr: "0" is below 1e-12; write'),
+        (("--lr", "1e300"), '--lr: "1e300" is above 1000000.0; write'),
+        (("--lr", "nan"), '--lr: "nan" is no finite number; write'),
+        (("--shots", "0"), '--shots: "0" is not above 0; write for example --shots 1,5,10'),
+        (("--shots", "1,2.5"), '--shots: "2.5" is no whole number; write'),
         ((".",), "is a directory: name a submission file in it"),
         (("--track", "ta", "twa"), "join tracks by commas, as in --track ta,twa"),
-        (("--device", "tpu"), "--device tpu"),
-        (("--precision", "fp8"), "--precision fp8"),
+        (("--device", "tpu"), "'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (("--precision", "fp8"), "'--precision': 'fp8' is not one of 'fp32', 'bf16'"),
+        (("--seeds", "0"), "'--seeds': Input should be greater than or equal to 1"),
+        (("--frames-budget", "inf"), "'--frames-budget': Input should be less than or equal to 1000000"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence_and_exit_code_2(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from builders import SMALL, write_submission
+from file_server import serving
 from torchaudio.models import wav2vec2_model
 from torchaudio.models.wav2vec2.utils import import_huggingface_model
 from transformers import HubertConfig, HubertModel
@@ -19,6 +20,7 @@ from transformers import HubertConfig, HubertModel
 from evaluator.backbone import Loaded, ready
 from evaluator.backbones.torchaudio.encoder import Wav2Vec2Encoder
 from evaluator.submission import Submission
+from tasks.prepare import download as downloads
 from tasks.support.errors import UserError
 
 # The keys of aves-base-bio.torchaudio.model_config.json, in small.
@@ -378,6 +380,12 @@ class Server(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts at a download as in earnest, without the waits."""
+    monkeypatch.setattr(downloads, "RETRIES", downloads.RETRIES.new(backoff_factor=0.0))
+
+
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """An HTTP server with AVES in small at /small.torchaudio.pt, and an empty torch.hub directory."""
@@ -422,7 +430,7 @@ def test_two_models_with_one_file_name_are_two_files(tmp_path: Path, server: Sim
     ("checkpoint", "keys", "said"),
     [
         ("cut.pt", "", "cannot be downloaded"),
-        ("nowhere.pt", "", "the server said 404"),
+        ("nowhere.pt", "", "the server answers 404"),
         ("small.torchaudio.pt", f'sha256 = "{"0" * 64}"', "not the file that was pinned, and was removed"),
     ],
 )
@@ -432,7 +440,26 @@ def test_a_download_that_is_not_the_file_leaves_nothing_behind(
     """A part that is taken for the whole, or the wrong weights, would be found again at every later run."""
     with pytest.raises(UserError, match=said):
         load(remote(server, tmp_path, checkpoint, keys))
-    assert [path.name[13:] for path in server.hub.iterdir()] == ["small.torchaudio.model_config.json"]
+    # The lock of a download is hidden, and what came of one that broke off is called a part.
+    kept = [path.name for path in server.hub.iterdir()]
+    files = [name[13:] for name in kept if not name.startswith(".") and ".part" not in name]
+    assert files == ["small.torchaudio.model_config.json"]
+
+
+def test_a_checkpoint_that_broke_off_is_continued_by_the_next_run(tmp_path: Path, server: SimpleNamespace) -> None:
+    """Over a bad connection gigabytes come in parts: the first part is neither lost nor taken for the whole."""
+    content = (server.files / "small.torchaudio.pt").read_bytes()
+    half = len(content) // 2
+    with serving() as bad:
+        address = bad.add("/small.pt", content, drops=[half, *[0] * 5])
+        path = remote(server, tmp_path)
+        path.write_text(path.read_text().replace(f"{server.address}/small.torchaudio.pt", address))
+        with pytest.raises(UserError, match=r"small\.pt cannot be downloaded: .*continues where it stopped"):
+            load(path)
+        bad.asked.clear()
+        assert load(path).weights_sha256 == load(server.files / "small.toml").weights_sha256
+        (first,) = bad.ranges("/small.pt")
+    assert first is not None and 0 < int(first.removeprefix("bytes=").rstrip("-")) <= half
 
 
 def test_an_address_without_sha256_says_how_to_pin_it_and_with_it_is_quiet(
@@ -450,7 +477,7 @@ def test_an_address_without_sha256_says_how_to_pin_it_and_with_it_is_quiet(
 def test_without_a_network_one_sentence_says_what_to_do(tmp_path: Path, server: SimpleNamespace) -> None:
     path = remote(server, tmp_path)
     path.write_text(path.read_text().replace(server.address, "http://127.0.0.1:1"))
-    with pytest.raises(UserError, match=r"check the network .* get the file another way and give its path as config"):
+    with pytest.raises(UserError, match=r"Check the network\. .* get the file another way and give its path as config"):
         load(path)
 
 

@@ -207,7 +207,7 @@ def test_features_that_vanish_while_they_are_used_are_one_sentence(tmp_path: Pat
     features, _ = extract(tmp_path / "features", clips_task)
     for path in (tmp_path / "features").rglob("*.pooled.safetensors"):
         path.unlink()
-    with pytest.raises(UserError, match="was removed meanwhile: run the same command again"):
+    with pytest.raises(UserError, match="was deleted during the run: run the same command again"):
         features.samples("train", (0, 1), CPU, frames=False)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+import evaluator
 from evaluator.backbone import Backbone, Layer, ready
 from evaluator.backbones import biomamba as biomamba_loader
 from evaluator.backbones import embeddings as features_loader
@@ -85,7 +87,7 @@ def stages() -> dict[str, Stage]:
     }
     for track, head in HEADS.items():
         module = sys.modules[head.__module__]
-        found[f"head {track}"] = Stage(head.VERSION, Path(str(module.__file__)).name, partial(_head, track))
+        found[f"head {track}"] = Stage(head.VERSION, _file(module), partial(_head, track))
     if find_spec("espnet2"):
         found["loader espnet"] = _stage(espnet_loader, _espnet)
     return found
@@ -119,8 +121,12 @@ def _equal(found: Values, kept: Values) -> bool:
 
 
 def _stage(module: Any, compute: Callable[[], Values]) -> Stage:
-    path = Path(module.__file__)
-    return Stage(module.VERSION, f"{path.parent.name}/{path.name}", compute)
+    return Stage(module.VERSION, _file(module), compute)
+
+
+def _file(module: ModuleType) -> str:
+    """The path of a module's file, from the directory that holds the packages."""
+    return Path(str(module.__file__)).relative_to(Path(str(evaluator.__file__)).parents[1]).as_posix()
 
 
 def _summary(values: Any) -> list[float]:

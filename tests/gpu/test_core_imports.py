@@ -57,8 +57,8 @@ for name in (
     "evaluator.features.store",
     "evaluator.probes.fit", "evaluator.probes.heads", "evaluator.probes.metrics", "leaderboard.records.protocol",
     "evaluator.efficiency",
-    "evaluator.efficiency.__main__", "evaluator.efficiency.curve", "evaluator.efficiency.report",
-    "evaluator.efficiency.study",
+    "evaluator.efficiency.__main__", "evaluator.efficiency.curve",
+    "evaluator.studies.vram.measure", "evaluator.studies.vram.report",
     "benchmarks.gpu", "benchmarks.models", "benchmarks.sweep", "transformers", "torchaudio",
 ):
     importlib.import_module(name)
@@ -110,9 +110,10 @@ def test_a_fresh_process_measures_with_nothing_more(tmp_path: Path) -> None:
     """The study and the profiles of `make gpu`, which run where no submission file can be read."""
     run(f"""
 from pathlib import Path
-from evaluator.efficiency import fresh, study
+from evaluator.efficiency import fresh
 from evaluator.efficiency.__main__ import answer
-from evaluator.efficiency.report import write_report
+from evaluator.studies.vram import measure as study
+from evaluator.studies.vram.report import write_report
 
 convolutions = [[16, 10, 5], *[[16, 3, 2]] * 4, *[[16, 2, 2]] * 2]
 study.AVES |= dict(extractor_conv_layer_config=convolutions, encoder_embed_dim=16, encoder_num_layers=1,
@@ -124,6 +125,6 @@ for way in study.ways("cpu", ("fp32", "bf16"), "last"):
         assert found["peak_bytes"] > found["weights_bytes"] > 0, way.label
         assert found["multiply_adds"] > 0, way.label
 line = study.Line(way, ({{"seconds": 1.0, "outcome": "measured", "peak_bytes": 2, "weights_bytes": 1}},))
-write_report(study.Study("cpu", "cpu", "last", None, {{}}, "", (line,)), Path({str(tmp_path / "study.json")!r}))
+write_report(study.Measurements("cpu", "cpu", "last", None, {{}}, "", (line,)), Path({str(tmp_path / "study.json")!r}))
 assert not BLOCKED & {{name.partition(".")[0] for name in sys.modules}}
 """)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evaluator.backbone import Backbone, Layer, ready
 from evaluator.backbones import huggingface
-from evaluator.efficiency import measure, study
+from evaluator.efficiency import measure
 from evaluator.efficiency.fresh import ask
 from evaluator.efficiency.point import measure_point
 from evaluator.features.clips import Clip
@@ -21,6 +21,7 @@ from evaluator.features.extraction import Encoded, Extractor, is_out_of_memory
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes.fit import fit
 from evaluator.probes.heads import HEADS
+from evaluator.studies.vram import measure as study
 from leaderboard.records.protocol import Protocol
 from tasks.sound import Header
 from tasks.support.errors import UserError

@@ -5,6 +5,7 @@ import io
 import json
 import shlex
 import tomllib
+from datetime import UTC, timedelta, timezone
 from urllib.parse import parse_qs
 
 import pytest
@@ -12,9 +13,10 @@ from factory import make_record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import boards
 from leaderboard.records.record import Tracking
-from leaderboard.records.reproduce import command, file_name, submission_file, toml, unreachable
+from leaderboard.records.reproduce import caveat, command, file_name, submission_file, toml
 from leaderboard.records.result import Result
 from leaderboard.web import text
 from leaderboard.web.export import to_csv
@@ -43,20 +45,19 @@ def test_csv_names_are_no_formulas(name: str) -> None:
 
 
 def test_command_repeats_every_setting_that_departs_from_the_protocol() -> None:
-    record = make_record(
-        "wavlm large", "bats", track="twa", protocol="beans-probe/1+trials=4+grid=1e-05,0.001", limit=20
-    )
-    assert shlex.split(command(record)) == [
-        *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
-        *("--trials", "4", "--lr", "1e-05,0.001", "--limit", "20"),
-    ]
-    assert unreachable(make_record(protocol="beans-probe/1+epochs=3+seeds=1")) == ["epochs=3"]
+    for settings, options in (("trials=4+seeds=2", "--trials 4 --seeds 2"), ("grid=1e-05,0.001", "--lr 1e-05,0.001")):
+        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/1+{settings}", limit=20)
+        assert shlex.split(command(record)) == [
+            *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
+            *(*options.split(), "--limit", "20"),
+        ]
+        assert caveat(record) == ""
 
 
 def test_command_is_safe_to_paste() -> None:
     record = make_record("x; rm -rf ~", "$(reboot)", track="`id`", protocol="p+trials=1;id")
     assert shlex.split(command(record)) == [
-        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`", "--trials", "1;id")
+        *("beans", "submit", "x-rm--rf.toml", "--tasks", "$(reboot)", "--track", "`id`")
     ]
     assert file_name(make_record("../..")) == "submission.toml"
 
@@ -68,6 +69,11 @@ def test_submission_file_gives_back_what_was_submitted() -> None:
     read = tomllib.loads(submission_file(record))
     assert read["submission"] == {"name": 'say "hi"\n', "loader": "huggingface", **record.submission.arguments}
     assert read["about"] == {"authors": ["A", "B\\"], "open weights": True, "year": 2026}
+
+
+def test_submission_without_facts_is_written_without_a_table_of_them() -> None:
+    """The suite refuses an empty table, so the file on the page could not be run."""
+    assert tomllib.loads(submission_file(make_record(about={}))).keys() == {"submission"}
 
 
 def test_facts_escape_keys_and_values() -> None:
@@ -146,13 +152,13 @@ def test_runs_are_compared_on_the_one_server_that_has_them(
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [
-        (text.parameters(94_371_712), "94.4 M"),
-        (text.parameters(1_200), "0.0012 M"),
-        (text.parameters(0), "0"),
-        (text.memory(612 * 2**20), "612 MiB"),
-        (text.memory(3 * 2**29), "1.50 GiB"),
-        (text.rate(0.001), "1.0e-3"),
-        (text.half_interval(0.4, 0.5), "± 0.050"),
+        (formats.parameters(94_371_712), "94.4 M"),
+        (formats.parameters(1_200), "0.0012 M"),
+        (formats.parameters(0), "0"),
+        (formats.memory(612 * 2**20), "612 MiB"),
+        (formats.memory(3 * 2**29), "1.50 GiB"),
+        (formats.rate(0.001), "1.0e-3"),
+        (formats.half_interval(0.4, 0.5), "± 0.050"),
     ],
 )
 def test_numbers_are_spelt_for_readers(shown: str, expected: str) -> None:
@@ -167,16 +173,39 @@ def test_submission_file_of_a_record_can_leave_hours_unsaid() -> None:
     assert read["about"]["pretraining"] == [plain, {**plain, "hours": 960.5}]
 
 
-_SCALARS = st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+_SCALARS = (
+    st.text()
+    | st.text(st.sampled_from("\"'\\\n\r\t\x00\x1b\x7f\x85\u2028#=[]{}.,"), min_size=1)
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.dates()
+    | st.datetimes(timezones=st.sampled_from([None, UTC, timezone(-timedelta(hours=9, minutes=30))]))
+    | st.times()
+)
+_KEYS = st.text() | st.sampled_from(["a.b", "a b", "", "#", '"', "\n", "[a]", "ключ"])
+_TABLES = st.dictionaries(_KEYS, _SCALARS, max_size=3)
 _VALUES = st.recursive(
-    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+    _SCALARS | st.lists(_TABLES, min_size=1, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
 )
 
 
-@given(st.dictionaries(st.text(), st.dictionaries(st.text(), _VALUES, max_size=4), max_size=3))
+@given(st.dictionaries(_KEYS, st.dictionaries(_KEYS, _VALUES, max_size=4), max_size=3))
 def test_what_is_written_as_toml_is_read_back_as_it_was(tables: dict[str, dict[str, object]]) -> None:
-    """Names and descriptions are anybody's: quotes, control characters and line breaks must survive."""
+    """Names and descriptions are anybody's: quotes, control characters, dates and nested tables must survive."""
     assert tomllib.loads(toml(tables)) == tables
+
+
+@pytest.mark.parametrize("value", [None, [None], {"x": None}, [{"x": None}], ([None, [None]],)])
+def test_a_null_of_a_record_is_left_out_of_its_submission_file_at_any_depth(value: object) -> None:
+    """Records of others hold any JSON; one that TOML lacks must not spoil the page that shows the file."""
+    record = make_record()
+    info = record.submission.model_copy(update={"arguments": {"value": value, "after": 1}})
+    record = record.model_copy(update={"submission": info})
+    read = tomllib.loads(submission_file(record))
+    assert read["submission"]["after"] == 1
+    assert "None" not in str(read) and "null" not in str(read)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ from factory import make_record
 from leaderboard.database.store import Store, StoredResult
 from leaderboard.ranking import resamples
 from leaderboard.ranking import standings as standings_module
-from leaderboard.ranking.boards import Board
+from leaderboard.ranking.boards import Board, boards
 from leaderboard.ranking.resamples import resamples_path
 from leaderboard.ranking.standings import (
     NO_PREDICTIONS,
     NOT_COMPUTED,
+    catalogue,
     compute,
     read_standings,
-    standings,
     with_certainty,
 )
 from leaderboard.records.failure import Failure
@@ -78,14 +78,14 @@ def test_what_another_process_changes_is_on_the_next_page(
     """`Store(url)` is another process's view here: nothing is kept between two stores."""
     server, record = Store(url), make_record("a")
     server.publish(record)
-    before, boards = server.results(), read_standings(server)
+    before, kept = server.results(), read_standings(server)
     assert server.results() == before == [Result.of(record)]
-    assert read_standings(server) is boards, "a page without a change does no work"
+    assert read_standings(server) is kept, "a page without a change does no work"
     change(url, record, tmp_path)
     after = Store(url).results()
     assert after != before, "the change is one that a reader sees"
     assert server.results() == after
-    assert read_standings(server) == standings(after)
+    assert read_standings(server) == boards(after, catalogue())
 
 
 def test_a_caller_that_sorts_what_it_got_changes_no_other_page(url: str) -> None:
@@ -241,4 +241,4 @@ def test_pages_that_are_asked_for_at_once_wait_for_one(url: str) -> None:
     for thread in threads:
         thread.join(60)
     assert len(found) == 8
-    assert all(boards is found[0] for boards in found)
+    assert all(one is found[0] for one in found)

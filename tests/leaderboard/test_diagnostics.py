@@ -1,12 +1,16 @@
 """Which classes are confused, which rates are flagged and who is on the front: against scikit-learn and plain loops."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from consistent import write_consistent
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
+from evaluator.probes.metrics import average_precision
 from evaluator.probes.search import Choice, edge_flags
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
@@ -93,6 +97,26 @@ def test_average_precisions_of_equal_scores_keep_the_order_of_items() -> None:
                     precisions.append(hits / rank)
             of_seeds.append(sum(precisions) / len(precisions) if precisions else 0.0)
         assert diagnostics.average_precisions(test)[column] == pytest.approx(np.mean(of_seeds), abs=1e-12)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_page_shows_the_average_precisions_that_the_score_is_the_mean_of(equal: bool) -> None:
+    test = detected(3, equal=equal)
+    scored = average_precision(torch.from_numpy(test.scores), torch.from_numpy(test.targets)).mean(0)
+    assert diagnostics.average_precisions(test) == pytest.approx(scored.numpy(), abs=1e-6)
+
+
+def test_a_page_needs_no_torch_to_compute_average_precisions() -> None:
+    """It takes seconds to import, and the server of the pages may not have it."""
+    code = (
+        "import sys, numpy as np\n"
+        "from leaderboard.web import diagnostics\n"
+        "from leaderboard.records.predictions import PredictedScores\n"
+        "test = PredictedScores(['a', 'b'], ['a', 'b'], np.array([[[1.], [2.]]], 'f4'), np.array([[1], [0]], 'u1'))\n"
+        "print(diagnostics.average_precisions(test), 'torch' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["[0.5]", "False"]
 
 
 def test_classes_add_up_to_the_score_of_the_record(tmp_path: Path) -> None:

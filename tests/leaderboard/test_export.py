@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import Board, boards, sort_rows
+from leaderboard.ranking.boards import Board, boards
+from leaderboard.ranking.columns import sort_rows
 from leaderboard.ranking.significance import Standing
-from leaderboard.ranking.standings import standings
+from leaderboard.ranking.standings import catalogue
 from leaderboard.records.record import Tracking
 from leaderboard.records.result import Result
 from leaderboard.web.export import latex, to_csv, to_latex, to_parquet
@@ -107,11 +108,31 @@ def test_files_have_the_rows_in_the_order_shown() -> None:
 def test_own_tasks_may_be_called_like_a_column(name: str) -> None:
     """Two columns of one name are read as one, or not at all."""
     results = [make_record("m", "a", group="own", test=0.25), make_record("m", name, group="own", test=0.75)]
-    (found,) = standings([Result.of(record) for record in results])
+    (found,) = boards([Result.of(record) for record in results], catalogue())
     table = pq.read_table(io.BytesIO(to_parquet(found)))
     assert len(set(table.column_names)) == len(table.column_names)
     assert 0.75 in table.to_pylist()[0].values()
     assert next(csv.reader(io.StringIO(to_csv(found)))) == table.column_names
+
+
+def test_headers_are_no_formulas_and_no_task_is_lost_for_it() -> None:
+    """With its apostrophe the name of one task is that of the other."""
+    results = [make_record("m", "=a", group="own", test=0.25), make_record("m", "'=a", group="own", test=0.75)]
+    (found,) = boards([Result.of(record) for record in results], catalogue())
+    header, line = csv.reader(io.StringIO(to_csv(found)))
+    assert not any(name.startswith("=") for name in header)
+    assert sorted(value for name, value in zip(header, line, strict=True) if name == "'=a") == ["0.25", "0.75"]
+
+
+def test_board_whose_rows_are_all_hidden_has_headers_and_types() -> None:
+    """A script that joins the files of many views must not stop at an empty one."""
+    full = board()
+    empty = replace(full, rows=())
+    assert to_csv(empty) == to_csv(full).partition("\n")[0] + "\n"
+    read, expected = (pq.read_table(io.BytesIO(to_parquet(one))).schema for one in (empty, full))
+    assert (read.names, read.types) == (expected.names, expected.types)
+    source = to_latex(empty)
+    assert balanced(source) and r"\bottomrule" in source and "& Submission & Mean & x & y & Parameters" in source
 
 
 def test_latex_has_scores_intervals_and_the_best_in_bold() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from consistent import write_consistent
 from factory import make_record
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
@@ -19,8 +19,8 @@ from leaderboard.database.store import Store
 from leaderboard.ranking.boards import OTHER_WEIGHTS, Board, boards
 from leaderboard.ranking.filters import FILTERS, NOT_STATED, Filters, of_taxa, passing, size_names, taxa_of
 from leaderboard.ranking.resamples import scored
-from leaderboard.ranking.significance import rank_submissions
-from leaderboard.ranking.standings import catalogue, compute, read_standings, standings, with_certainty
+from leaderboard.ranking.significance import Combined, rank_combined
+from leaderboard.ranking.standings import catalogue, compute, read_standings, with_certainty
 from leaderboard.records.files import read_record, record_path
 from leaderboard.records.result import Result
 from leaderboard.records.stored import StoredRecord
@@ -77,7 +77,7 @@ def core_board() -> Board:
     ]  # fmt: skip
     records.append(make_record("started", "cbi", group="core", test=0.99, about=about("HuBERT", "MIT", "speech")))
     records.append(make_record("hubert", "cbi", group="core", test=0.99, limit=9, about=MODELS[0][1]))
-    (board,) = standings([Result.of(record) for record in records])
+    (board,) = boards([Result.of(record) for record in records], catalogue())
     return board
 
 
@@ -167,7 +167,7 @@ def test_a_restricted_board_has_the_cells_of_the_whole_one() -> None:
     """Results of older weights stay out, also where the chosen tasks hold none of the newer ones."""
     old = make_record("a", "cbi", group="core", weights="old", created=datetime(2026, 1, 1, tzinfo=UTC))
     new = make_record("a", "bats", group="core", weights="new", created=datetime(2026, 2, 1, tzinfo=UTC))
-    (board,) = standings([Result.of(old), Result.of(new)])
+    (board,) = boards([Result.of(old), Result.of(new)], catalogue())
     (row,) = of_taxa(board, ["birds"], catalogue()).rows
     assert {cell.reason for cell in row.cells if cell.reason != "not run"} == {OTHER_WEIGHTS}
     assert row.covered == 0 and row.rank is None
@@ -193,7 +193,7 @@ def test_the_result_submitted_last_says_what_the_submission_is() -> None:
         )
         for day, (task, name) in enumerate(told.items(), start=1)
     ]
-    (board,) = standings(results)
+    (board,) = boards(results, catalogue())
     assert Filters.offered(board, catalogue()).family == ("HuBERT",)
 
 
@@ -234,6 +234,7 @@ OFFERED = Filters.offered(BOARD, catalogue())
 _VALUES = st.lists(st.text(max_size=8) | st.sampled_from([*OFFERED.family, *OFFERED.taxa, *OFFERED.size]), max_size=4)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=4) | st.sampled_from(FILTERS), _VALUES, max_size=6))
 def test_any_address_gives_a_board(query: dict[str, list[str]]) -> None:
     """Anybody can type an address; each row that is shown passes every filter, and no other row does."""
@@ -265,10 +266,12 @@ def test_ranges_of_a_restricted_board_are_of_its_tasks(tmp_path: Path) -> None:
     assert all(row.rank is None for row in with_certainty(whole, store, home.records).rows)
     board = with_certainty(of_taxa(whole, ["insects"], catalogue()), store, home.records)
     known = {
-        record.submission.name: {"humbugdb": scored(StoredRecord(record, record_path(home.records, record)))}
+        record.submission.name: Combined.of(
+            {"humbugdb": scored(StoredRecord(record, record_path(home.records, record)))}, ["humbugdb"]
+        )
         for record in map(read_record, sorted(home.records.glob("*.json")))
         if record.task.name == "humbugdb"
     }
-    expected = {one.submission: one for one in rank_submissions(known, ["humbugdb"])}
+    expected = {one.submission: one for one in rank_combined(known)}
     assert len(expected) == 3
     assert {row.submission: row.standing for row in board.rows} == expected

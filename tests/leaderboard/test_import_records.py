@@ -188,11 +188,11 @@ def test_database_that_is_down_loses_no_record(
         ("test", 7, "test"),
         ("test", "0.5\x00", "test"),
         ("efficiency.vram_bytes", -1, "vram_bytes"),
-        ("efficiency.vram_bytes", 10**15, "vram_bytes cannot be"),
-        ("efficiency.seconds", -2.0, "seconds cannot be"),
-        ("submission.parameters", 10**14, "parameters cannot be"),
+        ("efficiency.vram_bytes", 10**15, "vram_bytes: Input should be less than or equal to 100000000000000"),
+        ("efficiency.seconds", -2.0, "seconds: Input should be greater than or equal to 0"),
+        ("submission.parameters", 10**14, "parameters: Input should be less than"),
         ("submission.parameters", -5, "parameters"),
-        ("submission.sample_rate", 10**9, "sample_rate cannot be"),
+        ("submission.sample_rate", 10**9, "sample_rate: Input should be less than"),
         ("submission.about", {"authors": 10**400}, "more than 64 bits"),
         ("submission.about", {"authors": "\u202eevil"}, "control characters"),
         ("submission.about", {"authors": "bell\x07"}, "control characters"),
@@ -200,12 +200,18 @@ def test_database_that_is_down_loses_no_record(
         ("submission.about", {"x" * 1000: "long key"}, "a key of submission.about"),
         ("efficiency.device", "two\nlines", "control characters"),
         ("layers.0.name", "two\nlines", "control characters"),
-        ("layers.0.lr", 1e30, "lr cannot be"),
-        ("layers.0.epoch", 10**9, "epoch cannot be"),
-        ("layers", [], "number of layers"),
+        ("layers.0.lr", 1e30, "layers.0.lr: Input should be less than"),
+        ("layers.0.epoch", 10**9, "layers.0.epoch: Input should be less than"),
+        ("epoch", 0, "epoch: Input should be greater than"),
+        ("task.native_rates", [0], "native_rates.0: Input should be greater than"),
+        ("layers.0.width", 0, "layers.0.width: Input should be greater than"),
+        ("seconds", {"test": 1e10}, "seconds.test: Input should be less than"),
+        ("layers", [], "layers: List should have at least 1 item"),
+        ("trials", [], "trials: List should have at least 1 item"),
+        ("test_seeds", [], "test_seeds: List should have at least 1 item"),
         ("trials.0.valid", [0.5], "for each of the 4 layers"),
         ("best_layer", 2**62, "best_layer"),
-        ("task.n_test", 10**12, "n_test cannot be"),
+        ("task.n_test", 10**12, "n_test: Input should be less than"),
         ("created", "2999-01-01T00:00:00Z", "created"),
         ("created", "0001-01-01T00:00:00+14:00", "created"),
         ("created", -(10**17), "created"),
@@ -299,7 +305,7 @@ def test_record_of_an_id_that_is_taken_replaces_nothing(sent: Path, home: Home) 
     before = everything(home.root)
     write_consistent(sent, seed=1)
     assert [path.name for path in record_paths(sent)] == [ours.name]
-    assert "is here already, and it is another" in refused(sent, home)
+    assert "is here already: that one is kept" in refused(sent, home)
     assert everything(home.root) == before
 
 

@@ -15,7 +15,11 @@ from leaderboard.web.layers import Curve, median_curve, read_curves
 
 
 def curve(*tests: float, best: int = 0) -> Curve:
-    return Curve(0.5, best, tuple(range(len(tests))), tuple(f"block {index}" for index in range(len(tests))), tests)
+    return Curve(best, tuple(range(len(tests))), tuple(f"block {index}" for index in range(len(tests))), tests)
+
+
+def layer_tests(record: Record) -> tuple[float, ...]:
+    return tuple(layer.test for layer in sorted(record.layers, key=lambda layer: layer.index))
 
 
 def test_curve_is_what_the_record_says(url: str) -> None:
@@ -28,8 +32,8 @@ def test_curve_is_what_the_record_says(url: str) -> None:
     found = read_curves(store, [record.id for record in records] + ["0" * 16])
     assert set(found) == {record.id for record in records}, "a record that is not here has a curve"
     deep, flat = (found[record.id] for record in records)
-    assert (deep.valid, deep.best_layer, deep.last, deep.depth) == (records[0].valid, 18, 24, 18 / 24)
-    assert deep.tests == tuple(layer.test for layer in sorted(records[0].layers, key=lambda layer: layer.index))
+    assert (deep.best_layer, deep.last, deep.depth) == (18, 24, 18 / 24)
+    assert deep.tests == layer_tests(records[0])
     assert deep.names[18] == "block 18"
     assert (flat.last, flat.depth, flat.depths) == (0, None, ()), "a single layer has no depth"
 
@@ -38,10 +42,11 @@ def test_curves_are_read_again_when_a_record_changed(url: str) -> None:
     """What the server keeps must not outlive what it was read from."""
     store, record = Store(url), make_record("one")
     store.publish(record)
-    assert read_curves(store, [record.id])[record.id].valid == record.valid
-    changed = Record.model_validate({**record.model_dump(), "valid": 0.123})
+    assert read_curves(store, [record.id])[record.id].tests == layer_tests(record)
+    other_layers = [{**layer.model_dump(), "test": 0.123} for layer in record.layers]
+    changed = Record.model_validate({**record.model_dump(), "layers": other_layers})
     Store(url).publish(changed)
-    assert read_curves(store, [record.id])[record.id].valid == 0.123
+    assert read_curves(store, [record.id])[record.id].tests == (0.123,) * len(record.layers)
     other = make_record("two", created=datetime(2026, 2, 1, tzinfo=UTC))
     store.publish(other)
     assert set(read_curves(store, [other.id])) == {other.id}
@@ -54,7 +59,8 @@ def test_more_curves_than_one_statement_holds(url: str, monkeypatch: pytest.Monk
     for record in records:
         store.publish(record)
     found = read_curves(store, [record.id for record in records])
-    assert {key: one.valid for key, one in found.items()} == {record.id: record.valid for record in records}
+    assert {key: one.tests for key, one in found.items()} == {record.id: layer_tests(record) for record in records}
+    assert len({one.tests for one in found.values()}) == 7, "equal curves would hide one that was mixed up"
 
 
 def plain_score(tests: tuple[float, ...], depth: float) -> float:

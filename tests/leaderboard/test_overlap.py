@@ -16,10 +16,16 @@ from evaluator.submission import Submission
 from leaderboard.database.store import Store
 from leaderboard.ranking.boards import Board, boards, disclosures
 from leaderboard.ranking.standings import catalogue
-from leaderboard.records.overlap import DRAWN_FROM, Heard, heard, known_collections, overlap
+from leaderboard.records.overlap import (
+    PretrainingData,
+    known_collections,
+    overlap,
+    pretraining_data,
+)
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
 from leaderboard.web.export import to_csv
+from tasks.collections import drawn_from
 from tasks.task import Task
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +37,7 @@ FSD50K = {"pretraining": [{"data": "FSD50K", "domain": "general audio", "hours":
 
 def reasons(data: str, *collections: str) -> dict[str, tuple[str, ...]]:
     """The tasks of the suite that overlap."""
-    entry = Heard(data, collections)
+    entry = PretrainingData(data, collections)
     found = {task.name: overlap([entry], task.name, task.facts.collections) for task in catalogue()}
     return {name: why for name, why in found.items() if why}
 
@@ -70,7 +76,7 @@ def test_pretraining_on_the_benchmark_itself_is_disclosed_on_every_task_of_it() 
     st.sampled_from([str.upper, str.lower, str.title]),
 )
 def test_spelling_hides_nothing(name: str, sentence: str, case: Any) -> None:
-    assert overlap([Heard(case(sentence.format(name)))], "cbi", CBI)
+    assert overlap([PretrainingData(case(sentence.format(name)))], "cbi", CBI)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +90,12 @@ def test_the_table_names_collections_that_tasks_have_or_that_lead_nowhere_near()
     """A slip in the table, such as Xenocanto Archive, would silently disclose nothing."""
     used = {name for task in catalogue() for name in task.facts.collections}
     elsewhere = {"YouTube", "Flickr", "iNaturalist", "BBC Sound Effects", "Epidemic Sound", "Audiostock", "SoundBible"}
-    assert {name for drawn in DRAWN_FROM.values() for name in drawn} <= used | elsewhere | set(DRAWN_FROM)
+    assert {name for drawn in drawn_from().values() for name in drawn} <= used | elsewhere | set(drawn_from())
     assert known_collections("audio-set and esc 50") == ("YouTube", "Freesound")
 
 
 def test_each_reason_is_told_once_and_each_data_set_has_its_own() -> None:
-    found = overlap([Heard("FSD50K"), Heard("Clotho"), Heard("FSD50K")], "esc50", ESC50)
+    found = overlap([PretrainingData("FSD50K"), PretrainingData("Clotho"), PretrainingData("FSD50K")], "esc50", ESC50)
     assert found == (
         "pretrained on FSD50K, which like esc50 is drawn from Freesound",
         "pretrained on Clotho, which like esc50 is drawn from Freesound",
@@ -108,12 +114,12 @@ def test_each_reason_is_told_once_and_each_data_set_has_its_own() -> None:
 )
 def test_records_that_no_submission_file_makes_are_passed_over(about: dict[str, object]) -> None:
     """Anybody may write a record; it must not take the board down."""
-    assert heard(about) == ()
+    assert pretraining_data(about) == ()
 
 
 def test_a_name_as_long_as_a_book_does_not_keep_the_board_busy() -> None:
     start = time.perf_counter()
-    assert overlap([Heard("a b " * 500_000, ("c " * 500_000,))], "esc50", ESC50) == ()
+    assert overlap([PretrainingData("a b " * 500_000, ("c " * 500_000,))], "esc50", ESC50) == ()
     assert time.perf_counter() - start < 2
 
 
@@ -126,7 +132,7 @@ def test_the_submissions_that_come_along_disclose_what_their_papers_say() -> Non
     for path in sorted((ROOT / "submissions").glob("*.toml")):
         about = Submission.read(path).about
         assert about is not None and about.pretraining is not None, f"{path.name} does not say what it has heard"
-        told = heard(about.model_dump(mode="json"))
+        told = pretraining_data(about.model_dump(mode="json"))
         tasks = {task.name for task in catalogue() if overlap(told, task.name, task.facts.collections)}
         if tasks:
             found[path.stem] = tasks
@@ -212,7 +218,7 @@ def test_the_database_gives_back_what_the_submission_said(url: str) -> None:
     for record in (remote(auxiliary("a", about=about)), auxiliary("b", about={}), remote(auxiliary("c"), "true")):
         store.publish(record)
     found = {result.submission: result for result in store.results()}
-    assert found["a"].pretraining[0] == Heard("Ours \x01 “é”", ("Freesound",), "animals")
+    assert found["a"].pretraining[0] == PretrainingData("Ours \x01 “é”", ("Freesound",), "animals")
     assert (found["a"].family, found["a"].licence, found["a"].domains) == (
         *("AVES", "CC-BY-4.0"),
         ("animals", "general audio"),

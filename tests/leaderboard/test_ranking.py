@@ -8,7 +8,8 @@ from factory import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leaderboard.ranking.boards import NOT_RUN, OTHER_DATA, OTHER_WEIGHTS, Board, boards, current, sort_rows
+from leaderboard.ranking.boards import NOT_RUN, OTHER_DATA, OTHER_WEIGHTS, Board, boards, current
+from leaderboard.ranking.columns import sort_rows
 from leaderboard.records.result import Result
 from tasks.task import Task
 
@@ -67,6 +68,13 @@ def test_limited_result_does_not_fill_a_gap_of_the_full_row() -> None:
     board = only([result("a", "bats"), result("a", "watkins", limit=20), result("b", "bats"), result("b", "watkins")])
     full = next(row for row in board.rows if row.submission == "a" and row.limit is None)
     assert (full.rank, full.coverage) == (None, "1/2 tasks")
+
+
+def test_boards_with_fewer_departures_come_first() -> None:
+    """A reader takes the first board for the one closest to the standard; a number may hold a plus sign."""
+    names = ["beans-probe/1", "beans-probe/1+grid=1e+06", "beans-probe/1+batch_size=8+epochs=3"]
+    found = boards([result("a", protocol=name) for name in reversed(names)])
+    assert [board.protocol for board in found] == names
 
 
 def test_different_protocols_are_different_boards() -> None:

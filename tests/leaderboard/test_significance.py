@@ -1,6 +1,7 @@
 """What the board says of certainty: a mistake here calls noise a win, or hides a real one."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ from sklearn.metrics import accuracy_score
 
 from leaderboard.ranking.bootstrap import BLOCK, resampled
 from leaderboard.ranking.resamples import RESAMPLES, resample, resamples_path, scored
-from leaderboard.ranking.significance import Scored, Standing, compare, holm, rank_submissions
+from leaderboard.ranking.significance import Combined, Scored, Standing, compare, holm, rank_combined
 from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
 
 RESAMPLED = 300
+
+
+def ranking_of(scores: Mapping[str, Mapping[str, Scored]], tasks: Sequence[str]) -> list[Standing]:
+    """The ranking of submissions that all have ``tasks``, from their scores by task, as the board makes it."""
+    return rank_combined({name: Combined.of(found, tasks) for name, found in scores.items()})
 
 
 def literal_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -116,7 +122,7 @@ def test_two_equal_backbones_are_tied_and_a_better_one_is_first() -> None:
     generator = np.random.default_rng(5)
     repetitions, tied, first = 50, 0, 0
     for _ in range(repetitions):
-        ranking = rank_submissions(
+        ranking = ranking_of(
             board(generator, {"equal": 0.8, "equally": 0.8, "better": 1.6}), [f"t{number}" for number in range(10)]
         )
         group = {one.submission: one.group for one in ranking}
@@ -138,7 +144,7 @@ def test_ties_of_equal_backbones_are_no_matter_of_wide_intervals() -> None:
         logits = np.stack([right, ~right], axis=-1).astype(np.float32)
         values = resampled("accuracy", logits, targets, recordings, resamples=1000, seed=0)
         scores[name] = {"t": made(float(right.mean()), values)}
-    ranking = rank_submissions(scores, ["t"])
+    ranking = ranking_of(scores, ["t"])
     assert [(one.submission, one.group) for one in ranking] == [("strong", 1), ("weak", 2)]
     # Unpaired, the two intervals overlap: only what both heard alike tells them apart.
     assert ranking[0].low < ranking[1].high
@@ -211,7 +217,7 @@ def test_the_ranking_is_what_an_independent_bootstrap_gives() -> None:
             values[name].append(brute_force(metric, own, 120, number))
             ours = resampled(metric, own.scores, own.targets, own.recordings, resamples=120, seed=number)
             scores[name][f"t{number}"] = made(tests[name][-1], ours)
-    ranking = rank_submissions(scores, ["t0", "t1", "t2"])
+    ranking = ranking_of(scores, ["t0", "t1", "t2"])
     expected = literal_ranking(values, tests)
     assert len({one.group for one in ranking}) > 1, "an example in which nothing is told apart tests nothing"
     assert any(one.rank_low < one.rank_high for one in ranking)
@@ -236,10 +242,10 @@ def test_the_ranking_is_what_an_independent_bootstrap_gives() -> None:
 def test_the_order_of_the_input_changes_nothing() -> None:
     scores = board(np.random.default_rng(8), {"a": 0.8, "b": 0.8, "c": 1.0}, resamples=100)
     tasks = [f"t{number}" for number in range(10)]
-    expected = rank_submissions(scores, tasks)
+    expected = ranking_of(scores, tasks)
     for names in itertools.permutations(scores):
         turned = {name: dict(reversed(scores[name].items())) for name in names}
-        assert rank_submissions(turned, tasks[::-1]) == expected
+        assert ranking_of(turned, tasks[::-1]) == expected
     assert compare(scores["a"], scores["b"]) == compare(dict(reversed(scores["a"].items())), scores["b"])
 
 
@@ -258,7 +264,7 @@ def test_a_tie_group_is_held_against_its_best_member() -> None:
     assert not compare(scores["a"], scores["b"]).tasks[0].told_apart
     assert not compare(scores["b"], scores["c"]).tasks[0].told_apart
     assert compare(scores["a"], scores["c"]).tasks[0].told_apart
-    assert [(one.submission, one.group) for one in rank_submissions(scores, ["t"])] == [
+    assert [(one.submission, one.group) for one in ranking_of(scores, ["t"])] == [
         ("a", 1),
         ("b", 1),
         ("c", 2),
@@ -286,13 +292,13 @@ def test_p_values_are_corrected_over_the_tasks_of_the_comparison() -> None:
 def test_rank_intervals_by_hand() -> None:
     """b is ahead in 1 of 40 resamples: 2.5 % of its ranks are 1, and 97.5 % of a's."""
     scores = {"a": {"t": made(0.6, [0.6] * 40)}, "b": {"t": made(0.5, [0.7] + [0.5] * 39)}}
-    assert [(one.rank_low, one.rank_high) for one in rank_submissions(scores, ["t"])] == [(1, 1), (1, 2)]
+    assert [(one.rank_low, one.rank_high) for one in ranking_of(scores, ["t"])] == [(1, 1), (1, 2)]
 
 
 def test_a_rank_lies_in_its_interval() -> None:
     """Resamples may all say otherwise, since average precision is biased under resampling; "1st (2 to 2)" is absurd."""
     scores = {"a": {"t": made(0.6, [0.4] * 40)}, "b": {"t": made(0.5, [0.5] * 40)}}
-    found = [(one.submission, one.rank, one.rank_low, one.rank_high) for one in rank_submissions(scores, ["t"])]
+    found = [(one.submission, one.rank, one.rank_low, one.rank_high) for one in ranking_of(scores, ["t"])]
     assert found == [("a", 1, 1, 2), ("b", 2, 1, 2)]
 
 
@@ -302,7 +308,7 @@ def test_borda_and_mean_rank_by_hand() -> None:
         name: {f"t{number}": made(test, [test] * 10) for number, test in enumerate(pair)}
         for name, pair in tests.items()
     }
-    found = {one.submission: (one.borda, one.mean_rank) for one in rank_submissions(scores, ["t0", "t1"])}
+    found = {one.submission: (one.borda, one.mean_rank) for one in ranking_of(scores, ["t0", "t1"])}
     assert found == {"a": (2 + 1.5, 1.25), "b": (1 + 1.5, 1.75), "c": (0, 3)}
 
 
@@ -310,16 +316,8 @@ def test_auxiliary_tasks_do_not_count() -> None:
     core = {"a": made(0.6, [0.6] * 10), "b": made(0.5, [0.5] * 10)}
     auxiliary = {"a": made(0.0, [0.0] * 10), "b": made(1.0, [1.0] * 10)}
     scores = {name: {"bats": core[name], "esc50": auxiliary[name]} for name in core}
-    assert rank_submissions(scores, ["bats"]) == rank_submissions(
-        {name: {"bats": core[name]} for name in core}, ["bats"]
-    )
-    assert [one.mean for one in rank_submissions(scores, ["bats"])] == [0.6, 0.5]
-
-
-def test_a_submission_that_misses_a_task_is_not_ranked() -> None:
-    one = made(0.5, [0.5] * 10)
-    found = rank_submissions({"whole": {"x": one, "y": one}, "part": {"x": one}}, ["x", "y"])
-    assert [standing.submission for standing in found] == ["whole"]
+    assert ranking_of(scores, ["bats"]) == ranking_of({name: {"bats": core[name]} for name in core}, ["bats"])
+    assert [one.mean for one in ranking_of(scores, ["bats"])] == [0.6, 0.5]
 
 
 def test_scores_on_other_items_are_never_compared() -> None:
@@ -327,23 +325,22 @@ def test_scores_on_other_items_are_never_compared() -> None:
     common = made(0.5, [0.5] * 10)
     other = made(0.9, [0.9] * 10, drawn_from="other items")
     scores = {"a": {"t": common}, "b": {"t": common}, "c": {"t": other}}
-    assert [one.submission for one in rank_submissions(scores, ["t"])] == ["a", "b"]
+    assert [one.submission for one in ranking_of(scores, ["t"])] == ["a", "b"]
     assert compare(scores["a"], scores["c"]).tasks == ()
     assert compare(scores["a"], scores["c"]).mean is None
 
 
 def test_one_submission_is_first_for_certain() -> None:
-    (alone,) = rank_submissions({"a": {"t": made(0.5, np.linspace(0.4, 0.6, 100))}}, ["t"])
+    (alone,) = ranking_of({"a": {"t": made(0.5, np.linspace(0.4, 0.6, 100))}}, ["t"])
     assert (alone.rank, alone.rank_low, alone.rank_high, alone.group) == (1, 1, 1, 1)
     assert (alone.borda, alone.mean_rank) == (0, 1)
-    assert rank_submissions({}, ["t"]) == []
-    assert rank_submissions({"a": {}}, []) == []
+    assert ranking_of({}, ["t"]) == []
 
 
 def test_identical_predictions_share_everything_but_the_name() -> None:
     scores = board(np.random.default_rng(11), {"a": 1.0, "z": 0.2}, resamples=100)
     scores["b"] = scores["a"]
-    first, second, last = rank_submissions(scores, [f"t{number}" for number in range(10)])
+    first, second, last = ranking_of(scores, [f"t{number}" for number in range(10)])
     assert (first.submission, second.submission) == ("a", "b")
     assert replace(first, submission="b") == second
     assert (first.rank, second.rank, last.rank) == (1, 1, 3)
@@ -357,7 +354,7 @@ def test_a_single_recording_tells_nothing_apart() -> None:
         "a": {"x": made(0.9, [0.9] * 100, recordings=1), "y": made(0.8, [0.8] * 100)},
         "b": {"x": made(0.1, [0.1] * 100, recordings=1), "y": made(0.7, [0.7] * 100)},
     }
-    ranking = rank_submissions(scores, ["x", "y"])
+    ranking = ranking_of(scores, ["x", "y"])
     assert [(one.submission, one.rank, one.rank_low, one.rank_high, one.group) for one in ranking] == [
         ("a", 1, 1, 2, 1),
         ("b", 2, 1, 2, 1),

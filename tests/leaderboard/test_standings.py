@@ -13,14 +13,20 @@ from consistent import write_consistent
 from scipy.stats import rankdata
 
 from leaderboard.database.store import Store
-from leaderboard.ranking import resamples
-from leaderboard.ranking.boards import Board, sort_rows
+from leaderboard.ranking import formats, resamples
+from leaderboard.ranking.boards import Board
+from leaderboard.ranking.columns import sort_rows
 from leaderboard.ranking.resamples import resamples_path
-from leaderboard.ranking.standings import NO_PREDICTIONS, NOT_COMPUTED, compute, standings, with_certainty
+from leaderboard.ranking.standings import (
+    NO_PREDICTIONS,
+    NOT_COMPUTED,
+    compute,
+    read_standings,
+    with_certainty,
+)
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.stored import StoredRecord
-from leaderboard.web import text
 from leaderboard.web.export import to_csv
 from tasks.support.home import Home
 from tasks.support.progress import silent
@@ -50,7 +56,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def shown(store: Store, home: Home) -> Board:
-    (board,) = standings(store.results())
+    (board,) = read_standings(store)
     return with_certainty(board, store, home.records)
 
 
@@ -75,7 +81,7 @@ def test_page_never_computes_and_says_what_to_run(home: Home, monkeypatch: pytes
     assert [row.standing_reason for row in board.rows] == [NOT_COMPUTED] * 4
     assert [row.rank for row in board.rows] == [1, 2, 3, 4], "ranks need no resamples"
     assert sorted(home.records.iterdir()) == before
-    assert any(NOT_COMPUTED in note for note in text.certainty_notes(board))
+    assert any(NOT_COMPUTED in note for note in formats.certainty_notes(board))
 
 
 def test_ranges_are_those_of_the_resampled_ranking(home: Home) -> None:
@@ -90,7 +96,9 @@ def test_ranges_are_those_of_the_resampled_ranking(home: Home) -> None:
         assert row.standing.rank == row.rank and row.standing.mean == pytest.approx(row.mean)
     assert [column.recordings for column in board.columns] == [8, 8]
     assert sum(row.standing.borda for row in board.rows if row.standing) == 2 * 6, "two tasks, six pairs each"
-    assert "mine (8), yours (8)" in " ".join(text.certainty_notes(board)), "eight recordings are few; it must be said"
+    assert "mine (8), yours (8)" in " ".join(formats.certainty_notes(board)), (
+        "eight recordings are few; it must be said"
+    )
 
 
 def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: Home) -> None:
@@ -113,8 +121,24 @@ def test_row_without_predictions_says_so_and_the_others_keep_their_ranks(home: H
         assert row.standing.rank == row.rank
         assert row.standing.rank_low <= row.rank <= row.standing.rank_high <= 4
     assert board.rows[3].standing is not None and board.rows[3].standing.rank_low >= 2
-    assert "3 rows with a range" in " ".join(text.certainty_notes(board))
-    assert text.rank_interval(board.rows[1]) == "(–)"
+    assert "3 rows with a range" in " ".join(formats.certainty_notes(board))
+    assert formats.rank_interval(board.rows[1]) == "(–)"
+
+
+def test_row_that_misses_a_task_is_not_ranked_and_the_others_are_ranked_without_it(home: Home) -> None:
+    """A range over one task of two would be that of another ranking."""
+    store = published(home)
+    store.publish_stored(
+        StoredRecord.read(write_consistent(home.records, "part", task="mine", targets=TARGETS["mine"], seed=40))
+    )
+    compute(home.records, silent)
+    *others, part = shown(store, home).rows
+    assert (part.submission, part.rank, part.standing, part.standing_reason) == ("part", None, None, "")
+    found = {row.submission: row.standing for row in others}
+    assert set(found) == set(NAMES)
+    for row in others:
+        assert row.standing is not None and row.standing.rank_high <= len(NAMES)
+    assert sum(one.borda for one in found.values() if one) == 2 * 6, "two tasks, six pairs each: the fifth is no pair"
 
 
 def test_resamples_of_other_predictions_are_not_shown(home: Home) -> None:
@@ -158,7 +182,7 @@ def test_rebuild_computes_and_show_prints(home: Home, beans: Callable[..., tuple
         assert as_json["standing"]["borda"] == standing.borda == float(as_csv["borda"])
         assert as_json["standing"]["mean_rank"] == standing.mean_rank == float(as_csv["mean_rank"])
         assert (standing.low, standing.high) == (float(as_csv["mean_ci_low"]), float(as_csv["mean_ci_high"]))
-    assert text.TIE_LEGEND in " ".join(out.split())
+    assert formats.TIE_LEGEND in " ".join(out.split())
 
     by_count = sort_rows(board, "borda")
     counts = [row.standing.borda for row in by_count if row.standing]
@@ -198,9 +222,9 @@ def test_limited_records_are_not_resampled(home: Home) -> None:
     ("value", "shown"), [(0.1236, "+0.124"), (-0.05, "−0.050"), (0.0004, "0.000"), (-0.0004, "0.000"), (0.0, "0.000")]
 )
 def test_differences_have_a_sign_unless_nothing_is_left(value: float, shown: str) -> None:
-    assert text.signed(value) == shown
+    assert formats.signed(value) == shown
 
 
 @pytest.mark.parametrize(("number", "letters"), [(1, "A"), (26, "Z"), (27, "AA"), (53, "BA")])
 def test_groups_have_letters(number: int, letters: str) -> None:
-    assert text.tie_group(number) == letters
+    assert formats.tie_group(number) == letters

@@ -23,9 +23,10 @@ import soundfile
 from datasets import ClassLabel, Dataset, Features, Value
 
 from tasks.manifest import read_manifest
-from tasks.prepare import beans, huggingface, prepare
+from tasks.prepare import prepare
 from tasks.prepare.entries import Clip, Entry
 from tasks.prepare.origins import origin
+from tasks.prepare.sources import beans, huggingface
 from tasks.prepare.state import MARK
 from tasks.sound import decode, read_header
 from tasks.support.errors import UserError
@@ -494,7 +495,7 @@ import os, sys
 from pathlib import Path
 import datasets, psutil
 from tasks.support.errors import UserError
-from tasks.prepare import huggingface
+from tasks.prepare.sources import huggingface
 from tasks.task import load_task
 
 def read(name, source):

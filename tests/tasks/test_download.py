@@ -46,7 +46,7 @@ def server() -> Iterator[FileServer]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five attempts, as in earnest, without the waiting."""
-    monkeypatch.setattr(module, "WAITS", (0.01,) * 4)
+    monkeypatch.setattr(module, "RETRIES", module.RETRIES.new(total=4, backoff_factor=0.0))
     monkeypatch.setattr(module, "TIMEOUT", (2.0, 0.5))
 
 
@@ -277,6 +277,14 @@ def test_zenodos_record_says_the_size_where_the_file_does_not(server: FileServer
     server.add("/record/77/files/a%20b.zip", CONTENT, length="", drops=[200_000])
     assert get(url, tmp_path) == CONTENT, "a connection that broke off was taken for the end"
     assert server.ranges("/record/77/files/a%20b.zip")[1] is not None
+
+
+def test_a_record_that_breaks_off_is_asked_for_again(server: FileServer, tmp_path: Path) -> None:
+    url = zenodo(server, CONTENT)
+    server.files["/api/records/77"].statuses = [503]
+    server.files["/api/records/77"].drops = [10]
+    assert get(url, tmp_path) == CONTENT
+    assert [asked.status for asked in server.asked if asked.path == "/api/records/77"] == [503, 200, 200]
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"files": [{"key": "other.zip"}]}', b'{"files": null}'])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluator.backbones import Loader, Package
+from evaluator.backbones.support.keys import Hertz, Seed
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ def load(
     model: str | None = None,
     revision: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
+    seed: Seed = 0,
     config: Mapping[str, Any] | None = None,
     kernels: Literal["auto", "transformers", "mamba_ssm"] = "auto",
     do_normalize: bool | None = None,
-    sample_rate: int | None = None,
+    sample_rate: Hertz | None = None,
     base: Path = Path(),
 ) -> "BioMambaEncoder":
     """Load a BioMamba encoder.
@@ -53,8 +54,6 @@ def load(
     from evaluator.backbones.biomamba.register import BioMambaModel
     from evaluator.backbones.huggingface.weights import load_strictly
 
-    if sample_rate is not None and sample_rate < 1:
-        raise UserError(f"sample_rate = {sample_rate} is no rate: give Hz, 16000 for a model with the paper's rate.")
     if kernels == "mamba_ssm":
         require_mamba_ssm()
     if model is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluator.backbones import Loader, Package
+from evaluator.backbones.support.keys import Seed
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def load(
     checkpoint: str | None = None,
     sha256: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
+    seed: Seed = 0,
     base: Path = Path(),
 ) -> "XeusEncoder":
     """Load an encoder of ESPnet's self-supervised task.

@@ -1,11 +1,11 @@
 """Audio encoders through transformers: pretrained from a directory or the hub, or as random control."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Between, Hertz, Seed
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def load(
     revision: str | None = None,
     sha256: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
+    seed: Seed = 0,
     architecture: str | None = None,
     config: Mapping[str, Any] | None = None,
     do_normalize: bool | None = None,
-    sample_rate: int | None = None,
-    max_seconds: float | None = None,
+    sample_rate: Hertz | None = None,
+    max_seconds: Annotated[float, Between(0)] | None = None,
     trust_remote_code: bool = False,
     base: Path = Path(),
 ) -> "Encoder":
@@ -56,9 +56,6 @@ def load(
 
     if (model is None) == (architecture is None):
         raise UserError("give either model (a directory or hub id) or, for random weights, architecture.")
-    # Infinity has no place in the JSON of a record.
-    if max_seconds is not None and not (max_seconds >= 0 and math.isfinite(max_seconds)):
-        raise UserError(f"max_seconds = {max_seconds} is no length: give seconds, or 0 for no limit.")
     if architecture is not None:
         quieten(local=True)
         if weights != "random":

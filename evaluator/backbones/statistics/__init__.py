@@ -1,8 +1,9 @@
 """The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Between
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -12,7 +13,12 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def load(sample_rate: int = 32_000, bands: int = 64, coefficients: int = 20) -> "Statistics":
+def load(
+    # Windows of 32 ms need samples, and the bands begin at 50 Hz.
+    sample_rate: Annotated[int, Between(1_000, 10**7)] = 32_000,
+    bands: Annotated[int, Between(1, 4_096)] = 64,
+    coefficients: Annotated[int, Between(1)] = 20,
+) -> "Statistics":
     """Statistics at ``sample_rate`` Hz of ``bands`` mel bands from 50 Hz to half of it, and of ``coefficients`` MFCC.
 
     Raises:
@@ -20,8 +26,8 @@ def load(sample_rate: int = 32_000, bands: int = 64, coefficients: int = 20) -> 
     """
     from evaluator.backbones.statistics.encoder import Statistics
 
-    if not 1 <= coefficients <= bands:
-        raise UserError(f"coefficients {coefficients} must lie between 1 and the number of bands, {bands}.")
+    if coefficients > bands:
+        raise UserError(f"coefficients {coefficients} is above the number of bands, {bands}: give fewer.")
     return Statistics(sample_rate, bands, coefficients)
 
 

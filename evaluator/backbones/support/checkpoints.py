@@ -1,7 +1,6 @@
 """What the loaders of single files share: where a file comes from, what it holds, and that it fits."""
 
 import hashlib
-import os
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,9 +14,6 @@ from torch import Tensor
 
 from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
-
-_TIMEOUT = (15.0, 60.0)  # seconds to wait for a connection, and for the next byte
-_BLOCK = 1 << 20
 
 T = TypeVar("T")
 
@@ -146,40 +142,32 @@ def entering(block: torch.nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _download(source: str, path: Path, key: str) -> None:
-    import requests
+    from filelock import FileLock
     from tqdm import tqdm
 
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    from tasks.prepare.download import download
+    from tasks.prepare.source import Remote
+
+    by_hand = f"get the file another way and give its path as {key}"
+    remote = Remote(source, path.name, otherwise=by_hand, moved_by="TORCH_HOME")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with requests.get(source, stream=True, timeout=_TIMEOUT) as answer:
-            answer.raise_for_status()
-            size = int(answer.headers.get("Content-Length", 0)) or None
-            # disable=None: no bar where nobody watches.
-            with (
-                partial.open("wb") as sink,
-                tqdm(total=size, desc=path.name[13:], unit="B", unit_scale=True, disable=None) as bar,
-            ):
-                for block in answer.iter_content(_BLOCK):
-                    sink.write(block)
-                    bar.update(len(block))
-        partial.replace(path)
-    except (requests.RequestException, OSError) as error:
+        # A second process waits and finds the file. disable=None: no bar where nobody watches.
+        with (
+            FileLock(path.with_name(f".{path.name}.lock")),
+            tqdm(desc=path.name[13:], unit="B", unit_scale=True, disable=None) as bar,
+        ):
+
+            def report(what: str, done: float, total: float, unit: str = "") -> None:
+                bar.total = total or None
+                bar.update(done - bar.n)
+
+            download(remote, path.parent, report)
+    except OSError as error:
         raise UserError(
-            f"{key} {source} cannot be downloaded into {path.parent} ({_reason(error)}): check the network and the"
-            f" address, or get the file another way and give its path as {key}."
+            f"{key} {source} cannot be downloaded into {path.parent} ({error.strerror or type(error).__name__}): check"
+            f" the directory, or {by_hand}."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _reason(error: Exception) -> str:
-    """A few words; requests wraps the reason in the names and addresses of objects."""
-    answer = getattr(error, "response", None)
-    if answer is not None:
-        return f"the server said {answer.status_code} {answer.reason}"
-    said = getattr(error, "strerror", None)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Hertz, Seed
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def load(
     checkpoint: str | None = None,
     sha256: str | None = None,
     weights: Literal["pretrained", "random"] = "pretrained",
-    seed: int = 0,
-    sample_rate: int = 16_000,
+    seed: Seed = 0,
+    sample_rate: Hertz = 16_000,
     do_normalize: bool = False,
     base: Path = Path(),
 ) -> "Wav2Vec2Encoder":

@@ -1,4 +1,4 @@
-"""Run by alembic inside the connection and transaction that `leaderboard.database.migrate` hands over."""
+"""Alembic runs this file in the connection and transaction of `leaderboard.database.migrate`."""
 
 from alembic import context
 

@@ -2,8 +2,8 @@
 
 import altair as alt
 
+from leaderboard.ranking import formats
 from leaderboard.records.record import Record
-from leaderboard.web import text
 from leaderboard.web.charts.style import MARK, VALID, WARNING, reach
 from leaderboard.web.diagnostics import edges
 
@@ -49,7 +49,7 @@ def rate_curve(
         baseline="bottom",
         color=color,
         fontWeight="bold",
-        text=f"chosen {text.rate(record.lr)}{', at the edge' if flagged else ''}",
+        text=f"chosen {formats.rate(record.lr)}{', at the edge' if flagged else ''}",
     ).encode(y=alt.value("height"))
     line = curve.mark_line(color=VALID, strokeWidth=2.5, point=alt.OverlayMarkDef(size=38, filled=True, color=VALID))
     return alt.layer(*_edges(searched), rule, line, diamond, label, reach(curve)).properties(height=340)

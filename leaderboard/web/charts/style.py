@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from leaderboard.ranking.formats import METRICS
 from leaderboard.records.record import Record
 
 VALID, TEST = "#0f9d8a", "#e07b39"
@@ -40,7 +41,7 @@ def submissions(names: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
 
 def metric(record: Record) -> str:
     """The metric as an axis names it."""
-    return record.metric.replace("map", "mAP")
+    return METRICS[record.metric]
 
 
 def reach(curve: alt.Chart) -> alt.Chart:

@@ -8,8 +8,10 @@ from typing import Any
 import streamlit as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import Board, sort_rows
-from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing, sort_names
+from leaderboard.ranking import formats
+from leaderboard.ranking.boards import Board
+from leaderboard.ranking.columns import gap_notes, sort_names, sort_rows
+from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing
 from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
 from leaderboard.web import text
 from leaderboard.web.export import to_csv, to_latex, to_parquet
@@ -103,7 +105,7 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
     among = sum(row.rank is not None for row in ranked.rows)
     everybody = len({row.submission for row in ranked.rows})
     tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
-    track = f"{text.TRACKS.get(board.track, board.track)}: {text.TRACK_HELP.get(board.track, 'a further head')}"
+    track = f"{formats.TRACKS.get(board.track, board.track)}: {formats.TRACK_HELP.get(board.track, 'a further head')}"
     facts = [f"{among} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.caption(text.markdown(" · ".join(facts)))
@@ -183,16 +185,13 @@ def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
 
 def _footnotes(board: Board, ranked: Board) -> None:
     if any(cell.overlap for row in board.rows for cell in row.cells):
-        st.caption(f"{text.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
+        st.caption(f"{formats.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
     if any(row.remote_code for row in board.rows):
-        st.caption(text.markdown(text.REMOTE_CODE_LEGEND))
-    notes = text.certainty_notes(ranked)
+        st.caption(text.markdown(formats.REMOTE_CODE_LEGEND))
+    notes = formats.certainty_notes(ranked)
     if notes:
         st.caption(text.markdown(" ".join(notes)))
-    notes = []
-    reasons = sorted({row.vram_reason for row in board.rows if row.vram_bytes is None})
-    if reasons:
-        notes.append(f"VRAM is empty where it could not be measured: {'; '.join(reasons)}.")
+    notes = gap_notes(board.rows)
     if any(row.limit is not None for row in board.rows):
         notes.append("Limited rows saw only part of the data; they are never ranked.")
     if any(row.rank is None and row.limit is None for row in board.rows):

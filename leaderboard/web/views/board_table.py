@@ -7,7 +7,10 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Row
+from leaderboard.ranking.column import Column, Value
+from leaderboard.ranking.columns import MEAN, RANK, RUNS, SUBMISSION, best_value, columns_of
 from leaderboard.records.record import Tracking
 from leaderboard.web import table, text
 
@@ -34,125 +37,46 @@ def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
             return ""
         return "descending" if falling != sort.startswith("-") else "ascending"
 
+    columns = columns_of(board, "page")
     headers = [
-        table.Header("#", kind="rank", title=f"equal means share a rank; {text.RANK_LEGEND} {text.TIE_LEGEND}"),
-        table.Header("Submission", kind="name", sort="submission", order=order("submission", falling=False)),
-        table.Header("Mean", kind="number", sort="mean", order=order("mean", falling=True)),
-        *(
-            table.Header(
-                column.task,
-                sub=text.METRICS[column.metric],
-                kind="score",
-                sort=f"task:{column.task}",
-                order=order(f"task:{column.task}", falling=True),
-            )
-            for column in board.columns
-        ),
-        table.Header(
-            "Borda",
-            sub="mean rank",
-            kind="number",
-            sort="borda",
-            order=order("borda", falling=True),
-            title=f"{text.BORDA_LEGEND} Mean rank: mean over tasks of its rank there.",
-        ),
-        table.Header("Parameters", kind="number", sort="parameters", order=order("parameters", falling=False)),
-        table.Header(
-            "VRAM",
-            kind="number",
-            sort="vram",
-            order=order("vram", falling=False),
-            title="peak allocated memory for one 10-s clip, weights included",
-        ),
-        table.Header(
-            "MLflow",
-            sort="runs",
-            order=order("runs", falling=True),
-            title="its run, or MLflow's own comparison of its runs on this board",
-        ),
+        table.header(
+            column,
+            sort=column.key if column.sort else "",
+            order=order(column.key, falling=column.sort == "largest first"),
+        )
+        for column in columns
     ]
-    full = [row for row in board.rows if row.limit is None]
-    best = [
-        max((result.test for row in full if (result := row.cells[index].result)), default=None)
-        for index in range(len(board.columns))
-    ]
-    rows = [_row(row, best, mlflow) for row in board.rows]
+    best = [best_value(column, board) for column in columns]
+    rows = []
+    for row in board.rows:
+        cells = [_cell(column, row, top, mlflow) for column, top in zip(columns, best, strict=True)]
+        style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
+        rows.append(table.row(cells, key=row.submission, style=style))
     return table.show(_TABLE, headers, rows, label="Leaderboard", on_sort=_sort_by_header)
 
 
-def _row(row: Row, best: list[float | None], mlflow: MLflow) -> dict[str, Any]:
-    notes = []
-    if row.limit is not None:
-        notes.append(f"limited to {row.limit}")
-    if row.covered < len(row.cells):
-        notes.append(row.coverage)
-    why = f"not ranked: {', '.join(notes)}" if notes else ""
-    scores = [
-        table.empty_cell(cell.reason)
-        if cell.result is None
-        else table.score_cell(cell.result, best=row.limit is None and cell.result.test == top, overlap=cell.overlap)
-        for cell, top in zip(row.cells, best, strict=True)
-    ]
-    cells = [
-        _rank(row, why),
-        table.cell(
-            row.submission,
-            key=row.submission,
-            href=address(row.submission),
-            sub=", ".join(notes),
-            title=why,
-            **({"mark": text.REMOTE_CODE_MARK, "note": text.REMOTE_CODE} if row.remote_code else {}),
-        ),
-        table.cell("–", title="a mean needs every task of the board", style="empty")
-        if row.mean is None
-        else _mean(row, row.mean),
-        *scores,
-        _borda(row, why),
-        table.cell(text.parameters(row.parameters), title=f"{row.parameters:,} parameters"),
-        table.cell("–", title=row.vram_reason, style="empty")
-        if row.vram_bytes is None
-        else table.cell(text.memory(row.vram_bytes), sub=row.device, title=f"{row.vram_bytes:,} bytes on {row.device}"),
-        _runs(row, mlflow),
-    ]
-    style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
-    return table.row(cells, key=row.submission, style=style)
+def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, Any]:
+    """One cell. The column says what it shows; here stands what only this page adds: links and highlights."""
+    shown = column.shown(row)
+    if column is RANK:
+        return table.shown(shown, spread=formats.rank_interval(row), style=_rank_style(row))
+    if column is SUBMISSION:
+        return table.shown(shown, spread="", key=row.submission, href=address(row.submission))
+    if column is MEAN and not shown.empty:
+        return table.shown(shown, spread="", sub=shown.spread, style="strong")
+    if column is RUNS:
+        return _runs(row, mlflow)
+    if best is not None and row.limit is None and column.value(row) == best:
+        return table.shown(shown, style="best")
+    return table.shown(shown)
 
 
-def _rank(row: Row, why: str) -> dict[str, Any]:
-    if row.rank is None:
-        return table.cell("–", title=why)
+def _rank_style(row: Row) -> str:
+    """The first rank stands out; the bar at the left joins the rows of a group."""
     first = "first" if row.rank == 1 else ""
     if row.standing is None:
-        return table.cell(str(row.rank), spread=text.rank_interval(row), title=row.standing_reason, style=first)
-    # The bar at the left joins the rows of a group.
-    bar = "odd" if row.standing.group % 2 else "even"
-    group = f"group {text.tie_group(row.standing.group)}"
-    low, high = row.standing.rank_low, row.standing.rank_high
-    return table.cell(
-        str(row.rank),
-        spread=text.rank_interval(row),
-        sub=group,
-        title=f"rank {row.rank}, {low} to {high} in 95 % of the resamples; {group}: not told apart from its first",
-        style=f"{first} {bar}",
-    )
-
-
-def _mean(row: Row, mean: float) -> dict[str, Any]:
-    found = row.standing
-    if found is None:
-        return table.cell(text.score(mean), title=f"{mean:.4f}", style="strong")
-    return table.cell(
-        text.score(mean),
-        sub=text.half_interval(found.low, found.high),
-        title=f"{mean:.4f}, 95 % interval [{found.low:.4f}, {found.high:.4f}]",
-        style="strong",
-    )
-
-
-def _borda(row: Row, why: str) -> dict[str, Any]:
-    if row.standing is None:
-        return table.cell("–", title=row.standing_reason or why, style="empty")
-    return table.cell(f"{row.standing.borda:g}", sub=f"{row.standing.mean_rank:.2f}")
+        return first
+    return f"{first} {'odd' if row.standing.group % 2 else 'even'}"
 
 
 def _runs(row: Row, mlflow: MLflow) -> dict[str, Any]:

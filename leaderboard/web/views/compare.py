@@ -6,7 +6,10 @@ from typing import Any
 import streamlit as st
 
 from leaderboard.database.store import Store
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Row
+from leaderboard.ranking.column import missing
+from leaderboard.ranking.columns import MEAN, SCORE
 from leaderboard.ranking.significance import Comparison, Difference, Scored, TaskDifference, compare
 from leaderboard.ranking.standings import kept, read_standings
 from leaderboard.records.record import Record
@@ -59,26 +62,28 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
     comparisons = {row.submission: _compared(known[row.submission], against) for row in others}
     headers = [
         table.Header("Task", kind="name"),
-        table.Header(first.submission, kind="score", sub="score"),
+        table.header(SCORE, label=first.submission, sub="score"),
         *(table.Header(row.submission, kind="score", sub="minus the first") for row in others),
     ]
     drawn = []
     for index, column in enumerate(board.columns):
         cell = first.cells[index]
         cells = [
-            table.cell(column.task, sub=text.METRICS[column.metric]),
-            table.empty_cell(cell.reason) if cell.result is None else table.score_cell(cell.result),
+            table.cell(column.task, sub=formats.METRICS[column.metric]),
+            table.shown(SCORE.shown(cell)),
         ]
         for row in others:
             one = next((one for one in comparisons[row.submission].tasks if one.task == column.task), None)
             reason = _why_not(row, first, index, known)
-            cells.append(table.empty_cell(reason) if one is None else _difference(one, one.p_corrected))
+            cells.append(table.shown(missing(reason)) if one is None else _difference(one, one.p_corrected))
         drawn.append(table.row(cells))
     means = [comparisons[row.submission] for row in others]
     drawn.append(
-        table.row([table.cell("Mean", sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
+        table.row([table.cell(MEAN.label, sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
     )
     table.show("differences", headers, drawn, label="Differences")
+    if any(cell.overlap for cell in first.cells):
+        st.caption(formats.OVERLAP_LEGEND)
     st.caption(
         text.markdown(
             "Difference of the test scores, its 95 % interval over resamples of the test recordings (the same ones for "
@@ -114,9 +119,9 @@ def _why_not(row: Row, first: Row, index: int, known: dict[str, dict[str, Scored
 def _difference(one: Difference, p: float) -> dict[str, Any]:
     corrected = " after Holm's correction" if isinstance(one, TaskDifference) else ""
     return table.cell(
-        text.signed(one.difference),
-        spread=text.p_value(p),
-        sub=f"[{text.signed(one.low)}, {text.signed(one.high)}]",
+        formats.signed(one.difference),
+        spread=formats.p_value(p),
+        sub=f"[{formats.signed(one.low)}, {formats.signed(one.high)}]",
         title=f"{one.difference:+.4f}, 95 % interval [{one.low:+.4f}, {one.high:+.4f}], p {p:.4f}{corrected}",
         style="best" if p < LEVEL else "",
     )
@@ -124,7 +129,7 @@ def _difference(one: Difference, p: float) -> dict[str, Any]:
 
 def _mean(comparison: Comparison) -> dict[str, Any]:
     if comparison.mean is None:
-        return table.empty_cell("no task to compare")
+        return table.shown(missing("no task to compare"))
     cell = _difference(comparison.mean, comparison.mean.p)
     tasks = len(comparison.tasks)
     return {**cell, "sub": f"{cell['sub']}, {tasks} {'task' if tasks == 1 else 'tasks'}"}

@@ -5,17 +5,17 @@ from typing import Any
 
 import streamlit as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board
-from leaderboard.web import text
 
 
 def choose_board(found: list[Board], areas: list[Any]) -> Board:
     """The board of the address's ``track``, ``group`` and ``protocol``; each is chosen in one of three ``areas``."""
     with areas[0]:
-        track = select("Track", "track", [board.track for board in found], text.TRACKS)
+        track = select("Track", "track", [board.track for board in found], formats.TRACKS)
     found = [board for board in found if board.track == track]
     with areas[1]:
-        group = select("Tasks", "group", [board.group for board in found], text.GROUPS)
+        group = select("Tasks", "group", [board.group for board in found], formats.GROUPS)
     found = [board for board in found if board.group == group]
     with areas[2]:
         protocol = select("Protocol", "protocol", [board.protocol for board in found], {})

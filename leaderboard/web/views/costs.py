@@ -8,6 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from leaderboard.ranking.boards import Row
+from leaderboard.ranking.columns import PARAMETERS, VRAM
 from leaderboard.records.record import Efficiency, Record
 from leaderboard.web import charts, text
 from leaderboard.web.diagnostics import pareto_front
@@ -43,7 +44,7 @@ def show(rows: list[Row], records: Mapping[str, Mapping[str, Record]]) -> None:
     )
     left, right = st.columns(2, gap="medium")
     with left, st.container(border=True):
-        st.markdown("**VRAM, one 10-s clip**")
+        st.markdown(f"**{VRAM.label}, one 10-s clip**")
         memory = {name: cost.vram_bytes / 2**20 for name, cost in on_device.items() if cost.vram_bytes}
         _chart(memory, means, names, "MiB, peak allocated", absent, device)
     with right, st.container(border=True):
@@ -51,7 +52,7 @@ def show(rows: list[Row], records: Mapping[str, Mapping[str, Record]]) -> None:
         speed = {name: CLIP_SECONDS / cost.seconds for name, cost in on_device.items() if cost.seconds}
         _chart(speed, means, names, "seconds of audio per second", absent, device, better="more")
     with st.columns(2, gap="medium")[0], st.container(border=True):
-        st.markdown("**Parameters**")
+        st.markdown(f"**{PARAMETERS.label}**")
         sizes = {row.submission: row.parameters / 1e6 for row in rows if row.parameters}
         none = {name: "no parameters" for name in names if name not in sizes}
         _chart(sizes, means, names, "parameters in millions", none)

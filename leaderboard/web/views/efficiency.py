@@ -8,6 +8,7 @@ import streamlit as st
 
 from leaderboard.database.profiles import profiles
 from leaderboard.database.store import Store
+from leaderboard.ranking import formats
 from leaderboard.records.profile import Kind, Point, Profile, current, spell
 from leaderboard.web import table, text
 from leaderboard.web.charts import efficiency as charts
@@ -163,7 +164,7 @@ def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:
     gpu = profile.kind == "cuda"
     if point.latency_seconds is None or point.latency_p90_seconds is None:
         words = spell(profile, point)
-        short = f"> {text.memory(profile.available_bytes)}" if profile.available_bytes else "–"
+        short = f"> {formats.memory(profile.available_bytes)}" if profile.available_bytes else "–"
         first = table.cell(
             short if point.outcome == "out of memory" else "–",
             sub=f"{point.outcome}{', not tried' if point.inferred else ''}",
@@ -189,7 +190,7 @@ def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:
 def _size(count: int | None) -> dict[str, Any]:
     if count is None:
         return table.cell("–", title="not measured", style="empty")
-    return table.cell(text.memory(count))
+    return table.cell(formats.memory(count))
 
 
 def _notes(shown: dict[str, Profile]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from leaderboard.ranking import formats
 from leaderboard.ranking.standings import NO_PREDICTIONS
 from leaderboard.records import reproduce
 from leaderboard.records.plausibility import prediction_problems
@@ -35,7 +36,7 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
         records: the home's records directory, where its predictions may lie.
         link: the page of its MLflow run.
     """
-    track = text.TRACKS.get(result.track, result.track)
+    track = formats.TRACKS.get(result.track, result.track)
     st.subheader(text.markdown(f"{result.task} · {track}"), anchor=False)
     for flag in record.flags:
         st.warning(EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
@@ -61,7 +62,7 @@ def _rates(record: Record) -> None:
     edge = (
         "the protocol's name tells no range of rates, so no edge is shaded"
         if searched is None
-        else f"shaded is the outer twentieth of the range {text.rate(searched[0])} to {text.rate(searched[1])}"
+        else f"shaded is the outer twentieth of the range {formats.rate(searched[0])} to {formats.rate(searched[1])}"
     )
     rates = "1 rate" if len(record.trials) == 1 else f"{len(record.trials)} rates"
     st.caption(f"{rates}, every one trained on all layers at once; {edge}.")
@@ -172,7 +173,7 @@ def _precisions(record: Record, test: PredictedScores) -> None:
     seeds = _seeds(test)
     notes = [
         f"Lowest first, mean over {seeds}; in brackets the positive test windows. The dashed line is the mean over "
-        f"classes, {text.score(mean)}."
+        f"classes, {formats.score(mean)}."
     ]
     absent = len(labels) - int(np.count_nonzero(positives))
     if absent:
@@ -189,11 +190,9 @@ def _reproduce(record: Record) -> None:
     st.subheader("Reproduce", anchor=False)
     commit = record.environment.git_commit
     st.code((f"git checkout {commit}\n" if commit else "") + reproduce.command(record), language="bash")
-    missing = reproduce.unreachable(record)
-    if missing:
-        st.caption(
-            text.markdown(f"No option of the command sets {', '.join(missing)}; change the protocol in the code.")
-        )
+    caveat = reproduce.caveat(record)
+    if caveat:
+        st.caption(text.markdown(caveat))
     if record.task.group == "own":
         st.caption(text.markdown(f"{record.task.name}.toml is the submitter's own task file."))
     with st.expander(text.markdown(reproduce.file_name(record))):
@@ -229,7 +228,7 @@ def _provenance(record: Record, link: str | None) -> None:
                 "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
                 "split hash": task.split_hash,
                 "predictions sha256": record.predictions.sha256,
-                **{key.replace("_", " "): text.score(value) for key, value in record.secondary.items()},
+                **{key.replace("_", " "): formats.score(value) for key, value in record.secondary.items()},
                 **{f"audio: {key}": value for key, value in record.audio.items()},
                 "seconds": ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in record.seconds.items()),
             }

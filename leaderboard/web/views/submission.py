@@ -5,7 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import NOT_RUN, Board, current, disclosures
+from leaderboard.ranking import formats
+from leaderboard.ranking.boards import NOT_RUN, Board, Cell, current, disclosures
+from leaderboard.ranking.columns import BEST_LAYER, MEAN, PARAMETERS, RANK, RUNS, SCORE, VALID, VRAM
 from leaderboard.ranking.standings import catalogue, read_standings
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
@@ -65,31 +67,28 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
     st.title(text.markdown(name), anchor=False)
     if isinstance(about.get("description"), str):
         st.caption(text.markdown(str(about["description"])))
-    standing = [
-        (board, row) for board in boards for row in board.rows if row.submission == name and row.rank is not None
-    ]
+    rows = [(board, row) for board in boards for row in board.rows if row.submission == name]
+    # Rank and mean are those of the first board that ranks it; parameters and memory are those of its newest weights.
+    board, row = next(((board, row) for board, row in rows if row.rank is not None), rows[0])
+    newest = next((one for _, one in rows if one.newest is not None and one.newest.record_id == record.id), row)
     with st.container(key="cards"):
         cards = st.columns(4)
-    if standing:
-        board, row = standing[0]
+    if row.rank is not None:
         of = sum(other.rank is not None for other in board.rows)
-        where = f"{text.GROUPS[board.group]} tasks, {text.TRACKS.get(board.track, board.track)}"
-        cards[0].metric("Rank", f"{row.rank} of {of}", border=True, help=text.markdown(f"{where}, {board.protocol}"))
-        cards[1].metric(text.markdown(f"Mean, {where}"), text.score(row.mean or 0), border=True)
+        where = f"{formats.GROUPS[board.group]} tasks, {formats.TRACKS.get(board.track, board.track)}"
+        rank = f"{RANK.shown(row).text} of {of}"
+        cards[0].metric(RANK.label, rank, border=True, help=text.markdown(f"{where}, {board.protocol}"))
+        cards[1].metric(text.markdown(f"{MEAN.label}, {where}"), MEAN.shown(row).text, border=True)
     else:
-        cards[0].metric("Rank", "–", border=True, help="No board has results of this submission on all its tasks.")
-        cards[1].metric("Mean", "–", border=True)
+        unranked = "No board has results of this submission on all its tasks."
+        cards[0].metric(RANK.label, "–", border=True, help=unranked)
+        cards[1].metric(MEAN.label, "–", border=True)
     parameters, stated = record.submission.parameters, about.get("parameters")
     by_hand = "stated by the submitter, not counted" if stated is not None and stated == parameters else None
-    cards[2].metric("Parameters", text.parameters(parameters), border=True, help=by_hand)
-    cost = record.efficiency
-    memory = "–" if cost.vram_bytes is None else text.memory(cost.vram_bytes)
-    cards[3].metric(
-        "VRAM, one 10-s clip",
-        memory,
-        border=True,
-        help=text.markdown(cost.reason or f"peak allocated on {cost.device}"),
-    )
+    cards[2].metric(PARAMETERS.label, PARAMETERS.shown(newest).text, border=True, help=by_hand)
+    memory = VRAM.shown(newest)
+    about_memory = memory.title if memory.empty else f"{VRAM.help}; {memory.title}"
+    cards[3].metric(f"{VRAM.label}, one 10-s clip", memory.text, border=True, help=text.markdown(about_memory))
     apart = ("description", "pretraining", "parameters")
     told = {key: value for key, value in about.items() if key not in apart and value not in (None, "", [])}
     reasons = dict.fromkeys(reason for result in results for reason in overlaps.get(result.record_id, ()))
@@ -98,12 +97,12 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
         "pretraining": "; ".join(text.pretraining(about)),
         **({"overlap with tasks": "; ".join(reasons)} if reasons else {}),
         "loader": record.submission.loader,
-        **({"remote code": text.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
+        **({"remote code": formats.REMOTE_CODE} if any(result.remote_code for result in results) else {}),
         "sample rate": f"{record.submission.sample_rate / 1000:g} kHz",
         "weights sha256": record.submission.weights_sha256,
     }
-    if cost.vram_bytes is None:
-        facts["VRAM"] = f"not measured: {cost.reason or 'no reason recorded'}"
+    if memory.empty:
+        facts[VRAM.label] = f"not measured: {memory.title}"
     st.html(text.facts(facts))
 
 
@@ -124,26 +123,29 @@ def _scores(
         table.Header("Track"),
         table.Header("Group"),
         *([table.Header("Protocol")] if protocols else []),
-        table.Header("Test", kind="score", sub="± half of the 95 % interval"),
-        table.Header("Validation", kind="number"),
-        table.Header("Best layer", kind="number"),
+        table.header(SCORE),
+        table.header(VALID),
+        table.header(BEST_LAYER),
         table.Header("Learning rate", kind="number"),
-        table.Header("MLflow"),
+        table.header(RUNS, title=""),
     ]
     rows = []
     for result in results:
         record = records[result.record_id]
+        cell = Cell(result, overlap=overlaps.get(result.record_id, ()))
         link = link_of(result)
         note = "" if result.limit is None else f"limited to {result.limit}"
         cells = [
-            table.cell(result.task, sub=note or text.METRICS[result.metric]),
-            table.cell(text.TRACKS.get(result.track, result.track)),
-            table.cell(text.GROUPS[result.group]),
+            table.cell(result.task, sub=note or formats.METRICS[result.metric]),
+            table.cell(formats.TRACKS.get(result.track, result.track)),
+            table.cell(formats.GROUPS[result.group]),
             *([table.cell(result.protocol)] if protocols else []),
-            {**table.score_cell(result, overlap=overlaps.get(result.record_id, ())), "sub": "", "style": "strong"},
-            table.cell(text.score(record.valid)),
-            table.cell(f"{result.best_layer}", sub=result.best_layer_name),
-            table.cell(text.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""),
+            table.shown(SCORE.shown(cell), sub="", style="strong"),
+            table.shown(VALID.shown(cell)),
+            table.shown(BEST_LAYER.shown(cell)),
+            table.cell(
+                formats.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""
+            ),
             table.cell("run", href=link) if link else table.cell("–", title=_why_no_link(result), style="empty"),
         ]
         rows.append(
@@ -154,7 +156,7 @@ def _scores(
         st.query_params["record"] = opened
         st.rerun()
     unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
-    legend = [text.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
+    legend = [formats.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
     st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
     return chosen
 
@@ -162,7 +164,7 @@ def _scores(
 def _without(name: str, boards: list[Board]) -> None:
     """Say where a result is missing for another reason than that nobody asked for it."""
     missing = [
-        f"{column.task}, {text.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        f"{column.task}, {formats.TRACKS.get(board.track, board.track)} ({cell.reason})"
         for board in boards
         for row in board.rows
         if row.submission == name
@@ -175,8 +177,8 @@ def _without(name: str, boards: list[Board]) -> None:
 
 def _why_no_link(result: Result) -> str:
     if result.run is None:
-        return "Results without a run were not sent to MLflow yet; beans records push does so."
-    return "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
+        return text.NO_RUN
+    return text.NO_SERVER
 
 
 def _outlines(chosen: Result, results: list[Result], records: dict[str, Record]) -> None:
@@ -188,7 +190,7 @@ def _outlines(chosen: Result, results: list[Result], records: dict[str, Record])
     same = [result for result in results if rules(result) == rules(chosen)]
     if len(same) < 2:
         return
-    track = text.TRACKS.get(chosen.track, chosen.track)
+    track = formats.TRACKS.get(chosen.track, chosen.track)
     st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
     last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
     for start in range(0, len(same), _ABREAST):

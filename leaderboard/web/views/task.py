@@ -8,7 +8,9 @@ from typing import Any
 import streamlit as st
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.boards import Board, Cell, Row, sort_rows
+from leaderboard.ranking import formats
+from leaderboard.ranking.boards import Board, Cell, Row
+from leaderboard.ranking.columns import BEST_LAYER, RUNS, SCORE, SUBMISSION, VALID, sort_rows
 from leaderboard.ranking.standings import catalogue, read_standings
 from leaderboard.web import table, text
 from leaderboard.web.charts import tasks as charts
@@ -91,7 +93,7 @@ def _own_facts(board: Board, name: str, store: Store) -> None:
         task = record.task
         counts = {"train": task.n_train, "valid": task.n_valid, "test": task.n_test}
         told: dict[str, object] = {
-            "kind": f"{task.kind}, {text.METRICS[task.metric]}",
+            "kind": f"{task.kind}, {formats.METRICS[task.metric]}",
             "classes": _classes(task.labels),
             "items": ", ".join(f"{count:,} {split}" for split, count in counts.items()),
             "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
@@ -107,7 +109,7 @@ def _facts(task: Task) -> None:
     facts = task.facts
     if facts.description:
         st.caption(text.markdown(facts.description))
-    shape = [f"{task.kind}, {text.METRICS[task.metric]}", f"{text.GROUPS[task.group]} tasks"]
+    shape = [f"{task.kind}, {formats.METRICS[task.metric]}", f"{formats.GROUPS[task.group]} tasks"]
     if task.window_width is not None and task.window_shift is not None:
         shape.append(f"windows of {task.window_width:g} s every {task.window_shift:g} s")
     if task.max_duration is not None:
@@ -143,12 +145,12 @@ def _cell(board: Board, row: Row, task: str) -> Cell:
 
 def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_page: Any) -> None:
     headers = [
-        table.Header("Submission", kind="name"),
-        table.Header("Test", kind="score", sub="± half of the 95 % interval"),
-        table.Header("Validation", kind="number"),
-        table.Header("Best layer", kind="number", sub="chosen on validation"),
+        table.header(SUBMISSION),
+        table.header(SCORE),
+        table.header(VALID),
+        table.header(BEST_LAYER),
         table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
-        table.Header("MLflow"),
+        table.header(RUNS, title=""),
     ]
     rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
     curves = read_curves(store, [cell.result.record_id for _, cell in rows if cell.result is not None])
@@ -160,16 +162,16 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
         curve = curves.get(result.record_id) if result is not None else None
         if result is None or curve is None:
             blank = [table.cell("–", title=cell.reason, style="empty")] * 4
-            drawn.append(table.row([head, table.empty_cell(cell.reason), *blank], key=row.submission))
+            drawn.append(table.row([head, table.shown(SCORE.shown(cell)), *blank], key=row.submission))
             continue
         if row.limit is None and curve.depth is not None:
             full[row.submission] = curve
         link, why = mlflow.link([result.run] if result.run else [])
         cells = [
             head,
-            {**table.score_cell(result, overlap=cell.overlap), "sub": "", "style": "strong"},
-            table.cell(text.score(curve.valid)),
-            table.cell(f"{result.best_layer} of 0 to {curve.last}", sub=result.best_layer_name),
+            table.shown(SCORE.shown(cell), sub="", style="strong"),
+            table.shown(VALID.shown(cell)),
+            table.shown(BEST_LAYER.shown(cell)),
             table.cell("–", title="it has a single layer", style="empty")
             if curve.depth is None
             else table.cell(f"{curve.depth:.2f}"),
@@ -180,9 +182,9 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
     if opened:
         st.switch_page(submission_page, query_params={"name": opened})
     if any(cell.overlap for _, cell in rows):
-        st.caption(text.OVERLAP_LEGEND)
+        st.caption(formats.OVERLAP_LEGEND)
     metric = next(column.metric for column in board.columns if column.task == name)
-    _depths(full, text.METRICS[metric])
+    _depths(full, formats.METRICS[metric])
 
 
 def _depths(curves: dict[str, Curve], metric: str) -> None:

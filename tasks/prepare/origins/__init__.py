@@ -1,26 +1,11 @@
-"""The data sets of BEANS where their authors publish them; one file a data set, each with an ``ORIGIN``."""
-
-import importlib
-from typing import cast
+"""The data sets of BEANS where their authors publish them; one module per task, which declares an ``ORIGIN``."""
 
 from tasks.prepare.source import Origin
+from tasks.support.registry import Registry
 
-MODULES = {
-    "bats": "bats",
-    "cbi": "cbi",
-    "dcase": "dcase",
-    "dogs": "dogs",
-    "enabirds": "enabirds",
-    "esc50": "esc50",
-    "hainan-gibbons": "hainan_gibbons",
-    "hiceas": "hiceas",
-    "humbugdb": "humbugdb",
-    "rfcx": "rfcx",
-    "speech-commands": "speech_commands",
-    "watkins": "watkins",
-}
+ORIGINS = Registry("origin", Origin, attribute="ORIGIN", package="tasks.prepare.origins")
 
 
 def origin(task: str) -> Origin:
-    """The origin of a BEANS task."""
-    return cast(Origin, importlib.import_module(f"tasks.prepare.origins.{MODULES[task]}").ORIGIN)
+    """The origin of a task of the catalogue."""
+    return ORIGINS.get(task)

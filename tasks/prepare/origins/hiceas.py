@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from tasks.prepare.chunks import few
-from tasks.prepare.entries import Entry, Recording, Sound, index_by_name, item_id, label_text, recording_of, unique
+from tasks.prepare.entries import Entry, Recording, Sound, ids_of, index_by_name, label_text, unique
 from tasks.prepare.source import Origin, Remote
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, explain
@@ -27,7 +27,7 @@ class _Line(BaseModel):
 
 
 def read(root: Path) -> list[Entry]:
-    """The recordings of the three JSON lines files; their audio is found by its name, wherever it lies.
+    """The recordings of the three JSON lines files; their audio is found by its name, in any folder.
 
     Raises:
         UserError: files or audio are missing, or a line is not what it should be.
@@ -48,14 +48,15 @@ def read(root: Path) -> list[Entry]:
     audio = index_by_name(root, ".wav")
     entries: list[Entry] = []
     missing: list[str] = []
+    ids = ids_of("hiceas")
     for split in SPLITS:
         for line in _lines(folders[0] / f"{split}.jsonl"):
-            name = item_id("hiceas", line.path)
+            name = ids.item(line.path)
             if name not in audio:
                 missing.append(Path(line.path).name)
                 continue
             spans = tuple((span.st, span.ed, label_text(span.label)) for span in line.annotations)
-            recording, is_low = recording_of("hiceas", name), split == "train" and line.path in low
+            recording, is_low = ids.recording_of(name), split == "train" and line.path in low
             entries.append(Recording(name, split, line.length, spans, Sound(audio[name]), recording, is_low))
     if missing:
         raise UserError(

@@ -36,7 +36,7 @@ def _labels(species: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def _wavs(root: Path, names: set[str]) -> dict[str, Path]:
-    """The wav files of these names, in whichever folders they lie."""
+    """The wav files of these names, from any folder."""
     found: dict[str, Path] = {}
     for file in sorted(root.rglob("*.wav")):
         if file.stem in names and "__MACOSX" not in file.parts:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.prepare.chunks import Span, count_samples, few, find_audio, read_table, sound_header
-from tasks.prepare.entries import Entry, Recording, Sound, index_by_name, item_id, label_text, recording_of, unique
+from tasks.prepare.entries import Entry, Recording, Sound, ids_of, index_by_name, label_text, unique
 from tasks.prepare.source import Origin
 from tasks.support.errors import UserError
 from tasks.task import Split
@@ -17,7 +17,7 @@ LEAST = 5
 def read(root: Path) -> list[Entry]:
     """All recordings of ``train``, also those in which nothing is annotated.
 
-    Only the true positives count: ``train_fp.csv`` says what is not there, and nobody published labels of ``test``.
+    Only the true positives count: ``train_fp.csv`` lists absent calls, and the labels of ``test`` are not public.
 
     Raises:
         UserError: too few recordings, an annotated one that is missing, or a file that is not what it should be.
@@ -38,16 +38,17 @@ def read(root: Path) -> list[Entry]:
         )
     splits, low = _split(list(files))
     entries: list[Entry] = []
+    ids = ids_of("rfcx")
     for name, file in files.items():
         length = count_samples(sound_header(file), RATE) / RATE
         entries.append(
             Recording(
-                id=item_id("rfcx", file),
+                id=ids.item(file),
                 split=splits[name],
                 length=length,
                 annotations=tuple(annotations.get(name, ())),
                 sound=Sound(file),
-                recording=recording_of("rfcx", name),
+                recording=ids.recording_of(name),
                 low=name in low,
             )
         )

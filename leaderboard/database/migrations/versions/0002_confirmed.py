@@ -1,4 +1,4 @@
-"""When each result was last submitted: a record that was there already becomes the current one again."""
+"""Add the time when each result was last submitted, so that an existing record can become the current one again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column. What was never submitted again was submitted when it was made."""
+    """Add the column. Its first value is the time when the record was made."""
     op.add_column("results", sa.Column("confirmed", sa.DateTime))
     op.execute("UPDATE results SET confirmed = created")
     with op.batch_alter_table("results") as table:

@@ -1,4 +1,4 @@
-"""The table of profiles: what a submission costs over the length of a clip."""
+"""The table of profiles: the cost of a submission over clip length."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     op.create_table(
         "profiles",
         sa.Column("profile_id", sa.String(16), primary_key=True),

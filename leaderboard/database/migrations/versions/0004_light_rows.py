@@ -1,6 +1,6 @@
-"""What the board reads of a record into columns, and the documents into a table of their own.
+"""Store the values that the board reads in columns, and the documents in their own table.
 
-A board of 24,000 records otherwise reads gigabytes: SQLite goes through a long text to reach the columns behind it.
+A board of 24,000 records otherwise reads gigabytes: SQLite reads a whole long text to reach the columns after it.
 """
 
 import json
@@ -27,7 +27,7 @@ _NEW: dict[str, sa.types.TypeEngine[Any]] = {
 
 
 def upgrade() -> None:
-    """Make the table and the columns, and fill both from the documents."""
+    """Create the table and the columns, and fill both from the documents."""
     documents = op.create_table(
         "documents",
         sa.Column("record_id", sa.String(16), primary_key=True),
@@ -45,7 +45,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Put the documents back beside their results."""
+    """Move the documents back into the table of results."""
     op.drop_index("ix_results_changed", "results")
     op.add_column("results", sa.Column("document", sa.Text))
     op.execute(

@@ -1,7 +1,7 @@
 """The second paper's figure: memory of BioMamba and AVES over clip length, with every attention and kernel there is.
 
 Both have twelve blocks of 768 on the same convolutions, with random weights: memory does not depend on their values.
-Needs no more than torch, torchaudio and transformers.
+On a GPU it needs no more than torch, torchaudio and transformers.
 """
 
 import json
@@ -47,7 +47,10 @@ _WHERE_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Way:
-    """One line of the figure: a model, how it attends or scans, and the precision; ``unavailable`` says why not."""
+    """One line of the figure: a model, its attention or scan, and the precision.
+
+    ``unavailable`` is why it cannot be measured here, or "".
+    """
 
     model: Literal["AVES", "BioMamba"]
     kernel: str
@@ -74,7 +77,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Study:
+class Measurements:
     """What was measured: on which device, with which versions, and the lines.
 
     ``kind`` is "cuda" or "cpu"; the bytes of the points are of VRAM or of host memory accordingly.
@@ -122,18 +125,18 @@ def run(
     timeout: float = TIMEOUT,
     again: bool = False,
     report: Report = silent,
-) -> Study:
+) -> Measurements:
     """Measure every line at every length, each point in a fresh process; ``path`` has what is done after every point.
 
     Args:
-        path: where the study lies as JSON; points that are there already are not measured again.
+        path: the study's JSON file; points that it has already are not measured again.
         kind: "cuda" or "cpu".
         lengths: seconds of the clips.
         precisions: "fp32" and "bf16".
         layers: "last" keeps the last layer's output, as in use; "all" keeps every layer's, as the suite does.
         timeout: seconds for each point.
         again: measure also what is there.
-        report: told where it is.
+        report: called with the progress.
 
     Raises:
         UserError: ``path`` holds a study of another device or with other versions, or the device cannot be asked.
@@ -143,7 +146,7 @@ def run(
     except NoAnswerError as error:
         raise UserError(f"The {kind} device does not answer ({error}): `beans doctor` looks closer.") from error
     planned = list(ways(kind, precisions, layers))
-    study = Study(kind, where["device"], layers, where["available_bytes"], where["versions"], "", ())
+    study = Measurements(kind, where["device"], layers, where["available_bytes"], where["versions"], "", ())
     known = read(path) if path.exists() and not again else None
     if known is not None:
         refuse_another(path, known, study)
@@ -161,7 +164,7 @@ def run(
         for point in walk(question, ordered, known=dict(points), timeout=timeout, again=again, report=tell):
             points[point["seconds"]] = point
             lines[way] = Line(way, tuple(points[seconds] for seconds in sorted(points)))
-            study = Study(
+            study = Measurements(
                 kind,
                 study.device,
                 layers,
@@ -175,7 +178,7 @@ def run(
     return study
 
 
-def refuse_another(path: Path, known: Study, wanted: Study) -> None:
+def refuse_another(path: Path, known: Measurements, wanted: Measurements) -> None:
     """Refuse to mix two studies in one file.
 
     Raises:
@@ -190,7 +193,7 @@ def refuse_another(path: Path, known: Study, wanted: Study) -> None:
             )
 
 
-def write(path: Path, study: Study) -> None:
+def write(path: Path, study: Measurements) -> None:
     """Write the study as JSON, atomically."""
     lines = [
         {
@@ -214,7 +217,7 @@ def write(path: Path, study: Study) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def read(path: Path) -> Study:
+def read(path: Path) -> Measurements:
     """Read a study.
 
     Raises:
@@ -226,7 +229,7 @@ def read(path: Path) -> Study:
         for line in content.pop("lines"):
             way = Way(line["model"], line["kernel"], line["precision"], unavailable=line["unavailable"])
             lines.append(Line(way, tuple(line["points"])))
-        return Study(**content, lines=tuple(lines))
+        return Measurements(**content, lines=tuple(lines))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no study of memory ({type(error).__name__}: {error}): move it away.") from error
 

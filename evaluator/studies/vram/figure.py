@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluator.efficiency.study import Line, Study
+from evaluator.studies.vram.measure import Line, Measurements
 
 # A colour a model, a line style a kernel, so that the figure can be read in grey too.
 _COLOURS = {"AVES": "#D55E00", "BioMamba": "#0072B2"}
@@ -13,12 +13,12 @@ _MARKERS = {"eager": "o", "memory-efficient": "s", "flash": "^", "transformers":
 _GIB = 2**30
 
 
-def draw(study: Study, path: Path) -> None:
+def draw(study: Measurements, path: Path) -> None:
     """Write the figure: a panel a precision, memory over clip length, a cross where a clip did not fit.
 
     Args:
         study: with at least one measured point.
-        path: its suffix says which format.
+        path: its suffix decides the format.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def draw(study: Study, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _narrow(study: Study) -> bool:
+def _narrow(study: Measurements) -> bool:
     """Whether the sizes span so little that a decade's own ticks would be too few."""
     sizes = [point["peak_bytes"] for line in study.lines for point in line.points if point.get("peak_bytes")]
     return bool(max(sizes) < 10 * min(sizes))

@@ -1,4 +1,4 @@
-"""What the study of memory says of the paper's claim, its tables and its figure."""
+"""The verdict on the paper's claim, the tables, and the figure."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from evaluator.efficiency.curve import Point
-from evaluator.efficiency.study import Line, Study
+from evaluator.studies.vram.claim import CLAIM, HIGH, LOW
+from evaluator.studies.vram.measure import Line, Measurements
 from tasks.support.files import write_atomically
 
-CLAIM = "BioMamba takes about 40 % less VRAM than AVES for clips of 5 to 1000 s"
-# What still counts as about 40 %.
-LOW, HIGH = 0.30, 0.50
 _GIB = 2**30
 
 
@@ -32,7 +30,7 @@ class Pair(NamedTuple):
     comparisons: tuple[Comparison, ...]
 
 
-def pairs(study: Study) -> list[Pair]:
+def pairs(study: Measurements) -> list[Pair]:
     """Every line of AVES with every one of BioMamba at the same precision."""
     lines = [line for line in study.lines if line.points]
     return [
@@ -45,7 +43,7 @@ def pairs(study: Study) -> list[Pair]:
     ]
 
 
-def verdict(study: Study) -> list[str]:
+def verdict(study: Measurements) -> list[str]:
     """Whether the claim holds, and where it stops holding: first all together, then a sentence a pair."""
     found = pairs(study)
     saved = [one.saved for pair in found for one in pair.comparisons if one.saved is not None]
@@ -60,7 +58,7 @@ def verdict(study: Study) -> list[str]:
     return [first, *(_sentence(pair) for pair in found)]
 
 
-def write_report(study: Study, path: Path) -> list[Path]:
+def write_report(study: Measurements, path: Path) -> list[Path]:
     """Write the tables and the verdict beside the study, and the figure where matplotlib is installed.
 
     Args:
@@ -73,7 +71,7 @@ def write_report(study: Study, path: Path) -> list[Path]:
     figure = path.with_suffix(".png")
     drawn = find_spec("matplotlib") is not None and any(_peak(point) for line in study.lines for point in line.points)
     if drawn:
-        from evaluator.efficiency.figure import draw
+        from evaluator.studies.vram.figure import draw
 
         draw(study, figure)
     tables = path.with_suffix(".md")
@@ -81,7 +79,7 @@ def write_report(study: Study, path: Path) -> list[Path]:
     return [tables, figure] if drawn else [tables]
 
 
-def markdown(study: Study) -> str:
+def markdown(study: Measurements) -> str:
     """The whole study in Markdown: the verdict, the tables, and what was measured with what."""
     memory = "VRAM" if study.kind == "cuda" else "host memory"
     lines = [line for line in study.lines if line.points]
@@ -149,7 +147,7 @@ def _sentence(pair: Pair) -> str:
 
 
 def _holds(saved: float) -> bool:
-    """Whether a fraction, to whole percents as it is printed, is about what the paper says."""
+    """Whether a fraction, to whole percents as it is printed, is about what the paper claims."""
     return LOW <= round(saved, 2) <= HIGH
 
 
@@ -172,13 +170,13 @@ def _without(point: Point) -> int | None:
     return None if peak is None else peak - int(point["weights_bytes"])
 
 
-def _facts(study: Study) -> str:
+def _facts(study: Measurements) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in study.versions.items())
     free = "" if study.available_bytes is None else f", {study.available_bytes / _GIB:.1f} GiB free before"
     return f"{study.device}{free}; {versions}; {study.date}. Made by `beans study vram`."
 
 
-def _table(study: Study, lines: Sequence[Line], value: Callable[[Point], int | None]) -> str:
+def _table(study: Measurements, lines: Sequence[Line], value: Callable[[Point], int | None]) -> str:
     rows = []
     for line in lines:
         cells = []
@@ -193,13 +191,13 @@ def _table(study: Study, lines: Sequence[Line], value: Callable[[Point], int | N
     return _markdown(["", *(f"{seconds:g} s" for seconds in study.lengths)], rows)
 
 
-def _failure(study: Study, point: Point) -> str:
+def _failure(study: Measurements, point: Point) -> str:
     if point["outcome"] != "out of memory":
         return str(point["outcome"])
     return "out of memory" if study.available_bytes is None else f"> {study.available_bytes / _GIB:.0f}"
 
 
-def _savings(study: Study) -> str:
+def _savings(study: Measurements) -> str:
     rows = []
     for pair in pairs(study):
         name = f"{pair.aves.way.precision}: AVES {pair.aves.way.kernel}, BioMamba {pair.biomamba.way.kernel}"

@@ -1,41 +1,38 @@
-"""The entries of a finished BEANS checkout: its CSV files or JSON lines, and the audio that they name."""
+"""A finished BEANS checkout: its CSV files or JSON lines, and the audio that they name."""
 
 import json
-import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-from tasks.prepare.entries import Clip, Entry, Recording, Sound, item_id, label_text, recording_of, unique
+from pydantic import BaseModel, ConfigDict
+
+from tasks.prepare.entries import Entry, Sound, unique
+from tasks.prepare.rows import Row, entry, in_low
+from tasks.prepare.source import Items, Request, Source
 from tasks.support.errors import UserError
-from tasks.task import SPLITS, Split, Task
+from tasks.task import SPLITS, Task
 
-# Of each task the folder below BEANS' data directory, and what the list of a split is called in it.
-LISTS = {
-    "bats": ("egyptian_fruit_bats", "annotations.{}.csv"),
-    "cbi": ("cbi", "annotations.{}.csv"),
-    "dcase": ("dcase", "{}.jsonl"),
-    "dogs": ("dogs", "annotations.{}.csv"),
-    "enabirds": ("enabirds", "{}.jsonl"),
-    "esc50": ("esc50", "meta/esc50.{}.csv"),
-    "hainan-gibbons": ("hainan_gibbons", "{}.jsonl"),
-    "hiceas": ("hiceas", "{}.jsonl"),
-    "humbugdb": ("HumBugDB", "data/metadata/{}.csv"),
-    "rfcx": ("rfcx", "{}.jsonl"),
-    "speech-commands": ("speech_commands", "{}.csv"),
-    "watkins": ("watkins", "annotations.{}.csv"),
-}
+_NAME = "beans"
 
-Row = Mapping[str, Any]
-"""One line of a list: ``path`` and ``label``, or ``path``, ``length`` and ``annotations``."""
+
+class Checkout(BaseModel):
+    """The table ``[prepare.beans]`` of a task file.
+
+    Attributes:
+        folder: the task's folder below BEANS' data directory.
+        lists: what the list of a split is called in it, with ``{}`` for the split.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: str
+    lists: str
 
 
 def read(task: Task, root: Path) -> list[Entry]:
     """The items of a task, as BEANS' own preparation left them.
 
     Args:
-        task: one of the twelve.
+        task: its file has a table ``[prepare.beans]``.
         root: the BEANS checkout, its ``data`` directory, or the task's folder in there.
 
     Raises:
@@ -63,80 +60,21 @@ def read(task: Task, root: Path) -> list[Entry]:
     return unique(entries)
 
 
-def in_low(task: Task, train: Iterable[Row], low: Iterable[Row]) -> list[bool]:
-    """Of each row of the train split, whether the few-label variant keeps it.
-
-    Of several rows with one name and label it keeps the first, as many as its own rows ``low`` are.
-    """
-    left = Counter(_name_and_label(task, row) for row in low)
-    kept = []
-    for row in train:
-        key = _name_and_label(task, row)
-        kept.append(left[key] > 0)
-        left[key] -= 1
-    return kept
-
-
-def _name_and_label(task: Task, row: Row) -> tuple[str, str]:
-    label = label_text(row.get("label", ""))
-    return item_id(task.name, row["path"], label), label
-
-
-def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: str) -> Entry:
-    """The item that a row describes.
-
-    Args:
-        task: decides whether it is a clip or a recording.
-        split: of the row.
-        row: as BEANS writes it. Annotations are a list of {st, ed, label}; a label may be text or a number.
-        sound: where its audio lies.
-        low: whether the few-label variant of the train split keeps it.
-        where: the row's place, for messages.
-
-    Raises:
-        UserError: no label, or times that are not numbers.
-    """
-    name, label = _name_and_label(task, row)
-    recording = recording_of(task.name, name)
-    if task.kind == "classification":
-        if row["label"] is None or row["label"] == "":
-            raise UserError(f"{where}: the label is empty; this is not the list that BEANS writes.")
-        return Clip(name, split, label, sound, recording, low)
-    length = _seconds(row["length"], where, "length")
-    if length <= 0:
-        raise UserError(f"{where}: the length is {length:g} s; this is not the list that BEANS writes.")
-    spans = row["annotations"]
-    if not isinstance(spans, list) or not all(
-        isinstance(span, dict) and {"st", "ed", "label"} <= set(span) for span in spans
-    ):
-        raise UserError(f"{where}: 'annotations' is not a list of st, ed and label, as BEANS writes it.")
-    annotations = tuple(
-        (_seconds(span["st"], where, "st"), _seconds(span["ed"], where, "ed"), _name(span["label"])) for span in spans
-    )
-    return Recording(name, split, length, annotations, sound, recording, low)
-
-
-def _name(label: object) -> str:
-    # A label that is missing is NaN in BEANS' lists, and nothing at all in parquet.
-    return "nan" if label is None else label_text(label)
-
-
-def _seconds(value: object, where: str, key: str) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise UserError(f"{where}: {key!r} is {value!r} and not a time in seconds.")
-    return float(value)
-
-
 # --- the checkout's files ---
 
 
+def _table(task: Task) -> Checkout:
+    assert task.prepare is not None  # or the source would not have it
+    return task.prepare.table(_NAME, Checkout)
+
+
 def _list(task: Task, folder: Path, split: str) -> Path:
-    return folder / LISTS[task.name][1].format(split)
+    return folder / _table(task).lists.format(split)
 
 
 def _folder(task: Task, root: Path) -> Path:
     """The task's folder, which holds the lists of all three splits."""
-    name = LISTS[task.name][0]
+    name = _table(task).folder
     candidates = (root / "data" / name, root / name, root)
     folder = next((path for path in candidates if any(_list(task, path, split).is_file() for split in SPLITS)), None)
     missing = [file for split in SPLITS if not (file := _list(task, folder or candidates[0], split)).is_file()]
@@ -151,7 +89,7 @@ def _folder(task: Task, root: Path) -> Path:
 
 def _audio(task: Task, folder: Path, path: str, where: str) -> Path:
     # Paths start at the checkout, which need not be there when only the task's folder is.
-    start = f"data/{LISTS[task.name][0]}/"
+    start = f"data/{_table(task).folder}/"
     if not path.startswith(start):
         raise UserError(f"{where}: {path} is not below {start}: these are not BEANS' files of {task.name}.")
     return folder / path.removeprefix(start)
@@ -203,3 +141,18 @@ def _json_lines(file: Path) -> list[tuple[str, Row]]:
             raise UserError(f"{where}: not an object of path, length and annotations, as BEANS writes it.")
         rows.append((where, row))
     return rows
+
+
+def _items(request: Request) -> Items:
+    assert request.directory is not None  # as SOURCE declares
+    return Items(read(request.task, request.directory), request.directory.resolve())
+
+
+SOURCE = Source(
+    title="BEANS checkout",
+    help="read from a finished BEANS checkout",
+    needs="--source: the directory of a finished BEANS checkout",
+    needs_directory=True,
+    has=lambda task: task.prepare is not None and task.prepare.has(_NAME),
+    read=_items,
+)

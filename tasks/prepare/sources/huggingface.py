@@ -1,4 +1,4 @@
-"""The entries of a task as it lies on Hugging Face: one parquet row an item, its audio file within."""
+"""The copy of a data set on Hugging Face: one parquet row per item, with its audio file inside."""
 
 import errno
 import re
@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.prepare.beans import Row, entry, in_low
+from pydantic import BaseModel, ConfigDict
+
 from tasks.prepare.entries import Clip, Entry, Sound, unique
+from tasks.prepare.rows import Row, entry, in_low
+from tasks.prepare.source import Items, Request, Source
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Task
 
@@ -25,12 +28,18 @@ _SPLIT_NAMES = {
 }
 _FILE = re.compile(rf"({'|'.join(sorted(_SPLIT_NAMES, key=len, reverse=True))})(-.*)?\.parquet")
 _CONNECT_SECONDS = 10.0
+_NAME = "huggingface"
 
 
-def repository(task: Task) -> str:
-    """The name of a task's data set on the hub."""
-    # BirdSet's documentation names those of watkins, bats, cbi, dogs and humbugdb; the others follow the pattern.
-    return f"DBD-research-group/beans_{task.name.removeprefix('hainan-')}"
+class Hub(BaseModel):
+    """The table ``[prepare.huggingface]`` of a task file: ``repository`` is the data set's name on the hub.
+
+    BirdSet's documentation names those of five BEANS tasks; the others follow the pattern.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repository: str
 
 
 def read(task: Task, source: Path | None) -> list[Entry]:
@@ -40,13 +49,13 @@ def read(task: Task, source: Path | None) -> list[Entry]:
     much space as the parquet files, beside them.
 
     Args:
-        task: one of the twelve.
+        task: its file has a table ``[prepare.huggingface]``.
         source: a directory with parquet files (``train-*.parquet`` and so on, at any depth), or None for the hub's.
 
     Raises:
         UserError: no such data set, no network, a full disk, or rows of another form than BEANS has.
     """
-    where = str(source) if source else repository(task)
+    where = str(source) if source else _repository(task)
     splits = _load_directory(source) if source else _load_hub(task)
     for split in SPLITS:
         if split not in splits:
@@ -60,6 +69,11 @@ def read(task: Task, source: Path | None) -> list[Entry]:
     )
     _check_labels(task, entries, where)
     return entries
+
+
+def _repository(task: Task) -> str:
+    assert task.prepare is not None  # or the source would not have it
+    return task.prepare.table(_NAME, Hub).repository
 
 
 def _way_out(source: Path | None) -> str:
@@ -89,8 +103,8 @@ def _load_hub(task: Task) -> dict[str, Any]:
     import datasets
     import requests
 
-    name = repository(task)
-    # Without network `datasets` tries again and again for minutes before it says so.
+    name = _repository(task)
+    # Without a network `datasets` repeats its requests for minutes before it fails.
     if not datasets.config.HF_HUB_OFFLINE:
         try:
             requests.head(datasets.config.HF_ENDPOINT, timeout=_CONNECT_SECONDS)
@@ -169,7 +183,7 @@ def _audio(table: Any, where: str) -> tuple[list[str], Any]:
 
     try:
         column = table.select_columns("path").cast_column("path", Audio(decode=False)).flatten().data
-    # pyarrow says with any of them that a column's type cannot be made audio's.
+    # pyarrow raises any of them where a column cannot be read as audio.
     except (TypeError, ValueError, NotImplementedError) as error:
         raise UserError(f"The column 'path' of {where} is not audio: prepare with another --from.") from error
     names = column.column("path.path").to_pylist()
@@ -212,3 +226,20 @@ def _check_labels(task: Task, entries: list[Entry], where: str) -> None:
                     f"{where} labels {item.id} with {label!r}, which {task.name} does not have: it is not the data "
                     "that BEANS has; prepare with another --from."
                 )
+
+
+def _items(request: Request) -> Items:
+    request.say(
+        f"{request.task.name}: the library datasets keeps a second copy of the audio in its cache (HF_HOME); delete it"
+        " there when the task is prepared."
+    )
+    return Items(read(request.task, request.directory), request.directory or Path())
+
+
+SOURCE = Source(
+    title="Hugging Face",
+    help="read from Hugging Face",
+    needs="a network, or --source: a directory with the data set's parquet files",
+    has=lambda task: task.prepare is not None and task.prepare.has(_NAME),
+    read=_items,
+)

@@ -1,0 +1,33 @@
+"""Values that frames in half precision can hold."""
+
+import torch
+
+from evaluator.checks.check import Check, Verdict
+from evaluator.checks.subject import HALF_MIN, Subject
+
+
+def half_precision(subject: Subject) -> Verdict:
+    """Track twa keeps frames in half precision."""
+    if subject.too_large is not None:
+        return "note", subject.too_large
+    largest = 0.0
+    for encoded in subject.encoded.values():
+        for index, layer in enumerate(encoded):
+            if layer.frames is None:
+                continue
+            largest = max(largest, float(layer.frames.abs().max()))
+            scale = float(layer.means.abs().mean())
+            if 0 < scale < HALF_MIN and float(layer.frames.abs().max()) < HALF_MIN:
+                return "note", (
+                    f"values of {subject.layer(index)} are so small ({scale:.1g}) that half precision, in which track"
+                    " twa keeps frames, blurs them: scale the layer"
+                )
+    limit = torch.finfo(torch.float16).max
+    return "pass", f"the largest value is {largest:.3g}, and half precision holds up to {limit:.0f}"
+
+
+CHECK = Check(
+    "never: notes values that frames in half precision (track `twa`) cannot hold",
+    half_precision,
+    order=90,
+)

@@ -1,0 +1,118 @@
+"""How numbers and ranks are written on the pages, in the terminal and in files, and the legends that explain them."""
+
+from leaderboard.ranking.boards import Board, Row
+from leaderboard.records.result import Result
+
+TRACKS = {"ta": "T-A", "twa": "T-WA"}
+TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
+GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
+# mAP is the macro mean over classes, as in BEANS.
+METRICS = {"accuracy": "accuracy", "map": "mAP"}
+OVERLAP_MARK = "†"
+OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this is disclosed and changes no rank."
+REMOTE_CODE_MARK = "‡"
+REMOTE_CODE = "runs code that came with the checkpoint (trust_remote_code = true)"
+RANK_LEGEND = (
+    "3 (2-5), for example, is rank 3 and the range it takes in 95 % of 1000 resamples of the test recordings, "
+    "the same ones for every submission."
+)
+TIE_LEGEND = (
+    "Ranks that share a group (A, B, ...) cannot be told apart: the 95 % interval of the paired difference between "
+    "their mean and that of the group's first holds 0. Groups are not corrected for the number of submissions."
+)
+BORDA_LEGEND = "Borda: summed over tasks, how many submissions it beats; a tie counts half."
+# Resamples of fewer recordings than this show too little of what others would have given.
+FEW_RECORDINGS = 10
+REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
+
+
+def score(value: float) -> str:
+    """Three decimals, as the papers print them."""
+    return f"{value:.3f}"
+
+
+def half_interval(low: float, high: float) -> str:
+    """Half the width of an interval, to print after a score."""
+    return f"± {(high - low) / 2:.3f}"
+
+
+def rank_interval(row: Row) -> str:
+    """The range of the rank, such as "(2-5)"; "(–)" where it is not known, nothing where there is no rank."""
+    if row.rank is None:
+        return ""
+    return "(–)" if row.standing is None else f"({row.standing.rank_low}-{row.standing.rank_high})"
+
+
+def tie_group(number: int) -> str:
+    """A for the first group, Z for the 26th, AA for the 27th."""
+    letters = ""
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(ord("A") + letter) + letters
+    return letters
+
+
+def certainty_notes(board: Board) -> list[str]:
+    """What a reader needs to know of ranks, groups and counts, and why some are missing."""
+    return [*certainty_legends(board), *certainty_gaps(board)]
+
+
+def certainty_legends(board: Board) -> list[str]:
+    """How to read ranks, groups and counts; boards side by side share these sentences."""
+    few = [
+        f"{column.task} ({column.recordings})"
+        for column in board.columns
+        if column.recordings is not None and column.recordings < FEW_RECORDINGS
+    ]
+    notes = [RANK_LEGEND, TIE_LEGEND, BORDA_LEGEND] if any(row.standing is not None for row in board.rows) else []
+    if few:
+        notes.append(f"Tasks with few test recordings make these intervals too narrow: {', '.join(few)}.")
+    return notes
+
+
+def certainty_gaps(board: Board) -> list[str]:
+    """Why this board's ranks have no range, where they have none."""
+    ranked = [row for row in board.rows if row.rank is not None]
+    reasons = sorted({row.standing_reason for row in ranked if row.standing is None and row.standing_reason})
+    settled = sum(row.standing is not None for row in ranked)
+    notes = []
+    if reasons:
+        notes.append(f"Ranks without a range: {'; '.join(reasons)}.")
+    if settled and reasons:
+        notes.append(f"Ranges, groups and Borda counts are of the {settled} rows with a range; others keep place.")
+    return notes
+
+
+def signed(value: float) -> str:
+    """A difference: three decimals and a sign, unless nothing is left of it."""
+    return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
+
+
+def p_value(value: float) -> str:
+    """Three decimals, and no 0.000: a share of resamples is never nothing."""
+    return f"p {value:.3f}" if value >= 0.0005 else "p < 0.001"
+
+
+def interval_in_words(result: Result) -> str:
+    """Everything behind one score."""
+    return (
+        f"{result.test:.4f}, 95 % interval [{result.ci_low:.4f}, {result.ci_high:.4f}], "
+        f"standard deviation over seeds {result.test_std:.4f}; "
+        f"best layer {result.best_layer} ({result.best_layer_name}), chosen on validation"
+    )
+
+
+def parameters(count: int) -> str:
+    """Millions of parameters."""
+    return f"{count / 1e6:.1f} M" if count >= 50_000 else f"{count / 1e6:.2g} M" if count else "0"
+
+
+def rate(value: float) -> str:
+    """A learning rate, such as 1.0e-3."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def memory(count: int) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"

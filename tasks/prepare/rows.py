@@ -1,0 +1,77 @@
+"""One row of BEANS' own lists, as its checkout and its copy on Hugging Face have it, and the item that it describes."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tasks.prepare.entries import Clip, Entry, Recording, Sound, label_text
+from tasks.support.errors import UserError
+from tasks.task import Split, Task
+
+Row = Mapping[str, Any]
+"""One line of a list: ``path`` and ``label``, or ``path``, ``length`` and ``annotations``."""
+
+
+def in_low(task: Task, train: Iterable[Row], low: Iterable[Row]) -> list[bool]:
+    """Of each row of the train split, whether the few-label variant keeps it.
+
+    Of several rows with one name and label it keeps the first, as many as its own rows ``low`` are.
+    """
+    left = Counter(_name_and_label(task, row) for row in low)
+    kept = []
+    for row in train:
+        key = _name_and_label(task, row)
+        kept.append(left[key] > 0)
+        left[key] -= 1
+    return kept
+
+
+def _name_and_label(task: Task, row: Row) -> tuple[str, str]:
+    label = label_text(row.get("label", ""))
+    return task.ids.item(row["path"], label), label
+
+
+def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: str) -> Entry:
+    """The item that a row describes.
+
+    Args:
+        task: decides whether it is a clip or a recording.
+        split: of the row.
+        row: as BEANS writes it. Annotations are a list of {st, ed, label}; a label may be text or a number.
+        sound: where its audio is.
+        low: whether the few-label variant of the train split keeps it.
+        where: the row's place, for messages.
+
+    Raises:
+        UserError: no label, or times that are not numbers.
+    """
+    name, label = _name_and_label(task, row)
+    recording = task.ids.recording_of(name)
+    if task.kind == "classification":
+        if row["label"] is None or row["label"] == "":
+            raise UserError(f"{where}: the label is empty; this is not the list that BEANS writes.")
+        return Clip(name, split, label, sound, recording, low)
+    length = _seconds(row["length"], where, "length")
+    if length <= 0:
+        raise UserError(f"{where}: the length is {length:g} s; this is not the list that BEANS writes.")
+    spans = row["annotations"]
+    if not isinstance(spans, list) or not all(
+        isinstance(span, dict) and {"st", "ed", "label"} <= set(span) for span in spans
+    ):
+        raise UserError(f"{where}: 'annotations' is not a list of st, ed and label, as BEANS writes it.")
+    annotations = tuple(
+        (_seconds(span["st"], where, "st"), _seconds(span["ed"], where, "ed"), _name(span["label"])) for span in spans
+    )
+    return Recording(name, split, length, annotations, sound, recording, low)
+
+
+def _name(label: object) -> str:
+    # A label that is missing is NaN in BEANS' lists, and nothing at all in parquet.
+    return "nan" if label is None else label_text(label)
+
+
+def _seconds(value: object, where: str, key: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise UserError(f"{where}: {key!r} is {value!r} and not a time in seconds.")
+    return float(value)

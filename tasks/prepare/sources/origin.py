@@ -1,0 +1,37 @@
+"""Where the authors of a data set publish it."""
+
+import shutil
+
+from tasks.prepare.origins import ORIGINS, origin
+from tasks.prepare.source import Items, Request, Source
+
+
+def read(request: Request) -> Items:
+    """The items of the published files, which are downloaded unless the user has them already.
+
+    Raises:
+        UserError: files that cannot be downloaded or extracted, or that are not this data set.
+    """
+    from tasks.prepare.fetch import fetch, needed, prepare_source
+
+    task, found = request.task, origin(request.task.name)
+    if request.directory is not None:
+        root = prepare_source(request.directory, request.workspace / "extracted", request.report)
+    else:
+        directory = request.workspace / "downloaded"
+        size = needed(found, directory)
+        if size:
+            free = shutil.disk_usage(task.root.parent).free
+            request.say(
+                f"{task.name}: {size / 1e9:.1f} GB to download into {directory}; {free / 1e9:.1f} GB are free there."
+            )
+        root = fetch(task.name, found, directory, request.report)
+    return Items(found.read(root), root, found.rate)
+
+
+SOURCE = Source(
+    help="downloaded from where its authors publish it",
+    needs="a network, or --source: the directory of the published files; for the data sets of Kaggle its client",
+    has=lambda task: task.name in ORIGINS.names(),
+    read=read,
+)
