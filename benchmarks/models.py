@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbone import Backbone, ready
-from evaluator.backbones import loader
+from evaluator.backbones import LOADERS
 from evaluator.efficiency import CLIP_SECONDS, measure
 from evaluator.efficiency.curve import walk
 from evaluator.features.clips import Clip
@@ -58,7 +58,7 @@ _SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 MODELS: dict[str, Callable[[], Backbone]] = {
-    name: partial(loader(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
+    name: partial(LOADERS.get(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
 }
 """What makes each model, on the CPU."""
 

@@ -33,6 +33,8 @@ class Backbone(Protocol):
         normalisation (str): how the encoder normalises the amplitude, for the record. Default "none".
         options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
         extractor (Callable[[Loaded, torch.device, str], Extractor]): makes the extractor to use instead of ``encode``.
+
+    A `Loader` sets ``loaded_by`` (tuple[str, int]): its name and version.
     """
 
     @property
@@ -117,26 +119,25 @@ def _versions(backbone: Backbone) -> dict[str, int | str]:
     parts: list[object] = [backbone, *vars(backbone).values()]
     if isinstance(backbone, torch.nn.Module):
         parts.extend(backbone.modules())
-    versions: dict[str, int | str] = {}
-    for kind in dict.fromkeys(type(part) for part in parts):
-        for base in kind.__mro__:
-            declared = _declared_version(base.__module__)
-            if declared is not None:
-                versions[declared[0]] = declared[1]
+    kinds = dict.fromkeys(base for part in parts for base in type(part).__mro__)
+    loaders = [getattr(backbone, "loaded_by", None), *(_loader_of(kind.__module__) for kind in kinds)]
+    versions: dict[str, int | str] = dict(filter(None, loaders))
     for base in type(backbone).__mro__:
         package = base.__module__.partition(".")[0]
         if base is not object and package not in ("evaluator", "torch", "typing"):
             file = getattr(sys.modules[base.__module__], "__file__", None)
-            if file and _declared_version(base.__module__) is None:
+            if file and _loader_of(base.__module__) is None:
                 versions[base.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return versions
 
 
-def _declared_version(module: str) -> tuple[str, int] | None:
-    """Name and VERSION of the loader that a module belongs to; None for other modules."""
+def _loader_of(module: str) -> tuple[str, int] | None:
+    """Name and version of the loader that a module belongs to; None for other modules."""
     while module:
-        version = getattr(sys.modules.get(module), "VERSION", None)
-        if isinstance(version, int):
-            return module.rpartition(".")[2], version
+        found = getattr(sys.modules.get(module), "LOADER", None)
+        name, version = getattr(found, "name", None), getattr(found, "version", None)
+        # A user's module may have a LOADER of its own, of another kind.
+        if isinstance(name, str) and isinstance(version, int):
+            return name, version
         module = module.rpartition(".")[0]
     return None

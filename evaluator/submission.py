@@ -5,18 +5,27 @@ import json
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
-from evaluator.backbone import Backbone
-from evaluator.backbones import LOADERS, loader
+from evaluator.backbones import LOADERS
 from tasks.support.errors import UserError, instead
+
+if TYPE_CHECKING:
+    from evaluator.backbone import Backbone
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-# The loaders whose models need not be torch modules, and whose parameters can then not be counted.
-_UNCOUNTED = ("features", "python")
 
 
 class Pretraining(BaseModel):
@@ -49,13 +58,23 @@ class About(BaseModel):
     pretraining: tuple[Pretraining, ...] | None = None
 
 
+def _known(name: str) -> str:
+    """The name of a loader, as it is."""
+    known = [f"'{one}'" for one in LOADERS.names()]
+    if f"'{name}'" not in known:
+        raise ValueError(
+            f'"{name}" is none of {", ".join(known[:-1])} or {known[-1]}; install the package that adds it, if one does'
+        )
+    return name
+
+
 class Submission(BaseModel):
     """One submission file. ``arguments`` are the loader's own keys of ``[submission]``."""
 
     model_config = ConfigDict(frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-    loader: Literal["biomamba", "espnet", "features", "huggingface", "python", "statistics", "torchaudio"]
+    loader: Annotated[str, AfterValidator(_known)]
     arguments: dict[str, Any]
     about: About | None
     path: Path
@@ -118,7 +137,7 @@ class Submission(BaseModel):
 
     @model_validator(mode="after")
     def _parameters_only_where_not_counted(self) -> Self:
-        if self.about and self.about.parameters is not None and self.loader not in _UNCOUNTED:
+        if self.about and self.about.parameters is not None and LOADERS.get(self.loader).counted:
             raise ValueError(
                 f"about.parameters: the suite counts the parameters of {self.loader} models itself; remove the key"
             )
@@ -138,31 +157,34 @@ class Submission(BaseModel):
             raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {sentence}.") from error
         return {name: getattr(arguments, name) for name in model.model_fields}
 
-    def load(self) -> Backbone:
+    def load(self) -> "Backbone":
         """Load the backbone on the CPU.
 
         Raises:
             UserError: a key that the loader does not have or of the wrong type, or a model that does not load.
         """
-        function = loader(self.loader)
+        loader = LOADERS.get(self.loader)
         values = self.check_keys()
-        if "base" in inspect.signature(function).parameters:
+        if "base" in inspect.signature(loader.load).parameters:
             values["base"] = self.path.resolve().parent
         try:
-            return function(**values)
+            return loader(**values)
         except UserError as error:
             raise UserError(f"Submission {self.name} ({self.path}): {error}") from error
 
 
 def keys_of(name: str) -> type[BaseModel]:
     """The keys that the loader called ``name`` takes in ``[submission]``, as a model that checks them."""
+    load = LOADERS.get(name).load
     fields: dict[str, Any] = {
         key: (parameter.annotation, ... if parameter.default is parameter.empty else parameter.default)
-        for key, parameter in inspect.signature(loader(name)).parameters.items()
+        for key, parameter in inspect.signature(load).parameters.items()
         if key != "base"
     }
-    # The loader's signature is the one description of its keys; pydantic checks a file against it.
-    return create_model("arguments", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    # The loader's signature is the one description of its keys; pydantic checks a file against it. It finds the names
+    # in annotations that are text, as `from __future__ import annotations` makes them, in the loader's module.
+    config = ConfigDict(extra="forbid", strict=True)
+    return create_model("arguments", __config__=config, __module__=load.__module__, **fields)
 
 
 # What is wrong with a value, by pydantic's name of the error.
@@ -192,13 +214,12 @@ _WRONG = {
 _KEYS_OF: dict[str, type[BaseModel]] = {"about": About, "pretraining": Pretraining}
 
 
-def explain(error: ValidationError, known: Collection[str] = (), *, keys: bool = True) -> str:
+def explain(error: ValidationError, known: Collection[str] = ()) -> str:
     """What is wrong with a submission file, or with a value that is to be written into one, in one sentence.
 
     Args:
         error: what pydantic says of it.
         known: the keys that the table may have where it is the loader's.
-        keys: begin with the name of each key.
     """
     parts = []
     for problem in error.errors():
@@ -215,10 +236,7 @@ def explain(error: ValidationError, known: Collection[str] = (), *, keys: bool =
             words = f"{value} {_WRONG[problem['type']].format(**problem.get('ctx', {}))}"
         else:
             words = problem["msg"].removeprefix("Value error, ")
-        words = f"{'.'.join(where)}: {words}" if keys and where else words
+        words = f"{'.'.join(where)}: {words}" if where else words
         if words not in parts:
             parts.append(words)
     return "; ".join(parts)
-
-
-assert set(LOADERS) == set(Submission.model_fields["loader"].annotation.__args__)  # type: ignore[union-attr]

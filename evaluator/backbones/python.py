@@ -7,18 +7,20 @@ import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-
-from evaluator.backbone import Backbone
-from evaluator.backbones.keys import Seed
+from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Seed
 from tasks.support.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluator.backbone import Backbone
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
 
 
-def load(target: str, base: Path = Path(), seed: Seed = 0) -> Backbone:
+def load(target: str, base: Path = Path(), seed: Seed = 0) -> "Backbone":
     """Call ``module:function`` and return its backbone.
 
     Args:
@@ -29,6 +31,8 @@ def load(target: str, base: Path = Path(), seed: Seed = 0) -> Backbone:
     Raises:
         UserError: the target cannot be found, fails, or returns something that is no backbone.
     """
+    import torch
+
     module_name, _, function_name = target.partition(":")
     if not function_name or not all(module_name.split(".")):
         raise UserError(f"target {target!r}: write module:function, or module:Class.")
@@ -74,3 +78,17 @@ def _import(name: str, base: Path, target: str) -> ModuleType:
     except Exception as error:
         raise UserError(f"target {target!r}: importing {beside} failed: {type(error).__name__}: {error}") from error
     return module
+
+
+LOADER = Loader(
+    name="python",
+    help="your own model, in a dozen lines of torch",
+    version=VERSION,
+    load=load,
+    template="""
+target = "mine:Mine"  # module:function, or module:Class, of a module beside the submission file
+seed = 0  # of random weights
+""",
+    code=("target",),
+    counted=False,
+)

@@ -84,7 +84,7 @@ def split_numbers(option: str, value: str | None, example: str, kind: Any = None
     except ValidationError as error:
         from evaluator.submission import explain
 
-        raise UserError(f"{option}: {explain(error, keys=False)}; write for example {option} {example}.") from error
+        raise UserError(f"{option}: {explain(error)}; write for example {option} {example}.") from error
 
 
 @contextmanager

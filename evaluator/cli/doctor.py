@@ -11,6 +11,7 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from evaluator.cli.console import print_json, print_table
+from tasks.support.errors import UserError
 from tasks.support.home import Home
 
 EXAMPLE = "Example: beans doctor --json"
@@ -71,18 +72,27 @@ def _tasks_of_kaggle() -> str:
     return f"downloading the tasks {' and '.join(names)}"
 
 
-# Package, what needs it, and how it comes.
+# Beside what the loaders need: package, what needs it, and how it comes.
 _EXTRAS: tuple[tuple[str, str | Callable[[], str], str], ...] = (
-    ("espnet", "XEUS (the loader espnet)", "`make xeus`"),
     ("kaggle", _tasks_of_kaggle, "`pip install 'beans-probe[kaggle]'`"),
-    ("mamba-ssm", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
-    ("causal-conv1d", "BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`"),
 )
 
 
 def _optional() -> Iterator[Check]:
-    """What only some commands and tests need."""
-    for name, use, remedy in _EXTRAS:
+    """What only some commands and tests need, and loaders of other packages."""
+    from evaluator.backbones import LOADERS
+
+    extras: list[tuple[str, str | Callable[[], str], str]] = []
+    for name, found in LOADERS.each():
+        if isinstance(found, UserError):
+            # Only submissions that name it cannot be used.
+            yield Check(f"loader {name}", str(found), "optional")
+            continue
+        added = LOADERS.distribution(name)
+        if added is not None:
+            yield Check(f"loader {name}", f"{added.name} {added.version}")
+        extras += found.packages
+    for name, use, remedy in (*extras, *_EXTRAS):
         try:
             yield Check(name, version(name))
         except PackageNotFoundError:

@@ -1,21 +1,22 @@
-"""``beans submissions new``: a few questions, each answer checked as it is given, and a file that is valid."""
+"""``beans submissions new``: a file from the loader's template, and questions for what it needs."""
 
 import os
+import re
 import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evaluator.cli.console import warn
-from tasks.support.errors import UserError
+from tasks.support.errors import UserError, instead
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from evaluator.backbones import Loader
 
 EXAMPLE = (
     "Example: `beans submissions new` asks. A script gives every answer: "
@@ -24,67 +25,27 @@ EXAMPLE = (
     "--description 'HuBERT base' --authors 'Hsu et al. 2021' --licence Apache-2.0 "
     "--pretraining 'LibriSpeech; speech; 960'"
 )
-_LOADERS = ("huggingface", "torchaudio", "espnet", "biomamba", "python", "features", "statistics")
-_ABOUT = {
-    "description": "Description, in a sentence",
-    "family": "Family, such as HuBERT",
-    "authors": "Authors",
-    "licence": "Licence of the weights",
-    "paper": "Address of the paper (empty: none)",
-    "code": "Address of the code (empty: none)",
-}
-_OPTIONAL = ("paper", "code")
-_PRETRAINING = (
-    "--pretraining 'DATA; DOMAIN; HOURS; COLLECTION, COLLECTION', --pretraining none for weights that have seen"
-    " nothing, or --pretraining unknown"
-)
+# As the loaders' templates: a key per line, with an example and a comment.
+_ABOUT = """
+description = "HuBERT base"  # a sentence about the model
+family = "HuBERT"  # what models of one kind share, such as HuBERT
+authors = "Hsu et al. 2021"  # who made the model
+licence = "Apache-2.0"  # under which the weights may be used
+paper = "https://arxiv.org/abs/2106.07447"  # address of the paper
+code = "https://github.com/facebookresearch/fairseq"  # address of the code
+parameters = 94371712  # how many the model has, where the suite cannot count them
+pretraining = [{ data = "LibriSpeech", domain = "speech", hours = 960 }]  # what the weights have seen; [] for nothing
+"""
+_LINE = re.compile(r"^(\w+) = .*?  # (.*)$", re.MULTILINE)
+_HELP = dict(_LINE.findall(_ABOUT))
+_DATA_SET = "DATA; DOMAIN; HOURS; COLLECTION, COLLECTION"
 
 
-class Question(NamedTuple):
-    """One key of a loader; ``when`` is for which weights it is asked, ``file`` whether it may name a file."""
+def loaders() -> str:
+    """The names of all loaders, as the help shows them."""
+    from evaluator.backbones import LOADERS
 
-    key: str
-    text: str
-    needed: bool = True
-    when: Literal["always", "pretrained", "random"] = "always"
-    file: bool = False
-
-
-_MODEL = (
-    Question("model", "Hub id of the model, or its directory", when="pretrained", file=True),
-    Question("revision", "Commit of the hub to pin (empty: none)", needed=False, when="pretrained"),
-)
-# What the loader wants to be told of an encoder of waveforms whose directory has no preprocessor_config.json.
-_WAVEFORMS = (
-    Question("do_normalize", "Was the model trained on clips of zero mean and unit variance? (true or false)"),
-    Question("sample_rate", "Sample rate in Hz that the model was trained at"),
-)
-_FILES = (
-    Question("config", "File or https address of the model's configuration", file=True),
-    Question("checkpoint", "File or https address of the weights", when="pretrained", file=True),
-    Question("sha256", "sha256 of the weights (empty: not pinned)", needed=False, when="pretrained"),
-)
-_QUESTIONS: dict[str, tuple[Question, ...]] = {
-    "huggingface": (
-        *_MODEL,
-        Question("architecture", "Architecture to start anew, such as hubert", when="random"),
-        Question(
-            "trust_remote_code",
-            "Run code that comes with the model? The board shows it (true or false; empty: false)",
-            needed=False,
-            when="pretrained",
-        ),
-    ),
-    "torchaudio": _FILES,
-    "espnet": _FILES,
-    "biomamba": _MODEL,
-    "python": (Question("target", "module:function of a module beside the submission file"),),
-    "features": (
-        Question("directory", "Directory of the embeddings, one file a task", file=True),
-        Question("sample_rate", "Sample rate in Hz at which the model heard the audio"),
-    ),
-    "statistics": (),
-}
+    return ", ".join(LOADERS.names())
 
 
 def new(
@@ -92,160 +53,115 @@ def new(
         Path | None, typer.Argument(help="The file to write; by default submissions/NAME.toml.", show_default=False)
     ] = None,
     name: Annotated[str | None, typer.Option(help="How the board calls it.")] = None,
-    loader: Annotated[str | None, typer.Option(help=", ".join(_LOADERS))] = None,
+    loader: Annotated[str | None, typer.Option()] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the loader; may be repeated.")
     ] = None,
-    family: Annotated[str | None, typer.Option(help=_ABOUT["family"] + ".")] = None,
-    description: Annotated[str | None, typer.Option(help=_ABOUT["description"] + ".")] = None,
-    authors: Annotated[str | None, typer.Option(help=_ABOUT["authors"] + ".")] = None,
-    licence: Annotated[str | None, typer.Option(help=_ABOUT["licence"] + ".")] = None,
-    paper: Annotated[str | None, typer.Option(help="Address of the paper.")] = None,
-    code: Annotated[str | None, typer.Option(help="Address of the code.")] = None,
-    parameters: Annotated[
-        int | None, typer.Option(help="Number of parameters, where the suite cannot count them (loader features).")
-    ] = None,
+    family: Annotated[str | None, typer.Option(help=_HELP["family"])] = None,
+    description: Annotated[str | None, typer.Option(help=_HELP["description"])] = None,
+    authors: Annotated[str | None, typer.Option(help=_HELP["authors"])] = None,
+    licence: Annotated[str | None, typer.Option(help=_HELP["licence"])] = None,
+    paper: Annotated[str | None, typer.Option(help=_HELP["paper"])] = None,
+    code: Annotated[str | None, typer.Option(help=_HELP["code"])] = None,
+    parameters: Annotated[int | None, typer.Option(help=_HELP["parameters"])] = None,
     pretraining: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="'DATA; DOMAIN; HOURS; COLLECTIONS'",
-            help="A data set that the weights have seen; may be repeated. HOURS and COLLECTIONS (that its sounds are "
-            "drawn from, comma-separated) may be left out. none: they have seen nothing. unknown: nothing is said.",
+            metavar=f"'{_DATA_SET}'",
+            help="A data set that the weights have seen; may be repeated. HOURS and COLLECTIONs (that its sounds are "
+            "drawn from) may be left out. none: they have seen nothing. unknown: nothing is known.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a submission file: asks for what no option answers, and checks every answer as it is given.
+    """Write a submission file with every key of the loader: those given or asked for, and the others as comments.
 
-    Without a terminal nothing is asked, and an answer that is needed and missing is an error.
+    Only what is required is asked, and every answer is checked as it is given. Without a terminal nothing is asked, and
+    a missing answer is an error.
     """
-    about = {
-        "description": description,
-        "family": family,
-        "authors": authors,
-        "licence": licence,
-        "paper": paper,
-        "code": code,
-    }
+    from evaluator.backbones import LOADERS
+    from evaluator.submission import Submission
+    from tasks.support.files import write_atomically
+
     try:
-        target, replaced = _write(path, name, loader, settings or [], about, parameters, pretraining, force=force)
+        called = name or (path.stem if path is not None and not sys.stdin.isatty() else None)
+        valid = partial(_valid, Annotated[str, Submission.model_fields["name"]])
+        called = _answer("Name on the board (letters, digits, . _ -)", "--name", called, valid)
+        target = path or Path("submissions") / f"{called}.toml"
+        _refuse_existing(target, force=force)
+        chosen = _answer(f"Loader ({loaders()})", "--loader", loader, LOADERS.get)
+        keys = _keys(chosen, settings or [], target.parent)
+        words = {"description": description, "family": family, "authors": authors, "licence": licence}
+        about: dict[str, Any] = {
+            key: _answer(f"{key.capitalize()} ({_HELP[key]})", f"--{key}", given, str) for key, given in words.items()
+        }
+        untrained = not chosen.trained or keys.get("weights") == "random"
+        seen = [] if untrained and pretraining is None else _pretraining(pretraining)
     except (KeyboardInterrupt, EOFError, typer.Abort) as stop:
         print(file=sys.stderr)
         raise UserError("Stopped before the last answer: nothing was written.") from stop
-    print(f"{'Replaced' if replaced else 'Wrote'} {target}.")
-    print(f"Next: beans check {shlex.quote(str(target))}")
-
-
-def _write(
-    path: Path | None,
-    name: str | None,
-    loader: str | None,
-    settings: list[str],
-    about: Mapping[str, str | None],
-    parameters: int | None,
-    pretraining: list[str] | None,
-    *,
-    force: bool,
-) -> tuple[Path, bool]:
-    """Ask what is open, and write the file; returns it, and whether it replaced another."""
-    from evaluator.submission import About, Submission
-    from leaderboard.records.reproduce import toml
-    from tasks.support.files import write_atomically
-
-    if path is not None:
-        _refuse_existing(path, force=force)
-        name = path.stem if name is None and not _asks() else name
-    called = _ask("Name on the board (letters, digits, . _ -)", "--name", name, partial(_is, Submission, "name"))
-    target = path
-    if target is None:
-        target = Path("submissions") / f"{called}.toml"
-        _refuse_existing(target, force=force)
-    chosen = _ask(f"Loader ({', '.join(_LOADERS)})", "--loader", loader, _loader)
-    keys = _loader_keys(chosen, settings, target.parent)
-    told: dict[str, object] = {
-        key: _ask(_ABOUT[key], f"--{key}", given, partial(_is, About, key), needed=key not in _OPTIONAL)
-        for key, given in about.items()
-    }
-    if parameters is not None or (chosen == "features" and _asks()):
-        told["parameters"] = _ask(
-            "Number of parameters of the model (empty: unknown)",
-            "--parameters",
-            None if parameters is None else str(parameters),
-            lambda text: _is(About, "parameters", _number(text)),
-            needed=False,
-        )
-    untrained = chosen == "statistics" or keys.get("weights") == "random"
-    told["pretraining"] = [] if untrained and pretraining is None else _pretraining(pretraining)
-    told = {key: value for key, value in told.items() if value not in (None, "")}
-    content = {"submission": {"name": called, "loader": chosen, **keys}, "about": told}
-    text = toml(content)
+    about |= {"paper": paper or None, "code": code or None, "parameters": parameters, "pretraining": seen}
+    about = {key: value for key, value in about.items() if value is not None}
+    template = re.sub("parameters = .*\n", "", _ABOUT) if chosen.counted else _ABOUT
+    text = _table("submission", chosen.template, {"name": called, "loader": chosen.name, **keys})
+    text += "\n" + _table("about", template, about)
     Submission.parse(text, target).check_keys()
-    replaced = target.exists()
+    done = "Replaced" if target.exists() else "Wrote"
     write_atomically(target, text)
-    for reason in overlaps(told):
+    for reason in overlaps(about):
         print(f"To be disclosed on the board: {reason}.", file=sys.stderr)
-    return target, replaced
+    print(f"{done} {target}.\nNext: beans check {shlex.quote(str(target))}")
 
 
-def _asks() -> bool:
-    """Whether somebody is there to answer."""
-    return sys.stdin.isatty()
+def _table(name: str, template: str, values: Mapping[str, object]) -> str:
+    """A table of the file: the keys that have values, and the template's other lines as comments."""
+    from leaderboard.records.reproduce import toml
+
+    lines, tables, examples = "", "", {line[1]: line[0] for line in _LINE.finditer(template)}
+    for key in [*(key for key in values if key not in examples), *examples]:
+        text = toml({name: {key: values[key]}}) if key in values else f"[{name}]\n# {examples[key]}\n"
+        if text.startswith(f"[{name}]\n"):
+            lines += text.partition("\n")[2]
+        else:  # a value that TOML writes as a table of its own
+            tables += f"\n{text}"
+    return f"[{name}]\n{lines}{tables}"
 
 
-def _ask(question: str, option: str, given: str | None, check: Callable[[str], object], *, needed: bool = True) -> Any:
-    """An answer that ``check`` accepts: the option's, or else asked for until it is right; None where none is needed.
+def _answer(question: str, option: str, given: str | None, check: Callable[[str], Any], *, empty: bool = False) -> Any:
+    """The option's value, or else an answer that is asked for until ``check`` accepts it; None for an ``empty`` one.
 
     Raises:
         UserError: the option's value is wrong, or it is missing and nobody is there to ask.
     """
-    if given is None and not _asks():
-        if needed:
-            raise UserError(f"{option} is missing: give it, or run this in a terminal to be asked.")
-        return None
+    if given is None and not sys.stdin.isatty():
+        raise UserError(f"{option} is missing ({question}): give it, or run this in a terminal to be asked.")
     while True:
         text = given if given is not None else str(typer.prompt(question, default="", show_default=False, err=True))
-        text = text.strip()
-        if not text and not needed:
-            return None
         try:
             # What a terminal sends may be no text in its encoding.
             text.encode()
-            if text:
-                return check(text)
-            error = UserError("this needs an answer")
+            if text.strip() or empty:
+                return check(text.strip()) if text.strip() else None
+            error = "this needs an answer"
         except UnicodeEncodeError:
-            error = UserError("this is not valid text")
+            error = "this is not valid text"
         except UserError as wrong:
-            error = wrong
+            error = str(wrong).rstrip(".")
         if given is not None:
             raise UserError(f"{option}: {error}.")
         print(f"  {error}.", file=sys.stderr)
 
 
-def _is(model: "type[BaseModel]", key: str, value: object) -> Any:
-    """``value`` as the model's own field takes it."""
-    from pydantic import ConfigDict, ValidationError, create_model
+def _valid(kind: Any, value: object, *, strict: bool = False) -> Any:
+    """``value`` as pydantic takes it for the type ``kind``."""
+    from pydantic import TypeAdapter, ValidationError
 
     from evaluator.submission import explain
 
-    field = model.model_fields[key]
-    config = ConfigDict(strict=bool(model.model_config.get("strict")))
-    fields: dict[str, Any] = {key: (field.annotation, field)}
     try:
-        return getattr(create_model("answer", __config__=config, **fields).model_validate({key: value}), key)
+        return TypeAdapter(kind).validate_python(value, strict=strict)
     except ValidationError as error:
-        raise UserError(explain(error, keys=False)) from error
-
-
-def _loader(text: str) -> str:
-    if text not in _LOADERS:
-        raise UserError(f"there is no loader {text!r}: choose one of {', '.join(_LOADERS)}")
-    return text
-
-
-def _number(text: str) -> object:
-    digits = text.replace("_", "").replace(",", "")
-    return int(digits) if digits.isdecimal() else text
+        raise UserError(explain(error)) from error
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
@@ -253,177 +169,77 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
         raise UserError(f"{target} is no name of a submission file: give one that ends in .toml.")
     if not target.exists() or force:
         return
-    if not _asks() or not typer.confirm(f"{target} exists. Replace it?", default=False, err=True):
+    if not sys.stdin.isatty() or not typer.confirm(f"{target} exists. Replace it?", default=False, err=True):
         raise UserError(f"{target} exists and was left as it is: give another name, or --force to replace it.")
 
 
-def _loader_keys(loader: str, settings: list[str], base: Path) -> dict[str, Any]:
-    """The loader's keys: those of ``--set``, and the answers to what is open of its questions."""
+def _keys(loader: "Loader", settings: list[str], base: Path) -> dict[str, Any]:
+    """The loader's keys: those of ``--set``, and the answers to what is missing beside them."""
     from evaluator.submission import keys_of
-    from tasks.support.errors import instead
 
-    model = keys_of(loader)
+    kinds = {key: Annotated[field.annotation, field] for key, field in keys_of(loader.name).model_fields.items()}
+    texts = dict(_LINE.findall(loader.template))
     found: dict[str, Any] = {}
+
+    def read(key: str, text: str) -> Any:
+        """A key as it is written in the file, or as plain text: 16000, true, "text" and text."""
+        if key in loader.code and not all(text.partition(":")):
+            raise UserError("write module:function, or module:Class")
+        # A commit may look like a number, which is then no value of the key.
+        with suppress(tomllib.TOMLDecodeError, UserError):
+            return _valid(kinds[key], tomllib.loads(f"value = {text}")["value"], strict=True)
+        return _valid(kinds[key], text, strict=True)
+
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip()
+        key, equals, text = map(str.strip, setting.partition("="))
         if not equals:
             raise UserError(f"--set {setting!r}: write KEY=VALUE.")
-        if key not in model.model_fields:
-            raise UserError(f"--set {setting!r}: {loader} has no key {key!r} {instead(key, model.model_fields)}.")
-        found[key] = _ask(key, f"--set {key}", text, partial(_key, model, key))
-    weights = "random" if found.get("weights") == "random" else "pretrained"
-    for question in _QUESTIONS[loader]:
-        key = question.key
-        open_one = key not in found and question.when in ("always", weights)
-        if key == "architecture":
-            open_one = open_one and "model" not in found
-        if key == "revision":
-            open_one = open_one and not _from(base, str(found.get("model"))).is_dir()
-        if open_one:
-            value = _ask(
-                question.text,
-                f"--set {key}=…",
-                None,
-                partial(_key, model, key),
-                needed=question.needed,
-            )
-            if value is not None and value != model.model_fields[key].default:
-                found[key] = value
-        if question.file and isinstance(found.get(key), str):
-            found[key] = _seen_from(base, found[key], hub=key == "model")
-    directory = _from(base, str(found["model"])).resolve() if "model" in found else None
-    if directory is not None and directory.is_dir():
-        if "revision" in found:
-            raise UserError(f"--set revision names a commit of the hub, but {directory} is a directory: leave it out.")
-        if loader == "huggingface":
-            _waveforms(model, found, directory)
-    return found
+        if key not in kinds:
+            raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, kinds)}.")
+        found[key] = _answer(key, f"--set {key}", text, partial(read, key))
+    while missing := loader.missing(found):
+        for key, reason in missing.items():
+            about = f"{key} ({texts[key]})" if key in texts else key
+            found[key] = _answer(f"{reason}; {about}" if reason else about, f"--set {key}=…", None, partial(read, key))
+    return {key: _seen_from(base, value) if key in loader.files else value for key, value in found.items()}
 
 
-def _waveforms(model: "type[BaseModel]", found: dict[str, Any], directory: Path) -> None:
-    """Ask what a model of waveforms that was saved without its feature extractor does not say of itself."""
-    from evaluator.backbones.huggingface.families import FAMILIES
-    from evaluator.backbones.huggingface.weights import quieten, read_config, read_extractor
-
-    questions = [question for question in _WAVEFORMS if question.key not in found]
-    if not questions:
-        return
-    quieten(local=True)
-    try:
-        family = FAMILIES.get(read_config(str(directory), None, False, directory).model_type)
-        if family is None or not family.waveforms or read_extractor(str(directory), None, False) is not None:
-            return
-    except UserError as error:
-        warn(str(error))
-        return
-    lacks = f"{directory} has no preprocessor_config.json, which would say how clips are scaled and at which rate"
-    if not _asks():
-        raise UserError(f"{lacks}: give {' and '.join(f'--set {question.key}=…' for question in questions)}.")
-    print(f"  {lacks}.", file=sys.stderr)
-    for question in questions:
-        found[question.key] = _ask(question.text, "", None, partial(_key, model, question.key))
-
-
-def _from(base: Path, text: str) -> Path:
-    """What a submission file in ``base`` calls ``text``, also where ``base`` is not made yet."""
-    return Path(os.path.normpath(base / text)) if not base.exists() else base / text
-
-
-def _key(model: "type[BaseModel]", key: str, text: str) -> Any:
-    """A loader's key, written as in the file or as plain text: 16000, true, "text" and text."""
-    try:
-        tables = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        tables = {}
-    if set(tables) == {"value"}:
-        try:
-            return _is(model, key, tables["value"])
-        except UserError:
-            # A commit may look like a number.
-            pass
-    if key == "target" and not all(text.partition(":")):
-        raise UserError("target: write module:function, or module:Class")
-    return _is(model, key, text)
-
-
-def _seen_from(base: Path, text: str, *, hub: bool) -> str:
-    """A file of the present directory as the submission file, in ``base``, has to call it."""
-    if "://" in text or _from(base, text).exists():
-        return text
-    if not Path(text).exists():
-        if not hub:
-            warn(f"{_from(base, text)} does not exist (yet); paths in a submission file start at its directory.")
-        return text
+def _seen_from(base: Path, value: Any) -> Any:
+    """A file of the working directory as the submission file, in ``base``, has to call it; other values as they are."""
+    if not isinstance(value, str) or Path(value).is_absolute() or not Path(value).exists():
+        return value
     # Where the path leads from is where the file really is, as the loaders see it.
-    moved = os.path.relpath(text, base.resolve())
+    moved = os.path.relpath(value, base.resolve())
     print(f"  Written as {moved}: paths in a submission file start at its directory.", file=sys.stderr)
     return moved
 
 
 def _pretraining(given: list[str] | None) -> list[dict[str, Any]] | None:
-    """The data sets that the weights have seen, from the options or asked one by one; None where nothing is said."""
+    """The data sets that the weights have seen, from the options or asked one by one; None where nothing is known."""
+    if given == ["unknown"]:
+        return None
     if given is not None:
-        said = [text.strip() for text in given]
-        if said == ["unknown"]:
-            return None
-        return [] if said == ["none"] else [_from_option(text) for text in given]
-    if not _asks():
-        raise UserError(f"--pretraining is missing: give {_PRETRAINING}.")
+        return [*filter(None, (_answer("", f"--pretraining {text}", text, _data_set) for text in given))]
     found: list[dict[str, Any]] = []
-    while True:
-        # To say nothing is no claim that they have heard nothing.
-        first = "Data set that the weights have seen (none: they have seen nothing; empty: unknown)"
-        data = _ask("Next data set (empty: none further)" if found else first, "", None, str, needed=False)
-        if data is None:
-            return found or None
-        if data.casefold() == "none":
-            return found
-        found.append(_data_set(data, None, None, None))
+    question = f"Data set that the weights have seen, {_DATA_SET} (none: they have seen nothing; empty: no further)"
+    while entry := _answer(question, "--pretraining", None, _data_set, empty=True):
+        found.append(entry)
+    # To say nothing is no claim that they have seen nothing.
+    return None if entry is None and not found else found
 
 
-def _from_option(text: str) -> dict[str, Any]:
-    parts = [part.strip() for part in text.split(";")]
-    if not 2 <= len(parts) <= 4 or not parts[0]:
-        raise UserError(f"--pretraining {text!r}: write {_PRETRAINING}.")
-    data, domain, hours, collections = [*parts, "", ""][:4]
-    return _data_set(data, domain, hours, collections)
+def _data_set(text: str) -> dict[str, Any]:
+    """One entry of ``pretraining``; an empty one for none."""
+    from evaluator.submission import Pretraining
 
-
-def _data_set(data: str, domain: str | None, hours: str | None, collections: str | None) -> dict[str, Any]:
-    """One entry; what is None is asked."""
-    from evaluator.submission import Domain, Pretraining
-    from leaderboard.records.overlap import known_collections
-
-    where = f"--pretraining {data}:"
-    heard = _ask(
-        f"  Domain ({', '.join(get_args(Domain))})",
-        f"{where} domain",
-        domain,
-        partial(_is, Pretraining, "domain"),
-    )
-    length = _ask(
-        "  Hours (empty: unknown)",
-        f"{where} hours",
-        hours,
-        partial(_is, Pretraining, "hours"),
-        needed=False,
-    )
-    known = known_collections(data)
-    if known and collections is None:
-        print(f"  Known to be drawn from {', '.join(known)}.", file=sys.stderr)
-    drawn = _ask(
-        f"  Collections it is drawn from, such as Freesound, comma-separated (empty: none{' further' * bool(known)})",
-        f"{where} collections",
-        collections,
-        lambda text: [name.strip() for name in text.split(",") if name.strip()],
-        needed=False,
-    )
-    entry: dict[str, Any] = {"data": data, "domain": heard}
-    if length is not None:
-        entry["hours"] = int(length) if length == int(length) else length
-    if drawn:
-        entry["collections"] = drawn
+    if text.casefold() == "none":
+        return {}
+    data, domain, hours, drawn, *others = *map(str.strip, text.split(";")), "", "", ""
+    if not data or not domain or any(others):
+        raise UserError(f"write '{_DATA_SET}', where HOURS and COLLECTIONs may be left out, none, or unknown")
+    collections = [name.strip() for name in drawn.split(",") if name.strip()]
+    values = {"data": data, "domain": domain, "hours": hours or None, "collections": collections}
+    entry: dict[str, Any] = _valid(Pretraining, values).model_dump(exclude_defaults=True)
     return entry
 
 

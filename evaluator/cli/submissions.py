@@ -7,12 +7,15 @@ import typer
 
 from evaluator.cli import new_submission
 from evaluator.cli.console import print_json, print_table, warn
+from evaluator.cli.late_help import late_help
 from tasks.support.errors import UserError
 
 app = typer.Typer(
-    help="Submissions: list, show, new.", no_args_is_help=True, epilog="Example: beans submissions show statistics"
+    help="Submissions: list, show, loaders, new.",
+    no_args_is_help=True,
+    epilog="Example: beans submissions show statistics",
 )
-app.command("new", epilog=new_submission.EXAMPLE)(new_submission.new)
+app.command("new", cls=late_help(loader=new_submission.loaders), epilog=new_submission.EXAMPLE)(new_submission.new)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
@@ -68,3 +71,25 @@ def show(
     print_table(
         entry.name, ["key", "value"], [[key, str(value)] for key, value in facts.items() if value not in ("", [])]
     )
+
+
+@app.command("loaders", epilog="Example: beans submissions loaders")
+def list_loaders(as_json: Json = False) -> None:
+    """List what a submission's key loader may name, with those of installed packages."""
+    from evaluator.backbones import LOADERS
+
+    rows: list[dict[str, str]] = []
+    for name, found in LOADERS.each():
+        added = LOADERS.distribution(name)
+        row = {"name": name, "for": "", "package": f"{added.name} {added.version}" if added else "", "error": ""}
+        if isinstance(found, UserError):
+            warn(str(found))
+            row["error"] = str(found)
+        else:
+            row["for"] = found.help
+        rows.append(row)
+    if as_json:
+        print_json(rows)
+    else:
+        cells = [[row["name"], row["for"], "broken" if row["error"] else row["package"] or "the suite"] for row in rows]
+        print_table("Loaders", ["loader", "for", "from"], cells)

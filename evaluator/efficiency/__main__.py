@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbone import Backbone, Layer, ready
-from evaluator.backbones import loader
+from evaluator.backbones import LOADERS
 from evaluator.efficiency import attention, measure, memory, point
 from evaluator.features.extraction import is_out_of_memory
 from tasks.support.errors import UserError
@@ -98,7 +98,7 @@ def _load(subject: dict[str, Any]) -> Callable[[], Backbone]:
         return Submission.read(Path(subject["submission"])).load
 
     def load() -> Backbone:
-        encoder = loader(subject["loader"])(**subject["arguments"])
+        encoder = LOADERS.get(subject["loader"])(**subject["arguments"])
         return LastLayer(encoder) if subject["layers"] == "last" else encoder
 
     return load

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from evaluator.backbones import LOADERS
 from evaluator.efficiency.curve import walk
 from evaluator.efficiency.fresh import NoAnswerError, ask
 from evaluator.submission import Submission
@@ -74,7 +75,7 @@ def _start(submission: Submission, device: Kind, precision: str, batch: int) -> 
     """The profile without points."""
     # Errors in the file are reported here and not by another process.
     submission.check_keys()
-    if submission.loader == "features":
+    if not LOADERS.get(submission.loader).needs_audio:
         raise UserError(f"Submission {submission.name}: embeddings computed elsewhere have no model to profile.")
     question = {"describe": {"submission": str(submission.path)}, "device": device, "precision": precision}
     try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.backbone import ready
+from evaluator.backbones import LOADERS
 from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
-# Keys of a submission that may name a file or directory beside it.
-_LOCAL_KEYS = ("model", "config", "checkpoint")
 # Two devices round differently, and training enlarges the difference. A wrong layer, rate or weight differs far more.
 _TOLERANCE = 1e-3
 # Number of test items for which the saved model must return the scores of the probe.
@@ -85,7 +84,7 @@ def export_probe(
     """
     stored = StoredRecord.read(record_file)
     record = stored.record
-    if record.submission.loader == "features":
+    if not LOADERS.get(record.submission.loader).needs_audio:
         raise UserError(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
         )
@@ -138,7 +137,7 @@ def export_probe(
         _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, submission)
         report(f"{submission.name} · {task.name}: saved model", 0, 1)
         _require_right_answers(data, manifest, logits[seed], record, device)
-        _save_model(scratch / "model", data, info)
+        _save_model(scratch / "model", data, info, _requirement(submission.loader))
         if directory.exists():
             shutil.rmtree(directory)
         (scratch / "model").rename(directory)
@@ -300,7 +299,8 @@ def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
     """Copy the files that a submission names into ``directory``. Returns its arguments with the new paths."""
     base = submission.path.resolve().parent
     arguments = dict(submission.arguments)
-    for key in _LOCAL_KEYS:
+    chosen = LOADERS.get(submission.loader)
+    for key in chosen.files:
         value = arguments.get(key)
         if not isinstance(value, str) or not value or not (base / value).exists():
             continue  # absent, a table, an address, or a hub id
@@ -312,8 +312,8 @@ def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
         else:
             shutil.copy2(source, target)
         arguments[key] = f"{key}/{source.name}"
-    if submission.loader == "python":
-        module = Path(*str(arguments["target"]).partition(":")[0].split(".")).with_suffix(".py")
+    for key in arguments.keys() & set(chosen.code):
+        module = Path(*str(arguments[key]).partition(":")[0].split(".")).with_suffix(".py")
         if (base / module).is_file():
             (directory / module).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(base / module, directory / module)
@@ -339,7 +339,14 @@ def _sound(task: Task, item: Item) -> dict[str, Any]:
     return {"waveform": waveform.numpy(), "sample_rate": header.sample_rate}
 
 
-def _save_model(directory: Path, data: Path, info: ProbeInfo) -> None:
+def _requirement(loader: str) -> str:
+    """The installed package that adds a loader, as pip names it with its version; empty for loaders of the suite."""
+    added = LOADERS.distribution(loader)
+    return "" if added is None else f"{added.name}=={added.version}"
+
+
+def _save_model(directory: Path, data: Path, info: ProbeInfo, package: str) -> None:
+    """Write MLflow's directory; ``package`` is the requirement that adds the submission's loader, or empty."""
     import warnings
 
     import evaluator
@@ -358,7 +365,10 @@ def _save_model(directory: Path, data: Path, info: ProbeInfo) -> None:
             data_path=str(data),
             code_paths=code,
             signature=_signature(),
-            pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES],
+            pip_requirements=[
+                *(f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES),
+                *([package] if package else []),
+            ],
             metadata=info.model_dump(mode="json", exclude_none=True),
         )
 

@@ -1,13 +1,14 @@
 """Finds the modules of one kind: those of a folder of the suite, and those that installed packages add.
 
 A module of the folder declares one object under an agreed name, for example ``SOURCE = Source(...)``. The name by which
-users ask for it is the file's name, with hyphens for underscores. A package adds one by an entry point, whose name is
-what users write and whose value names such an object, for example ``mine = "my_package.my_source:SOURCE"``.
+users ask for it is the file's name, with hyphens for underscores, or a name that the object declares. A package adds
+one by an entry point, whose name is what users write and whose value names such an object, for example
+``mine = "my_package.my_source:SOURCE"``.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """All objects of one kind by name.
 
-    Names are listed without importing a module. A module is imported when its object is asked for.
+    Names are listed without importing a module, unless the objects declare their names. A module is imported when its
+    object is asked for.
 
     Args:
         kind: what one of them is called in sentences, for example "task source".
@@ -31,11 +33,24 @@ class Registry(Generic[T]):
         attribute: under which name a module of the folder declares its object.
         package: the folder, as a package. Modules whose name starts with an underscore are not of the kind.
         group: of the entry points; None where packages cannot add any.
+        name: the name that an object declares; None where the file's name is the object's name.
+        helpers: other modules of the folder.
     """
 
-    def __init__(self, kind: str, type: type[T], *, attribute: str, package: str, group: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        type: type[T],
+        *,
+        attribute: str,
+        package: str,
+        group: str | None = None,
+        name: Callable[[T], str] | None = None,
+        helpers: Sequence[str] = (),
+    ) -> None:
         self.kind, self.type = kind, type
         self.attribute, self.package, self.group = attribute, package, group
+        self.name, self.helpers = name, helpers
 
     def names(self) -> list[str]:
         """All names, sorted, also of entry points that cannot be imported."""
@@ -58,9 +73,12 @@ class Registry(Generic[T]):
             )
         if module is None:
             return self._load(points[0])
-        found = getattr(importlib.import_module(module), self.attribute)
-        assert isinstance(found, self.type), f"{module}.{self.attribute} must be a {self.type.__name__}"
-        return found
+        return self._import(module)
+
+    def distribution(self, name: str) -> "Distribution | None":
+        """The installed package that adds the object of that name, or None for one of the suite."""
+        points = self._entry_points.get(name, [])
+        return points[0].dist if points and name not in self._modules else None
 
     def each(self) -> Iterator[tuple[str, T | UserError]]:
         """Every name with its object, or with the error that ``get`` raises for it."""
@@ -69,6 +87,11 @@ class Registry(Generic[T]):
                 yield name, self.get(name)
             except UserError as error:
                 yield name, error
+
+    def _import(self, module: str) -> T:
+        found = getattr(importlib.import_module(module), self.attribute)
+        assert isinstance(found, self.type), f"{module}.{self.attribute} must be a {self.type.__name__}"
+        return found
 
     def _load(self, point: "EntryPoint") -> T:
         try:
@@ -85,6 +108,11 @@ class Registry(Generic[T]):
                 f"The {self.kind} {point.name!r} of {_owner(point)} cannot be used: its entry point {point.value} must"
                 f" name a {self.type.__module__}.{self.type.__name__} and not a {type(found).__name__}."
             )
+        if self.name is not None and self.name(found) != point.name:
+            raise UserError(
+                f"The {self.kind} {point.name!r} of {_owner(point)} cannot be used: it declares the other name"
+                f" {self.name(found)!r}."
+            )
         return found
 
     @cached_property
@@ -92,8 +120,13 @@ class Registry(Generic[T]):
         # find_spec imports only the parents of the package: the package itself may be slow to import.
         spec = find_spec(self.package)
         assert spec is not None and spec.submodule_search_locations is not None, f"{self.package} is no package"
-        found = pkgutil.iter_modules(spec.submodule_search_locations)
-        return {m.name.replace("_", "-"): f"{self.package}.{m.name}" for m in found if not m.name.startswith("_")}
+        found = [m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")]
+        modules = [f"{self.package}.{name}" for name in found if name not in self.helpers]
+        if self.name is None:
+            return {module.rpartition(".")[2].replace("_", "-"): module for module in modules}
+        named = {self.name(self._import(module)): module for module in modules}
+        assert len(named) == len(modules), f"two modules of {self.package} declare the same name"
+        return named
 
     @cached_property
     def _entry_points(self) -> "dict[str, list[EntryPoint]]":

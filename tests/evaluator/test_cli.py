@@ -107,9 +107,9 @@ def test_doctor_counts_records_and_says_what_needs_the_parts_that_are_not_there(
     assert found["no-such-package"]["found"] == "not installed; needed for nothing: `make it`"
     assert found["no-such-package"]["status"] == found["Chromium (CHROMIUM)"]["status"] == "optional"
     assert "PostgreSQL server" in found
+    assert {"espnet", "mamba-ssm", "causal-conv1d"} <= found.keys(), "what the loaders need"
     monkeypatch.undo()
-    needed = [name for name, *_ in doctor._EXTRAS]
-    assert needed == ["espnet", "kaggle", "mamba-ssm", "causal-conv1d"]
+    assert [name for name, *_ in doctor._EXTRAS] == ["kaggle"]
 
 
 def test_doctor_does_not_show_passwords(beans: Run, monkeypatch: pytest.MonkeyPatch) -> None:

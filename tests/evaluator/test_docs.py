@@ -14,7 +14,7 @@ import pytest
 import torch
 from builders import Run, save_checkpoint, write_clips_task
 
-from evaluator.backbones import LOADERS, loader
+from evaluator.backbones import LOADERS, Loader
 from evaluator.backbones.huggingface.families import FAMILIES
 from evaluator.cli.new_submission import EXAMPLE
 from evaluator.cli.submit import submit
@@ -27,6 +27,11 @@ def blocks(document: Path) -> list[str]:
     """Indented code blocks, dedented."""
     found = re.findall(r"(?:^ {4}.*\n|^\n)+", document.read_text(), flags=re.MULTILINE)
     return [textwrap.dedent(block).strip() + "\n" for block in found if block.strip()]
+
+
+def own_loaders() -> dict[str, Loader]:
+    """Those of the suite, whatever is installed here."""
+    return {name: LOADERS.get(name) for name in LOADERS.names() if LOADERS.distribution(name) is None}
 
 
 def test_the_readmes_submission_file_is_valid(tmp_path: Path) -> None:
@@ -96,24 +101,36 @@ def test_a_submission_that_a_document_shows_has_only_keys_that_its_loader_takes(
     for block in shown:
         (tmp_path / "shown.toml").write_text(block)
         entry = Submission.read(tmp_path / "shown.toml")
-        inspect.signature(loader(entry.loader)).bind(**entry.arguments)
+        inspect.signature(LOADERS.get(entry.loader).load).bind(**entry.arguments)
 
 
 def test_the_page_of_backbones_has_every_loader_with_every_key_and_every_family() -> None:
     """A loader or a key that is not there is found by those alone who read the code."""
     text = (ROOT / "docs/backbones.md").read_text()
-    for name in LOADERS:
+    for name, loader in own_loaders().items():
         section = text.partition(f"\n## `{name}`\n")[2].partition("\n## ")[0]
         assert section, f"{name} has no section"
         if name == "python":  # its keys are in submitting.md, with the example
             section = (ROOT / "docs/submitting.md").read_text()
-        for key in set(inspect.signature(loader(name)).parameters) - {"base"}:
+        for key in set(inspect.signature(loader.load).parameters) - {"base"}:
             assert re.search(rf"^\|[^|]*`{key}`", section, flags=re.MULTILINE), f"{name} says nothing of {key}"
     for family in FAMILIES:
         assert f"`{family}`" in text, family
     for path in (ROOT / "submissions").glob("*.toml"):
         listed = [name.replace("*", "") for name in re.findall(r"`([a-z0-9-]+\*?)`", text.partition("\n\n- ")[0])]
         assert any(path.stem == name or (name.endswith("-") and path.stem.startswith(name)) for name in listed), path
+
+
+@pytest.mark.parametrize("document", ["submitting.md", "backbones.md"])
+def test_the_tables_of_loaders_have_what_the_loaders_declare(document: str) -> None:
+    """Else the document would offer what does not exist, or say nothing of what does."""
+    table = (ROOT / "docs" / document).read_text().partition("\n| `loader` | for |")[2].partition("\n\n")[0]
+    rows = {row[1]: row for row in re.finditer(r"^\| \[?`(\w+)`\S* \| (.*?) \| (.*) ?\|$", table, re.MULTILINE)}
+    assert {name: row[2] for name, row in rows.items()} == {name: found.help for name, found in own_loaders().items()}
+    if document == "submitting.md":
+        for name, found in own_loaders().items():
+            for key in found.missing({}):
+                assert f"`{key}`" in rows[name][3], f"{name} needs {key}"
 
 
 def test_the_shown_pretraining_of_a_biomamba_trains_and_is_loaded(tmp_path: Path) -> None:

@@ -108,38 +108,28 @@ def test_a_person_is_asked_again_until_each_answer_is_right(
     one.expect('"my model" is no name: write at most 80 letters, digits')
     one.answer("Name on the board", "mine")
     one.answer("Loader", "keras")
-    one.expect("there is no loader 'keras'")
+    one.expect("There is no loader 'keras'")
     one.answer("Loader", "features")
-    one.answer("Directory of the embeddings", "weights")
-    one.expect("Written as ../weights")
-    one.answer("Sample rate", "many")
+    one.answer("directory (directory of the embeddings", "weights")
+    one.answer("sample_rate (Hz", "many")
     one.expect('"many" is no whole number')
-    one.answer("Sample rate", "16000")
+    one.answer("sample_rate (Hz", "16000")
+    one.expect("Written as ../weights")
     one.answer("Description", "")
     one.expect("this needs an answer")
     one.answer("Description", 'A "quoted" one, with \\ and é')
     one.answer("Family", "Mine")
     one.answer("Authors", "Me 2026")
     one.answer("Licence", "MIT")
-    one.answer("paper", "")
-    one.answer("code", "https://example.org/mine")
-    one.answer("Number of parameters", "lots")
-    one.expect('"lots" is no whole number')
-    one.answer("Number of parameters", "94,371,712")
-    one.answer("Data set that the weights have seen", "FSD50K")
-    one.answer("Domain", "noise")
-    one.expect("\"noise\" is none of 'speech', 'general audio'")
-    one.answer("Domain", "general audio")
-    one.answer("Hours", "-1")
-    one.expect('"-1" is below 0')
-    one.answer("Hours", "108.3")
-    one.expect("Known to be drawn from Freesound.")
-    one.answer("Collections", "")
-    one.answer("Next data set", "Our crawl")
-    one.answer("Domain", "animals")
-    one.answer("Hours", "")
-    one.answer("Collections", "Xeno-canto, our garden")
-    one.answer("Next data set", "")
+    one.answer("Data set that the weights have seen, DATA; DOMAIN; HOURS", "FSD50K; noise")
+    one.expect("domain: \"noise\" is none of 'speech', 'general audio'")
+    one.answer("Data set", "FSD50K")
+    one.expect("write 'DATA; DOMAIN; HOURS")
+    one.answer("Data set", "FSD50K; general audio; -1")
+    one.expect('hours: "-1" is below 0')
+    one.answer("Data set", "FSD50K; general audio; 108.3")
+    one.answer("Data set", "Our crawl; animals; ; Xeno-canto, our garden")
+    one.answer("Data set", "")
     assert one.end() == 0, one.shown
     assert "pretrained on FSD50K, which like esc50 is drawn from Freesound" in one.shown
     assert "Wrote submissions/mine.toml.\nNext: beans check submissions/mine.toml" in one.shown
@@ -151,14 +141,15 @@ def test_a_person_is_asked_again_until_each_answer_is_right(
             "family": "Mine",
             "authors": "Me 2026",
             "licence": "MIT",
-            "code": "https://example.org/mine",
-            "parameters": 94371712,
             "pretraining": [
                 {"data": "FSD50K", "domain": "general audio", "hours": 108.3},
                 {"data": "Our crawl", "domain": "animals", "collections": ["Xeno-canto", "our garden"]},
             ],
         },
     }
+    # What was not asked is there as a comment, ready to be used.
+    for line in ("# paper = ", "# code = ", "# parameters = "):
+        assert line in (tmp_path / "submissions/mine.toml").read_text()
     assert Submission.read(tmp_path / "submissions/mine.toml").name == "mine"
     monkeypatch.chdir(tmp_path)
     code, out, err = beans("submissions", "show", "mine", "--json")
@@ -243,9 +234,9 @@ def test_what_is_written_passes_the_command_that_comes_next(
     answers = (*ABOUT, "--pretraining", "LibriSpeech; speech; 960", "--loader", "huggingface", "--set")
     waveforms = ("--set", "do_normalize=true", "--set", "sample_rate=16000")
     code, _, err = beans(*NEW, "--name", "bare", *answers, "model=bare", *waveforms[:2])
-    assert code == 2 and f"{bare} has no preprocessor_config.json" in err and "at which rate: give --set sample" in err
+    assert code == 2 and "--set sample_rate=… is missing" in err and f"{bare} has no preprocessor_config.json" in err
     code, _, err = beans(*NEW, "--name", "hubert", *answers, "model=hubert", "--set", "revision=1234567")
-    assert code == 2 and f"{tmp_path}/hubert is a directory: leave it out" in err
+    assert code == 2 and f"revision names a commit of the hub, but {tmp_path}/hubert is a directory" in err
     assert not (tmp_path / "submissions").exists()
     for name, more in (("hubert", ()), ("bare", waveforms)):
         code, _, err = beans(*NEW, "--name", name, *answers, f"model={name}", *more)
@@ -262,19 +253,16 @@ def test_a_person_is_asked_what_a_directory_does_not_say_and_no_silence_becomes_
     (save_checkpoint(tmp_path / "bare", "group") / "preprocessor_config.json").unlink()
     for name, heard in (("silent", ""), ("untaught", "None")):
         one = terminal("--name", name, "--loader", "huggingface", *ABOUT, "--paper", "", "--code", "")
-        one.answer("Hub id of the model, or its directory", "")
+        one.answer("model (hub id of the model, or a directory", "")
         one.expect("this needs an answer")
-        one.answer("Hub id of the model, or its directory", "bare")
-        # The directory is no model of the hub, whose commit could be pinned.
-        one.answer("Run code that comes with the model?", "")
+        one.answer("model (hub id of the model, or a directory", "bare")
         one.expect(f"{tmp_path}/bare has no preprocessor_config.json")
-        one.answer("zero mean and unit variance? (true or false)", "yes")
+        one.answer("zero mean and unit variance?", "yes")
         one.expect('"yes" is neither true nor false')
-        one.answer("zero mean and unit variance? (true or false)", "true")
-        one.answer("Sample rate in Hz", "16000")
-        one.answer("(none: they have seen nothing; empty: unknown)", heard)
+        one.answer("zero mean and unit variance?", "true")
+        one.answer("sample_rate (Hz", "16000")
+        one.answer("Data set that the weights have seen", heard)
         assert one.end() == 0, one.shown
-        assert "Commit of the hub" not in one.shown
         read = tomllib.loads((tmp_path / f"submissions/{name}.toml").read_text())
         expected = {"name": name, "model": "../bare", "do_normalize": True, "sample_rate": 16000}
         assert read["submission"] == {"loader": "huggingface", **expected}
@@ -293,7 +281,7 @@ WRONG = {
     "no name": ((), "--name is missing"),
     "bad name": (("--name", "a/b"), '--name: "a/b" is no name: write at most 80 letters'),
     "no loader": (("--name", "x"), "--loader is missing"),
-    "unknown loader": (("--name", "x", "--loader", "keras"), "--loader: there is no loader 'keras'"),
+    "unknown loader": (("--name", "x", "--loader", "keras"), "--loader: There is no loader 'keras'"),
     "no model": (("--name", "x", "--loader", "huggingface"), "--set model=… is missing"),
     "unknown key": (
         ("--name", "x", "--loader", "statistics", "--set", "band=3"),
@@ -313,11 +301,11 @@ WRONG = {
     ),
     "half a data set": (
         ("--name", "x", "--loader", "python", "--set", "target=a:b", *ABOUT, "--pretraining", "FSD50K"),
-        "write --pretraining 'DATA; DOMAIN; HOURS",
+        "--pretraining FSD50K: write 'DATA; DOMAIN; HOURS",
     ),
     "wrong domain": (
         ("--name", "x", "--loader", "python", "--set", "target=a:b", *ABOUT, "--pretraining", "FSD50K; noise"),
-        "--pretraining FSD50K: domain: \"noise\" is none of 'speech', 'general audio'",
+        "--pretraining FSD50K; noise: domain: \"noise\" is none of 'speech', 'general audio'",
     ),
     "counted parameters": (
         ("--name", "x", "--loader", "statistics", *ABOUT, "--parameters", "3"),
@@ -351,12 +339,13 @@ def test_a_script_replaces_a_file_only_with_force(beans: Run, tmp_path: Path) ->
     assert Submission.read(file).loader == "statistics"
 
 
-def test_a_file_that_is_not_there_yet_is_noted(beans: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_is_written_as_the_submission_file_has_to_call_it(
+    beans: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Paths start at the submission file's directory, which is easily forgotten."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "vectors").mkdir()
     answers = ("--name", "x", "--loader", "features", "--set", "sample_rate=16000", *ABOUT, "--pretraining", "none")
     code, _, err = beans(*NEW, *answers, "--set", "directory=vectors")
-    assert code == 0 and "submissions/vectors does not exist (yet)" in err
-    (tmp_path / "vectors").mkdir()
-    code, _, err = beans(*NEW, *answers, "--set", "directory=vectors", "--force")
-    assert code == 0 and Submission.read(Path("submissions/x.toml")).arguments["directory"] == "../vectors"
+    assert code == 0 and "Written as ../vectors" in err
+    assert Submission.read(Path("submissions/x.toml")).arguments["directory"] == "../vectors"

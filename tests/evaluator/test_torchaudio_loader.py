@@ -18,7 +18,7 @@ from torchaudio.models.wav2vec2.utils import import_huggingface_model
 from transformers import HubertConfig, HubertModel
 
 from evaluator.backbone import Loaded, ready
-from evaluator.backbones.torchaudio import Wav2Vec2Encoder
+from evaluator.backbones.torchaudio.encoder import Wav2Vec2Encoder
 from evaluator.submission import Submission
 from tasks.prepare import download as downloads
 from tasks.support.errors import UserError

@@ -36,6 +36,7 @@ from evaluator.efficiency import operations, point
 from evaluator.features import cuts as audio
 from evaluator.features import extraction
 from evaluator.features.clips import Clip
+from evaluator.features.lookup import read_table
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes import fit as probes
 from evaluator.probes import metrics, search
@@ -416,7 +417,7 @@ def _features() -> Values:
     with _directory() as directory:
         layers = {"first": generator.standard_normal((4, 3)), "second": generator.standard_normal((4, 2))}
         np.savez(directory / "task.npz", ids=np.array(list("abcd")), **layers)
-        table = features_loader.read_table(directory / "task.npz")
+        table = read_table(directory / "task.npz")
     return {name: _summary(values) for name, values in table.layers.items()}
 
 

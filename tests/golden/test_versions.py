@@ -3,23 +3,29 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import stages
 from builders import save_checkpoint, write_clips_task, write_submission
 
-from evaluator.backbones import biomamba, espnet, statistics, torchaudio
 from evaluator.backbones import embeddings as features_loader
 from evaluator.backbones import python as python_loader
+from evaluator.backbones import statistics
+from evaluator.backbones.biomamba import encoder as biomamba_encoder
+from evaluator.backbones.espnet import encoder as espnet_encoder
 from evaluator.backbones.huggingface import encoder
+from evaluator.backbones.statistics import encoder as statistics_encoder
+from evaluator.backbones.torchaudio import encoder as torchaudio_encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
-from evaluator.features import extraction, shards
+from evaluator.features import extraction, lookup, shards
 from evaluator.probes import fit as probes
 from evaluator.probes import heads, metrics, search, trainer
 from leaderboard.ranking import bootstrap
@@ -48,7 +54,7 @@ assert Path(evaluator.__file__).is_relative_to(sys.argv[3]), "another copy of th
 cpu = torch.device("cpu")
 manifest = read_manifest(load_task(str(where / "task" / "tones.toml"), data=home))
 keys = {}
-for name in ("statistics", "checkpoint", "mine"):
+for name in ("statistics", "checkpoint", "mine", "vectors"):
     submission = Submission.read(where / f"{name}.toml")
     extractor = Extractor.of(ready(submission.load(), cpu), cpu)
     features = FeatureStore(home).extract(extractor, manifest, frames=False)
@@ -109,13 +115,16 @@ class Rewritten(ast.NodeTransformer):
 
 
 def rename(root: Path, module: ModuleType, name: str) -> None:
-    """Give a module's file another name, and change every import of it."""
+    """Give a module's file or folder another name, and change every import of it."""
     assert module.__file__ is not None
     old = Path(module.__file__).relative_to(ROOT)
-    (root / old).rename(root / old.with_name(f"{name}.py"))
+    if old.name == "__init__.py":
+        (root / old.parent).rename(root / old.parent.with_name(name))
+    else:
+        (root / old).rename(root / old.with_name(f"{name}.py"))
     new = f"{module.__name__.rpartition('.')[0]}.{name}"
     for file in root.rglob("*.py"):
-        file.write_text(file.read_text().replace(f"{module.__name__} import", f"{new} import"))
+        file.write_text(re.sub(rf"{re.escape(module.__name__)}(?=[. ])", new, file.read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +136,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_submission(directory / "checkpoint.toml", f'loader = "huggingface"\nmodel = "{checkpoint}"')
     (directory / "own_model.py").write_text(MINE)
     write_submission(directory / "mine.toml", 'loader = "python"\ntarget = "own_model:Mine"')
+    (directory / "embeddings").mkdir()
+    ids = np.array([f"audio/{file.name}" for file in sorted((directory / "task" / "audio").iterdir())])
+    vectors = np.random.default_rng(1).standard_normal((len(ids), 3)).astype(np.float32)
+    np.savez(directory / "embeddings" / "tones.npz", ids=ids, last=vectors)
+    write_submission(directory / "vectors.toml", 'loader = "features"\ndirectory = "embeddings"\nsample_rate = 16000')
     return directory
 
 
@@ -152,6 +166,9 @@ def test_other_comments_docstrings_messages_and_file_names_keep_every_key(
         changed += file.read_text() != before
     rename(root, shards, "pieces")
     rename(root, trainer, "training")
+    rename(root, statistics, "moments")
+    rename(root, features_loader, "vectors")
+    rename(root, python_loader, "own")
     assert changed > 100
     assert read_keys(root, inputs, tmp_path / "home") == keys
 
@@ -202,13 +219,13 @@ CHANGES: dict[str, tuple[object, str, str]] = {
     "metrics": (metrics, "descending=True, stable=True", "descending=False, stable=True"),
     "bootstrap": (bootstrap, "generator.integers(groups,", "generator.integers(groups - 1,"),
     "profile": (operations, "// 2 + formula", "+ formula"),
-    "loader biomamba": (biomamba, "list(output.hidden_states)", "list(output.hidden_states)[::-1]"),
-    "loader espnet": (espnet, "[*first, *blocks], frames", "[*blocks, *first], frames"),
-    "loader features": (features_loader, ".astype(np.float32)", ".astype(np.float32) * 2"),
+    "loader biomamba": (biomamba_encoder, "list(output.hidden_states)", "list(output.hidden_states)[::-1]"),
+    "loader espnet": (espnet_encoder, "[*first, *blocks], frames", "[*blocks, *first], frames"),
+    "loader features": (lookup, ".astype(np.float32)", ".astype(np.float32) * 2"),
     "loader huggingface": (encoder, "heard.append(args[0] if", "heard.append(-args[0] if"),
     "loader python": (python_loader, "torch.manual_seed(seed)", "torch.manual_seed(seed + 1)"),
-    "loader statistics": (statistics, "correction=0", "correction=1"),
-    "loader torchaudio": (torchaudio, "[*first, *blocks]", "[*blocks, *first]"),
+    "loader statistics": (statistics_encoder, "correction=0", "correction=1"),
+    "loader torchaudio": (torchaudio_encoder, "[*first, *blocks]", "[*blocks, *first]"),
 }
 
 

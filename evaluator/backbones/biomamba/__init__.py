@@ -1,77 +1,19 @@
 """BioMamba: Mamba-2 blocks on the convolutions of wav2vec 2.0, from a directory or the hub, or as random control."""
 
-import importlib.metadata
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from evaluator.backbone import Layer
-from evaluator.backbones.huggingface.weights import find_model, load_strictly, quieten, read_config, warn_unpinned
-from evaluator.backbones.keys import Hertz, Seed
-from evaluator.backbones.waveforms import standardise
+from evaluator.backbones import Loader, Package
+from evaluator.backbones.support.keys import Hertz, Seed
 from tasks.support.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluator.backbones.biomamba.encoder import BioMambaEncoder
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
-# transformers' Wav2Vec2FeatureExtractor adds it to the variance.
-_VARIANCE_FLOOR = 1e-7
-
-
-class BioMambaEncoder(torch.nn.Module):
-    """A BioMamba model: waveform, seven convolutions, blocks of Mamba-2.
-
-    Layer 0 is what enters the first block, layer i the output of block i after its residual. A forward block never
-    looks ahead and a bidirectional one is told where a clip ends, so padding after the end changes no valid frame
-    unless the first convolution's group norm sees it.
-    """
-
-    def __init__(self, model: Any, *, sample_rate: int, do_normalize: bool, kernels: Any) -> None:
-        super().__init__()
-        config = model.config
-        model.choose_kernels(kernels)
-        self.model = model
-        self.kernels = kernels
-        self.sample_rate = sample_rate
-        self.do_normalize = do_normalize
-        self.exact_masking = config.feat_extract_norm == "layer"
-        self.normalisation = "zero mean and unit variance per clip" if do_normalize else "none"
-        names = ["input of block 1", *(f"block {index}" for index in range(1, config.num_hidden_layers + 1))]
-        self.layers = [Layer(name, config.hidden_size) for name in names]
-        self.min_samples = model.min_samples
-
-    @property
-    def options(self) -> dict[str, object]:
-        """What changes the output beside the weights; which kernels run is known once the model is on its device.
-
-        Raises:
-            UserError: ``kernels = "mamba_ssm"`` cannot run there.
-        """
-        from evaluator.backbones.biomamba import mixers
-
-        config = json.loads(self.model.config.to_json_string(use_diff=True))
-        # Where the weights lay and which library wrote them do not change what they compute.
-        for key in ("_name_or_path", "transformers_version", "architectures", "dtype"):
-            config.pop(key, None)
-        kernels = mixers.kernels_on(self.model.device, self.kernels)
-        libraries = ["transformers"] if kernels == "transformers" else ["transformers", "mamba_ssm", "causal_conv1d"]
-        return {
-            "config": config,
-            "do_normalize": self.do_normalize,
-            "kernels": kernels,
-            "versions": {name: importlib.metadata.version(name) for name in libraries},
-        }
-
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
-        valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-        if self.do_normalize:
-            waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
-        output = self.model(waveforms, attention_mask=valid, output_hidden_states=True)
-        return list(output.hidden_states), self.model.count_frames(lengths)
+_KERNELS = ("BioMamba's kernels on a GPU", "`pip install 'beans-probe[mamba]'`")
 
 
 def load(
@@ -85,7 +27,7 @@ def load(
     do_normalize: bool | None = None,
     sample_rate: Hertz | None = None,
     base: Path = Path(),
-) -> BioMambaEncoder:
+) -> "BioMambaEncoder":
     """Load a BioMamba encoder.
 
     Args:
@@ -105,8 +47,12 @@ def load(
         UserError: the model cannot be found, is no BioMamba, or its weights do not fit it exactly; or mamba_ssm is
             asked for and missing.
     """
+    import torch
+
+    from evaluator.backbones.biomamba.encoder import BioMambaEncoder
     from evaluator.backbones.biomamba.mixers import require_mamba_ssm
     from evaluator.backbones.biomamba.register import BioMambaModel
+    from evaluator.backbones.huggingface.weights import load_strictly
 
     if kernels == "mamba_ssm":
         require_mamba_ssm()
@@ -155,6 +101,8 @@ def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
     """Where a checkpoint is, and its configuration."""
     from huggingface_hub.errors import StrictDataclassError
 
+    from evaluator.backbones.huggingface.weights import find_model, quieten, read_config, warn_unpinned
+
     source, local = find_model(model, revision, base)
     quieten(local=local)
     try:
@@ -171,3 +119,34 @@ def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
 def _last_line(error: Exception) -> str:
     """What is wrong, which huggingface_hub says below where it was found."""
     return str(error).strip().splitlines()[-1].strip().rstrip(".")
+
+
+def _questions(keys: Mapping[str, object]) -> dict[str, str]:
+    """Nothing more; refuses a commit of the hub for a directory."""
+    from evaluator.backbones.huggingface.weights import find_model
+
+    if "revision" in keys and Path(str(keys.get("model"))).is_dir():
+        find_model(str(keys["model"]), str(keys["revision"]), Path())
+    return {}
+
+
+LOADER = Loader(
+    name="biomamba",
+    help="Mamba-2 encoders",
+    version=VERSION,
+    load=load,
+    template="""
+model = "me/my-biomamba"  # hub id of the model, or a directory made with save_pretrained
+revision = "dba3bb02fda4248b6e082697eee756de8fe8aa8a"  # commit of the hub, so that it is the same model tomorrow
+weights = "random"  # the architecture before any training; without model, config may change its defaults
+seed = 0  # of the random weights
+config = { num_hidden_layers = 12, hidden_size = 768 }  # settings over the defaults, for random weights without model
+kernels = "auto"  # or "transformers", which runs anywhere, or "mamba_ssm", which needs a GPU
+do_normalize = true  # each clip to zero mean and unit variance; by default what the model's configuration says
+sample_rate = 16000  # Hz; by default what the model's configuration says
+""",
+    pretrained=("model",),
+    questions=_questions,
+    files=("model",),
+    packages=(Package("mamba-ssm", *_KERNELS), Package("causal-conv1d", *_KERNELS)),
+)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from evaluator.backbones.huggingface.encoder import MAX_SECONDS, Encoder, window_of
-from evaluator.backbones.waveforms import receptive_field, standardise
+from evaluator.backbones.support.waveforms import receptive_field, standardise
 
 # transformers' Wav2Vec2FeatureExtractor adds it to the variance.
 _VARIANCE_FLOOR = 1e-7

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from evaluator.backbones.paths import not_there
+from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
 
 # Tensors of the task that a model was trained for, which its encoder neither has nor needs.

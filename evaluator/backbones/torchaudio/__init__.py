@@ -2,26 +2,15 @@
 
 import inspect
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from evaluator.backbone import Layer
-from evaluator.backbones.checkpoints import (
-    entering,
-    is_address,
-    load_exactly,
-    locate,
-    read_tensors,
-    untrained,
-    warn_unpinned,
-)
-from evaluator.backbones.keys import Hertz, Seed
-from evaluator.backbones.waveforms import receptive_field, standardise
+from evaluator.backbones import Loader
+from evaluator.backbones.support.keys import Hertz, Seed
 from tasks.support.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluator.backbones.torchaudio.encoder import Wav2Vec2Encoder
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
@@ -36,53 +25,6 @@ _TASK = {
     "final_dim": 1,
     "feature_grad_mult": None,
 }
-# What torchaudio's own bundles add to the variance when they normalise.
-_VARIANCE_FLOOR = 1e-5
-
-
-class Wav2Vec2Encoder(torch.nn.Module):
-    """torchaudio's ``Wav2Vec2Model``: waveform, convolutions, blocks of self-attention.
-
-    Layer 0 is what enters the first block, layer i the output of block i: after its final layer norm where the norm
-    follows the residual (AVES, BirdAVES), before the encoder's last layer norm where it precedes the block. With
-    ``extractor_mode`` "group_norm" (AVES, BirdAVES) the first convolution is normalised over time, so padding changes
-    every frame: clips are only batched with clips of equal length. "layer_norm" masks exactly.
-    """
-
-    def __init__(self, model: Any, settings: Mapping[str, Any], *, sample_rate: int, do_normalize: bool) -> None:
-        import torchaudio
-
-        super().__init__()
-        self.model = model
-        self.sample_rate = sample_rate
-        self.do_normalize = do_normalize
-        self.exact_masking = settings["extractor_mode"] == "layer_norm"
-        self.normalisation = "zero mean and unit variance per clip" if do_normalize else "none"
-        names = ["input of block 1", *(f"block {index}" for index in range(1, settings["encoder_num_layers"] + 1))]
-        self.layers = [Layer(name, settings["encoder_embed_dim"]) for name in names]
-        convolutions = model.feature_extractor.conv_layers
-        self.min_samples = receptive_field(
-            [layer.kernel_size for layer in convolutions], [layer.stride for layer in convolutions]
-        )
-        self.options = {
-            "config": dict(settings),
-            "sample_rate": sample_rate,
-            "do_normalize": do_normalize,
-            "torchaudio": torchaudio.__version__,
-        }
-
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
-        samples = waveforms.shape[1]
-        if self.do_normalize:
-            waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
-        masked = self.exact_masking and bool((lengths < samples).any())
-        with entering(self.model.encoder.transformer.layers[0]) as first:
-            blocks, _ = self.model.extract_features(waveforms, lengths if masked else None)
-        frames = lengths
-        for layer in self.model.feature_extractor.conv_layers:
-            frames = (frames - layer.kernel_size) // layer.stride + 1
-        return [*first, *blocks], frames
 
 
 def load(
@@ -95,7 +37,7 @@ def load(
     sample_rate: Hertz = 16_000,
     do_normalize: bool = False,
     base: Path = Path(),
-) -> Wav2Vec2Encoder:
+) -> "Wav2Vec2Encoder":
     """Load an encoder of ``torchaudio.models.wav2vec2_model``.
 
     Args:
@@ -115,6 +57,9 @@ def load(
         UserError: a file cannot be had, the config is no such model, or the weights do not fit it exactly.
     """
     from torchaudio.models import hubert_pretrain_model, wav2vec2_model
+
+    from evaluator.backbones.support.checkpoints import load_exactly, locate, read_tensors, untrained, warn_unpinned
+    from evaluator.backbones.torchaudio.encoder import Wav2Vec2Encoder
 
     if weights == "random" and (checkpoint is not None or sha256 is not None):
         raise UserError('weights = "random" goes without checkpoint and sha256.')
@@ -141,6 +86,8 @@ def load(
 
 def _read_config(config: str | dict[str, Any], base: Path) -> tuple[dict[str, Any], str]:
     """The arguments, and where they come from."""
+    from evaluator.backbones.support.checkpoints import is_address, locate
+
     if isinstance(config, dict):
         return config, "in the submission"
     path = locate(config, base, key="config")
@@ -151,3 +98,22 @@ def _read_config(config: str | dict[str, Any], base: Path) -> tuple[dict[str, An
     if not isinstance(settings, dict):
         raise UserError(f"config {path} is not a JSON object of wav2vec2_model's arguments.")
     return settings, config if is_address(config) else str(path)
+
+
+LOADER = Loader(
+    name="torchaudio",
+    help="AVES, BirdAVES, wav2vec 2.0 in torchaudio's format",
+    version=VERSION,
+    load=load,
+    template="""
+config = "model_config.json"  # file or https address of the model's configuration, or a table
+checkpoint = "model.pt"  # file or https address of the weights
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # pins the weights
+weights = "random"  # the architecture before any training, without checkpoint
+seed = 0  # of the random weights
+sample_rate = 16000  # Hz
+do_normalize = true  # each clip to zero mean and unit variance, if the model was pretrained so
+""",
+    pretrained=("checkpoint",),
+    files=("config", "checkpoint"),
+)

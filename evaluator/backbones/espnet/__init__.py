@@ -5,27 +5,17 @@ import io
 import logging
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from evaluator.backbone import Layer
-from evaluator.backbones.checkpoints import (
-    entering,
-    load_exactly,
-    locate,
-    read_tensors,
-    untrained,
-    warn_unpinned,
-)
-from evaluator.backbones.keys import Seed
-from evaluator.backbones.waveforms import receptive_field
+from evaluator.backbones import Loader, Package
+from evaluator.backbones.support.keys import Seed
 from tasks.support.errors import UserError
+
+if TYPE_CHECKING:
+    from evaluator.backbones.espnet.encoder import XeusEncoder
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
@@ -37,45 +27,6 @@ _NEEDED = ("frontend", "frontend_conf", "normalize", "preencoder", "encoder", "e
 _OPTIONAL: dict[str, Any] = {"normalize_conf": {}, "preencoder_conf": {}, "input_size": None, "init": None}
 
 
-class XeusEncoder(torch.nn.Module):
-    """ESPnet's ``ESPnetSSLModel``: waveform, convolutions, a linear layer, E-Branchformer blocks.
-
-    Layer 0 is what enters the first block, layer i the output of block i, whose last step is a layer norm of its own;
-    the encoder's ``after_norm`` is left out. It is what ESPnet returns for ``use_final_output=False``. Nothing is
-    masked or dropped. The convolutions inside the blocks see padding, so clips are only batched with clips of equal
-    length.
-    """
-
-    exact_masking = False
-
-    def __init__(self, model: Any, settings: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.model = model
-        # ESPnet's own reading of "16k".
-        rate = import_module("humanfriendly").parse_size(str(settings["frontend_conf"].get("fs", 16_000)))
-        self.sample_rate = int(rate)
-        # ESPnet normalises over the whole batch at once, so that a clip would depend on those beside it.
-        self.normalise_clips = bool(model.frontend.normalize_audio)
-        model.frontend.normalize_audio = False
-        self.normalisation = "zero mean and unit variance per clip" if self.normalise_clips else "none"
-        model.encoder.gradient_checkpoint_layers = []
-        _choose_attention(model)
-        names = ["input of block 1", *(f"block {index}" for index in range(1, len(model.encoder.encoders) + 1))]
-        self.layers = [Layer(name, model.encoder.output_size()) for name in names]
-        self.min_samples = receptive_field(
-            [layer.kernel_size for layer in model.frontend.layers], [layer.stride for layer in model.frontend.layers]
-        )
-        self.options = {"config": dict(settings), "espnet": version("espnet")}
-
-    def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
-        if self.normalise_clips:
-            waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:])
-        with entering(self.model.encoder.encoders[0]) as first:
-            _, blocks, frames = self.model.inference_encode(waveforms, lengths, use_mask=False, use_final_output=False)
-        return [*first, *blocks], frames
-
-
 def load(
     *,
     config: str,
@@ -84,7 +35,7 @@ def load(
     weights: Literal["pretrained", "random"] = "pretrained",
     seed: Seed = 0,
     base: Path = Path(),
-) -> XeusEncoder:
+) -> "XeusEncoder":
     """Load an encoder of ESPnet's self-supervised task.
 
     Args:
@@ -100,6 +51,9 @@ def load(
         UserError: ESPnet is not installed, a file cannot be had, the config is no such encoder, or the weights do not
             fit it exactly.
     """
+    from evaluator.backbones.espnet.encoder import XeusEncoder
+    from evaluator.backbones.support.checkpoints import load_exactly, locate, read_tensors, untrained, warn_unpinned
+
     if weights == "random" and (checkpoint is not None or sha256 is not None):
         raise UserError('weights = "random" goes without checkpoint and sha256.')
     if weights == "pretrained" and checkpoint is None:
@@ -164,15 +118,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _choose_attention(model: Any) -> None:
-    """The same attention everywhere: ESPnet's choice depends on the device and on whether flash_attn is installed."""
-    plain = import_module("espnet.nets.pytorch_backend.transformer.attention").MultiHeadedAttention
-    for module in model.modules():
-        if type(module) is plain:
-            # Also keeps it from holding on to every block's weights, which are frames x frames.
-            module.use_flash_attn, module.use_sdpa = False, True
-
-
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """Keep what ESPnet prints, logs and warns of off the terminal, and leave logging as it was."""
@@ -189,3 +134,21 @@ def _quietly() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         root.removeHandler(silent)
+
+
+LOADER = Loader(
+    name="espnet",
+    help="XEUS",
+    version=VERSION,
+    load=load,
+    template="""
+config = "config.yaml"  # file or https address of the config.yaml that ESPnet wrote beside the weights
+checkpoint = "checkpoint.pth"  # file or https address of the weights
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # pins the weights
+weights = "random"  # the architecture before any training, without checkpoint
+seed = 0  # of the random weights
+""",
+    pretrained=("checkpoint",),
+    files=("config", "checkpoint"),
+    packages=(Package("espnet", "XEUS (the loader espnet)", f"`{_INSTALL}`"),),
+)

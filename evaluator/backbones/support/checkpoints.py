@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import torch
 from torch import Tensor
 
-from evaluator.backbones.paths import not_there
+from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
 
 T = TypeVar("T")

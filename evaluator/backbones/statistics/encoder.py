@@ -1,16 +1,9 @@
-"""The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
-
-from typing import Annotated
+"""Moments of log-mel bands and of MFCC over a clip."""
 
 import torch
 from torch import Tensor
 
 from evaluator.backbone import Layer
-from evaluator.backbones.keys import Between
-from tasks.support.errors import UserError
-
-# Part of the key of every feature: raise it with any change that alters what this loader's models return.
-VERSION = 1
 
 
 class Statistics(torch.nn.Module):
@@ -51,19 +44,3 @@ def _moments(values: Tensor) -> Tensor:
     """(batch, channels, frames) to (batch, 1, 4 x channels)."""
     moments = [values.mean(-1), values.std(-1, correction=0), values.amin(-1), values.amax(-1)]
     return torch.cat(moments, dim=-1)[:, None]
-
-
-def load(
-    # Windows of 32 ms need samples, and the bands begin at 50 Hz.
-    sample_rate: Annotated[int, Between(1_000, 10**7)] = 32_000,
-    bands: Annotated[int, Between(1, 4_096)] = 64,
-    coefficients: Annotated[int, Between(1)] = 20,
-) -> Statistics:
-    """Statistics at ``sample_rate`` Hz of ``bands`` mel bands from 50 Hz to half of it, and of ``coefficients`` MFCC.
-
-    Raises:
-        UserError: more coefficients than bands.
-    """
-    if coefficients > bands:
-        raise UserError(f"coefficients {coefficients} is above the number of bands, {bands}: give fewer.")
-    return Statistics(sample_rate, bands, coefficients)

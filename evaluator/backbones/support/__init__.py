@@ -1,0 +1,1 @@
+"""What several loaders share: checkpoint files, paths of a submission, waveforms."""
