@@ -149,7 +149,7 @@ class Results(Sequence[StoredRecord]):
             record, frame = stored.record, rows(stored)
             keys = (record.id, record.submission.name, record.task.name, record.track)
             for place, (column, key) in enumerate(zip(_KEYS, keys, strict=True)):
-                frame.insert(place, column, pd.Categorical([key]).repeat(len(frame)))
+                frame.insert(place, column, pd.Series(pd.Categorical([key]).repeat(len(frame)), index=frame.index))
             frames.append(frame)
         if not frames:
             return pd.DataFrame(columns=list(_KEYS))

@@ -172,7 +172,7 @@ class _Encoder:
             extractor = Extractor.of(ready(entry.load(), place), place, precision)
         except UserError as error:
             raise UserError(f"Submission {entry.name} ({entry.path}): {error}") from error
-        if not extractor.hears:
+        if not extractor.needs_audio:
             raise UserError(
                 f"Submission {entry.name} has embeddings that were computed elsewhere: it cannot encode audio files."
             )
