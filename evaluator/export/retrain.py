@@ -18,8 +18,9 @@ from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, Probe
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.heads import heads
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
@@ -90,7 +91,7 @@ def export_probe(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
         )
     rules = protocol_of(record)
-    if record.track not in HEADS or not 1 <= record.epoch <= rules.epochs or record.best_layer >= len(record.layers):
+    if record.track not in heads() or not 1 <= record.epoch <= rules.epochs or record.best_layer >= len(record.layers):
         raise UserError(
             f"Record {record.id} names track {record.track!r}, epoch {record.epoch} and layer {record.best_layer} of"
             f" {len(record.layers)}, which no probe of this suite can have: export it with the version that made it."
@@ -104,7 +105,7 @@ def export_probe(
     features = FeatureStore(home.features).extract(
         extractor,
         manifest,
-        frames=NEEDS_FRAMES[record.track],
+        frames=heads()[record.track].reads_frames,
         on_progress=lambda progress: report(f"{submission.name} · {task.name}: audio", progress.done, progress.total),
     )
     report(f"{submission.name} · {task.name}: probe", 0, 1)
@@ -235,25 +236,24 @@ def _retrain(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Parameters (seeds, ...) and test logits (seeds, items, classes) of the chosen probe, as the test had them."""
     layers = (record.best_layer,)
-    frames = NEEDS_FRAMES[record.track]
+    head = heads()[record.track]
     train, valid, test = (
-        features.samples(split, layers, device, frames=frames) for split in ("train", "valid", "test")
+        features.samples(split, layers, device, frames=head.reads_frames) for split in ("train", "valid", "test")
     )
-    head = HEADS[record.track]()
+    stack = stack_of(head, train.width, len(features.manifest.labels), device)
     found = fit(
-        head,
+        stack,
         train,
         valid,
-        classes=len(features.manifest.labels),
         metric=record.metric,
         rates=[record.lr],
         seeds=range(rules.seeds),
         protocol=rules,
         keep=torch.tensor([record.epoch]),
     )
-    assert found.parameters is not None
-    logits = predict(head, found.parameters, test, rules.seeds)[0, :, 0].float().cpu()
-    return {name: tensor[:, 0].cpu() for name, tensor in found.parameters.items()}, logits
+    assert found.state is not None
+    logits = predict(stack, found.state, test, rules.seeds)[0, :, 0].float().cpu()
+    return {name: tensor[:, 0].cpu() for name, tensor in found.state.items()}, logits
 
 
 def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:

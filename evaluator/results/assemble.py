@@ -14,7 +14,7 @@ from evaluator.backbone import Loaded
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features
 from evaluator.probes import metrics
-from evaluator.probes.heads import NEEDS_FRAMES
+from evaluator.probes.heads import heads
 from evaluator.probes.search import Choice, best_of_layer, edge_flags
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
@@ -151,7 +151,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
         "pooling": "valid frames",
-        **(streamed if NEEDS_FRAMES[track] and features.streamed is not None else {}),
+        **(streamed if heads()[track].reads_frames and features.streamed is not None else {}),
     }
 
 

@@ -11,8 +11,10 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluator.features.samples import Pooled
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
-from evaluator.probes.heads import HEADS, TimeAverage, initial
+from evaluator.probes.head import Stack
+from evaluator.probes.heads import heads
 from evaluator.probes.metrics import score
 from leaderboard.records.protocol import Protocol
 
@@ -26,6 +28,10 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def stack(track: str) -> Stack:
+    return stack_of(heads()[track], WIDTH, CLASSES, torch.device("cpu"))
 
 
 class FrameSamples:
@@ -77,7 +83,7 @@ class PlainProbe(torch.nn.Module):
 
     def __init__(self, track: str, layer: int, seed: int) -> None:
         super().__init__()
-        values = initial(HEADS[track](), width=WIDTH, classes=CLASSES, layer=layer, seed=seed)
+        values = stack(track).initial(layer, seed)
         self.linear = torch.nn.Linear(WIDTH, CLASSES)
         self.linear.load_state_dict({"weight": values["weight"], "bias": values["bias"]})
         self.attention = torch.nn.Linear(WIDTH, 1) if track == "twa" else None
@@ -128,18 +134,17 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
     train, held = make(track, metric, 0)[0], make(track, metric, 1)[0]
     epochs, seeds = 12, (0, 3)
     found = fit(
-        HEADS[track](),
+        stack(track),
         train,  # type: ignore[arg-type]
         held,  # type: ignore[arg-type]
-        classes=CLASSES,
         metric=metric,  # type: ignore[arg-type]
         rates=RATES,
         seeds=seeds,
         protocol=Protocol(),
         keep=torch.full((LAYERS,), epochs),
     )
-    assert found.parameters is not None
-    logits = predict(HEADS[track](), found.parameters, held, len(seeds))  # type: ignore[arg-type]
+    assert found.state is not None
+    logits = predict(stack(track), found.state, held, len(seeds))  # type: ignore[arg-type]
     _, frames, counts = make(track, metric, 1)
     for layer in range(LAYERS):
         for place, seed in enumerate(seeds):
@@ -148,7 +153,7 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
                 assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
                 group = layer * len(seeds) + place
                 torch.testing.assert_close(
-                    found.parameters["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
+                    found.state["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
                 )
                 with torch.no_grad():
                     alone = probe([frames[layer, i, : counts[i]] for i in range(ITEMS)])
@@ -157,27 +162,22 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
 
 def test_in_single_precision_batch_and_alone_agree_too() -> None:
     """What runs is float32; at a rate that does not amplify rounding it must agree as well."""
-    samples, _, _ = make("ta", "accuracy", 0)
-    held, _, _ = make("ta", "accuracy", 1)
-    single = [Pooled(s.features.float(), s.targets, s.layers) for s in (samples, held)]  # type: ignore[attr-defined]
     torch.set_default_dtype(torch.float32)
+    train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
     found = fit(
-        TimeAverage(), single[0], single[1], classes=CLASSES, metric="accuracy",
-        rates=[1e-3], seeds=(0,), protocol=Protocol(), keep=torch.full((LAYERS,), 10),
+        stack("ta"), train, held, metric="accuracy", rates=[1e-3], seeds=(0,),  # type: ignore[arg-type]
+        protocol=Protocol(), keep=torch.full((LAYERS,), 10),
     )  # fmt: skip
-    torch.set_default_dtype(torch.float64)
-    assert found.parameters is not None
+    assert found.state is not None
     _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
-    torch.testing.assert_close(
-        found.parameters["weight"][1, 0].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(found.state["weight"][1, 0], probe.linear.weight.detach(), atol=1e-5, rtol=0)
 
 
 def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_go_on() -> None:
     train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
     rules = Protocol(epochs=40, patience=5)
     found = fit(
-        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
         rates=[1e-9, 1e-2], seeds=(0,), protocol=rules,
     )  # fmt: skip
     idle = found.valid[:, 0, 0, 0]
@@ -191,7 +191,7 @@ def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_g
 def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
     train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
     found = fit(
-        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
         rates=RATES, seeds=(0,), protocol=Protocol(epochs=30),
     )  # fmt: skip
     values, epochs = found.best()
@@ -203,9 +203,9 @@ def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
 def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
     """The chosen probe is retrained for the test; it must be the one that validation chose."""
     train, held = make("twa", "map", 0)[0], make("twa", "map", 1)[0]
-    common = {"classes": CLASSES, "metric": "map", "protocol": Protocol(epochs=15)}
+    common = {"metric": "map", "protocol": Protocol(epochs=15)}
     searched = fit(
-        HEADS["twa"](),
+        stack("twa"),
         train,
         held,
         rates=RATES,
@@ -215,7 +215,7 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
     values, epochs = searched.best()
     keep = epochs[:, 0, 1]
     again = fit(
-        HEADS["twa"](),
+        stack("twa"),
         train,
         held,
         rates=[RATES[1]],
@@ -223,8 +223,8 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
         keep=keep,
         **common,  # type: ignore[arg-type]
     )
-    assert again.parameters is not None
-    logits = predict(HEADS["twa"](), again.parameters, held, 1)  # type: ignore[arg-type]
+    assert again.state is not None
+    logits = predict(stack("twa"), again.state, held, 1)  # type: ignore[arg-type]
     scores = score("map", logits, held.targets)[:, 0, 0]  # type: ignore[attr-defined]
     torch.testing.assert_close(scores, values[:, 0, 1], atol=1e-9, rtol=0)
 
@@ -256,7 +256,7 @@ def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str, metric: s
         samples = FrameSamples(frames, torch.full((64,), FRAMES), targets)  # type: ignore[assignment]
     with Multiplied() as seen:
         fit(
-            HEADS[track](), samples, samples, classes=CLASSES, metric=metric,  # type: ignore[arg-type]
+            stack(track), samples, samples, metric=metric,  # type: ignore[arg-type]
             rates=[1e-1], seeds=(0,), protocol=Protocol(epochs=5),
         )  # fmt: skip
     assert seen.smallest >= torch.finfo(torch.float32).tiny
@@ -266,13 +266,8 @@ def test_padding_frames_get_no_weight() -> None:
     train, frames, counts = make("twa", "accuracy", 0)
     spoiled = frames.clone()
     spoiled[(torch.arange(FRAMES) >= counts[:, None]).expand(LAYERS, -1, -1)] = 1e6
-    head = HEADS["twa"]()
-    parameters = {
-        name: torch.stack(
-            [initial(head, width=WIDTH, classes=CLASSES, layer=layer, seed=0)[name] for layer in range(LAYERS)]
-        )[:, None]
-        for name in ("attention", "attention_bias", "weight", "bias")
-    }
-    clean = predict(head, parameters, train, 1)  # type: ignore[arg-type]
-    dirty = predict(head, parameters, FrameSamples(spoiled, counts, train.targets), 1)  # type: ignore[attr-defined]
+    singles = [stack("twa").initial(layer, 0) for layer in range(LAYERS)]
+    state = {name: torch.stack([single[name] for single in singles])[:, None] for name in singles[0]}
+    clean = predict(stack("twa"), state, train, 1)  # type: ignore[arg-type]
+    dirty = predict(stack("twa"), state, FrameSamples(spoiled, counts, train.targets), 1)  # type: ignore[attr-defined]
     torch.testing.assert_close(clean, dirty)

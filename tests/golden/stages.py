@@ -37,7 +37,9 @@ from evaluator.features.clips import Clip
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes import fit as probes
 from evaluator.probes import metrics, search
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES, initial
+from evaluator.probes.automatic import stack_of
+from evaluator.probes.head import Head, Stack
+from evaluator.probes.heads import heads
 from leaderboard.ranking import bootstrap
 from leaderboard.records.protocol import Protocol
 from tasks.sound import Header, read_header
@@ -82,9 +84,11 @@ def stages() -> dict[str, Stage]:
         "loader statistics": _stage(statistics_loader, _statistics),
         "loader torchaudio": _stage(torchaudio_loader, _torchaudio),
     }
-    for track, head in HEADS.items():
-        module = sys.modules[head.__module__]
-        found[f"head {track}"] = Stage(head.VERSION, Path(str(module.__file__)).name, partial(_head, track))
+    for track, head in heads().items():
+        module = sys.modules[head.source.partition(":")[0]]
+        # Those of installed packages are not ours to keep.
+        if module.__name__.startswith("evaluator."):
+            found[f"head {track}"] = _stage(module, partial(_head, head))
     if find_spec("espnet2"):
         found["loader espnet"] = _stage(espnet_loader, _espnet)
     return found
@@ -202,7 +206,7 @@ def _extraction() -> Values:
     return found | {f"counts {number}": _summary(tensor) for number, tensor in enumerate(encoded.counts)}
 
 
-def _samples(track: str, count: int, seed: int, *, labels: int, multi: bool) -> Samples:
+def _samples(frames_wanted: bool, count: int, seed: int, *, labels: int, multi: bool) -> Samples:
     """Items of two layers; the first channels say which class an item is of, with noise."""
     generator = np.random.default_rng(seed)
     classes = generator.integers(labels, size=count)
@@ -215,47 +219,52 @@ def _samples(track: str, count: int, seed: int, *, labels: int, multi: bool) -> 
         torch.tensor(generator.standard_normal((2, length, 5)) + 2 * np.eye(5)[label]).half()
         for length, label in zip(lengths, classes, strict=True)
     ]
-    if NEEDS_FRAMES[track]:
+    if frames_wanted:
         places = [(values, 0, values.shape[1]) for values in frames]
         return Frames(places, [0, 1], targets, [0, 1], 5)
     return Pooled(torch.stack([values.float().mean(1) for values in frames]), targets, [0, 1])
 
 
-def _head(track: str) -> Values:
+def _stack(head: Head, width: int, classes: int) -> Stack:
+    return stack_of(head, width, classes, torch.device("cpu"))
+
+
+def _head(head: Head) -> Values:
     """Logits of two probes of two layers, and where one epoch of training takes them."""
     found: Values = {}
     for multi in (False, True):
-        learned, asked = (_samples(track, 12, seed, labels=3, multi=multi) for seed in (3, 4))
-        head = HEADS[track]()
-        singles = [initial(head, width=5, classes=3, layer=layer, seed=1) for layer in (0, 1)]
-        parameters = {name: torch.stack([one[name] for one in singles])[:, None] for name in singles[0]}
-        found[f"logits {multi}"] = _summary(probes.predict(head, parameters, asked, 1))
+        learned, asked = (_samples(head.reads_frames, 12, seed, labels=3, multi=multi) for seed in (3, 4))
+        stack = _stack(head, 5, 3)
+        singles = [stack.initial(layer, 1) for layer in (0, 1)]
+        state = {name: torch.stack([one[name] for one in singles])[:, None] for name in singles[0]}
+        found[f"logits {multi}"] = _summary(probes.predict(stack, state, asked, 1))
         fit = probes.fit(
-            head, learned, asked, classes=3, metric="map" if multi else "accuracy", rates=[0.01], seeds=(0,),
+            stack, learned, asked, metric="map" if multi else "accuracy", rates=[0.01], seeds=(0,),
             protocol=Protocol(epochs=1), keep=torch.tensor([1, 1]),
         )  # fmt: skip
-        assert fit.parameters is not None
-        found |= {f"{name} {multi}": _summary(values) for name, values in fit.parameters.items()}
+        assert fit.state is not None
+        found |= {f"{name} {multi}": _summary(values) for name, values in fit.state.items()}
     return found
 
 
 def _training() -> Values:
     found: Values = {}
+    stack = _stack(heads()["ta"], 5, 4)
     for metric in ("accuracy", "map"):
         multi = metric == "map"
-        train, valid = (_samples("ta", count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
+        train, valid = (_samples(False, count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
         for name, protocol in (("few", Protocol(epochs=8)), ("patient", Protocol(epochs=30, patience=3))):
             fit = probes.fit(
-                HEADS["ta"](), train, valid, classes=4, metric=metric, rates=[1e-3, 3e-2], seeds=(0, 1),
+                stack, train, valid, metric=metric, rates=[1e-3, 3e-2], seeds=(0, 1),
                 protocol=protocol,
             )  # fmt: skip
             found[f"{metric} {name}"] = _summary(fit.valid.nan_to_num(nan=-1.0))
         kept = probes.fit(
-            HEADS["ta"](), train, valid, classes=4, metric=metric, rates=[1e-2], seeds=(0, 1), protocol=Protocol(),
+            stack, train, valid, metric=metric, rates=[1e-2], seeds=(0, 1), protocol=Protocol(),
             keep=torch.tensor([3, 6]),
         )  # fmt: skip
-        assert kept.parameters is not None
-        found |= {f"{metric} {name}": _summary(values) for name, values in kept.parameters.items()}
+        assert kept.state is not None
+        found |= {f"{metric} {name}": _summary(values) for name, values in kept.state.items()}
     return found
 
 

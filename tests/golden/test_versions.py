@@ -21,7 +21,8 @@ from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
 from evaluator.features import extraction, shards
 from evaluator.probes import fit as probes
-from evaluator.probes import heads, metrics, search, trainer
+from evaluator.probes import metrics, search, trainer
+from evaluator.probes.heads import ta, twa
 from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -195,8 +196,8 @@ def test_no_stage_computes_other_numbers_under_the_same_version() -> None:
 CHANGES: dict[str, tuple[object, str, str]] = {
     "decoding": (audio, "int((end - start) * header.sample_rate)", "int((end - start) * header.sample_rate) - 1"),
     "extraction": (extraction, "heard.sum(1, dtype=torch.float32) / valid[:, None]", "heard.amax(1).float()"),
-    "head ta": (heads, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
-    "head twa": (heads, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
+    "head ta": (ta, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
+    "head twa": (twa, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),
     "search": (search, "-choice.valid, choice.layer,", "-choice.valid, -choice.layer,"),
     "metrics": (metrics, "descending=True, stable=True", "descending=False, stable=True"),
