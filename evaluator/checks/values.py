@@ -80,7 +80,7 @@ def frames_change(subject: Subject) -> Verdict:
         if layer.frames is not None and layer.count > 1
     }
     if not rows:
-        return "note", "no layer has several frames to compare: where there is one frame, track twa sees what ta sees"
+        return "note", "no layer has several frames to compare: where there is one frame, it is the mean over frames"
     still = [
         index
         for index, frames in rows.items()
@@ -89,7 +89,10 @@ def frames_change(subject: Subject) -> Verdict:
     if not still:
         return "pass", "frames change with the sound"
     if len(still) < len(rows):
-        return "note", f"frames are the same over time in {_listed(subject, still)}: track twa sees there what ta sees"
+        return (
+            "note",
+            f"frames are the same over time in {_listed(subject, still)}: they are their mean there",
+        )
     return "fail", (
         f"No layer's frames change over time for {sound.name}: return frames as they are before they are averaged,"
         " or one frame where there is only one."
@@ -97,7 +100,7 @@ def frames_change(subject: Subject) -> Verdict:
 
 
 def half_precision(subject: Subject) -> Verdict:
-    """Track twa keeps frames in half precision."""
+    """Tracks that read frames get them in half precision."""
     if subject.too_large is not None:
         return "note", subject.too_large
     largest = 0.0
@@ -109,8 +112,8 @@ def half_precision(subject: Subject) -> Verdict:
             scale = float(layer.means.abs().mean())
             if 0 < scale < HALF_MIN and float(layer.frames.abs().max()) < HALF_MIN:
                 return "note", (
-                    f"values of {subject.layer(index)} are so small ({scale:.1g}) that half precision, in which track"
-                    " twa keeps frames, blurs them: scale the layer"
+                    f"values of {subject.layer(index)} are so small ({scale:.1g}) that half precision, in which frames"
+                    " are kept, blurs them: scale the layer"
                 )
     limit = torch.finfo(torch.float16).max
     return "pass", f"the largest value is {largest:.3g}, and half precision holds up to {limit:.0f}"

@@ -21,7 +21,7 @@ from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from evaluator.features.samples import Whole
 from evaluator.probes.automatic import stack_of
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import load
 from evaluator.submission import Submission
 from tasks.sound import Header, decode, read_header, resample
 from tasks.support.errors import UserError
@@ -39,7 +39,10 @@ _GROUP_SECONDS = 240.0
 
 
 class ProbeInfo(BaseModel):
-    """What an exported probe is. Lengths are in seconds; ``labels`` are in the order of the scores."""
+    """What an exported probe is.
+
+    Lengths are in seconds. ``labels`` are in the order of the scores. ``head`` is the source of the `Head`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,6 +53,7 @@ class ProbeInfo(BaseModel):
     kind: Kind
     labels: tuple[str, ...]
     track: str
+    head: str
     layer: int
     layer_name: str
     seed: int
@@ -81,7 +85,7 @@ class ProbeModel:
         from safetensors.torch import load_file
 
         self.info = ProbeInfo.model_validate_json((directory / ABOUT).read_bytes())
-        self.head = heads()[self.info.track]
+        self.head = load(self.info.head)
         # A stack of one: one group that reads one layer, one probe in it.
         self.state = {name: tensor[None, None] for name, tensor in load_file(directory / PARAMETERS).items()}
         model = ready(Submission.read(directory / BACKBONE).load(), device)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 State = dict[str, Tensor]
 """Parameters and buffers by name: (G, K, ...) of a stack, or (...) of a single head."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
+# What a record may hold.
+_NAME, _LONGEST_HELP = re.compile(r"[a-z0-9][a-z0-9-]{0,19}"), 200
 # Far less than single precision shows in a sum of 1, and its square is still no denormal number.
 _NOTHING = 1e-15
 _PRIME = 1_000_003
@@ -35,7 +36,7 @@ class Head:
 
     Attributes:
         name: the track: lower-case letters, digits and hyphens, at most 20 of them.
-        help: one line for the command line, the documents and the board.
+        help: one line for the command line, the documents and the board, at most 200 characters.
         needs: "vectors" for one vector per clip, the mean over its frames; "frames" for all frames.
         version: part of the id of every record. Raise it when logits, gradients or initial parameters change.
         make: called with the width of a layer and the number of classes, returns a new `torch.nn.Module`. Its
@@ -47,7 +48,7 @@ class Head:
         source: where this is declared, as "MODULE:NAME". The registry sets it.
 
     Raises:
-        ValueError: the name is not one, or needs is not known.
+        ValueError: a name, help, needs or version that is not what it should be.
     """
 
     name: str
@@ -63,6 +64,10 @@ class Head:
             raise ValueError(f"the name {self.name!r} is not 1 to 20 lower-case letters, digits and hyphens")
         if self.needs not in ("vectors", "frames"):
             raise ValueError(f"needs is {self.needs!r}, which is neither 'vectors' nor 'frames'")
+        if not self.help or len(self.help) > _LONGEST_HELP or not self.help.isprintable():
+            raise ValueError(f"help is not one line of at most {_LONGEST_HELP} characters")
+        if not isinstance(self.version, int) or self.version < 1:
+            raise ValueError(f"version is {self.version!r}, which is not 1, 2, ...")
 
     @property
     def reads_frames(self) -> bool:

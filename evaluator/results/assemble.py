@@ -20,7 +20,16 @@ from evaluator.results.environment import describe
 from evaluator.submission import Submission
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Efficiency, LayerScore, Record, SubmissionInfo, TaskInfo, Trial, file_stem
+from leaderboard.records.record import (
+    Efficiency,
+    HeadInfo,
+    LayerScore,
+    Record,
+    SubmissionInfo,
+    TaskInfo,
+    Trial,
+    file_stem,
+)
 from leaderboard.records.stored import StoredRecord
 from tasks.prepare import preparation
 from tasks.task import Metric
@@ -66,6 +75,7 @@ def store_record(
     The record is written last: where it exists, its predictions exist too.
     """
     choice = measured.choice
+    head = heads()[track]
     layers = _layer_scores(extractor.model, measured.trials, measured.curve)
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(
@@ -74,6 +84,7 @@ def store_record(
         protocol=protocol.name,
         limit=limit,
         track=track,
+        head=HeadInfo(help=head.help, version=head.version),
         submission=submission_info(submission, extractor.model),
         task=task_info(features),
         metric=features.manifest.task.metric,

@@ -49,6 +49,13 @@ class TaskInfo(_Model):
     n_test: Count
 
 
+class HeadInfo(_Model):
+    """The head of a track, as it was declared when it was trained: one line for readers, and its VERSION."""
+
+    help: Annotated[str, Field(max_length=200)]
+    version: Count
+
+
 class LayerScore(_Model):
     """One point of the diagnostic curve: the layer's best probe on validation, and that probe on test."""
 
@@ -109,7 +116,7 @@ class Record(_Model):
 
     ``id`` is content-addressed: the same weights, data, code and settings give the same id. ``protocol`` carries any
     deviation from the standard settings, so results that cannot be compared never share it. ``test`` is the mean over
-    ``seeds``, ``ci_low`` and ``ci_high`` bound it at 95 %.
+    ``seeds``, ``ci_low`` and ``ci_high`` bound it at 95 %. ``head`` is None in records of older versions.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -118,6 +125,7 @@ class Record(_Model):
     protocol: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     limit: Annotated[int, Field(gt=0)] | None
     track: Name
+    head: HeadInfo | None = None
     submission: SubmissionInfo
     task: TaskInfo
     metric: Metric

@@ -87,7 +87,7 @@ def train_alone(
 @pytest.mark.parametrize("track", ["ta", "twa"])
 def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str) -> None:
     """Otherwise the search would choose among probes that nobody can reproduce one at a time."""
-    train, held = make(track == "twa", metric, 0)[0], make(track, metric, 1)[0]
+    train, held = make(track == "twa", metric, 0)[0], make(track == "twa", metric, 1)[0]
     epochs, seeds = 12, (0, 3)
     found = fit(
         stack(track),

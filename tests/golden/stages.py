@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +35,8 @@ from evaluator.features import cuts as audio
 from evaluator.features import extraction
 from evaluator.features.clips import Clip
 from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes import automatic, metrics, search
 from evaluator.probes import fit as probes
-from evaluator.probes import metrics, search
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Head, Stack
 from evaluator.probes.heads import heads
@@ -73,6 +73,7 @@ def stages() -> dict[str, Stage]:
         "decoding": _stage(audio, _decoding),
         "extraction": _stage(extraction, _extraction),
         "training": _stage(probes, _training),
+        "automatic heads": _stage(automatic, _automatic),
         "search": _stage(search, _search),
         "metrics": _stage(metrics, _metrics),
         "bootstrap": _stage(bootstrap, _bootstrap),
@@ -122,8 +123,9 @@ def _equal(found: Values, kept: Values) -> bool:
 
 
 def _stage(module: Any, compute: Callable[[], Values]) -> Stage:
-    path = Path(module.__file__)
-    return Stage(module.VERSION, f"{path.parent.name}/{path.name}", compute)
+    file = Path(module.__file__)
+    depth = module.__name__.count(".") + (2 if file.name == "__init__.py" else 1)
+    return Stage(module.VERSION, "/".join(file.parts[-depth:]), compute)
 
 
 def _summary(values: Any) -> list[float]:
@@ -227,6 +229,42 @@ def _samples(frames_wanted: bool, count: int, seed: int, *, labels: int, multi: 
 
 def _stack(head: Head, width: int, classes: int) -> Stack:
     return stack_of(head, width, classes, torch.device("cpu"))
+
+
+class Perceptron(torch.nn.Sequential):
+    """A head that draws random numbers."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        layers = torch.nn.Linear(width, 8), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(8, classes)
+        super().__init__(*layers)
+
+    def forward(self, inputs: Tensor, valid: None) -> Tensor:
+        return super().forward(inputs)
+
+
+class Recurrent(torch.nn.Module):
+    """A head that is run alone."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.recurrent, self.linear = torch.nn.GRU(width, 4, batch_first=True), torch.nn.Linear(4, classes)
+
+    def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
+        return self.linear(self.recurrent(inputs)[0][torch.arange(len(inputs)), valid.sum(1) - 1])
+
+
+def _automatic() -> Values:
+    """Heads without a derivative of their own, in each of the ways in which a stack is run."""
+    found: Values = {}
+    for way, head in (
+        ("all", replace(heads()["twa"], stacked=None)),
+        ("rates", Head("perceptron", "one hidden layer", "vectors", version=1, make=Perceptron)),
+        ("none", Head("recurrent", "the last state", "frames", version=1, make=Recurrent)),
+    ):
+        stack = _stack(head, 5, 3)
+        assert isinstance(stack, automatic.AutomaticStack) and stack.together == way
+        found |= {f"{way} {name}": values for name, values in _head(head).items()}
+    return found
 
 
 def _head(head: Head) -> Values:

@@ -20,8 +20,8 @@ from evaluator.backbones.huggingface import encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
 from evaluator.features import extraction, shards
+from evaluator.probes import automatic, metrics, search, trainer
 from evaluator.probes import fit as probes
-from evaluator.probes import metrics, search, trainer
 from evaluator.probes.heads import ta, twa
 from leaderboard.ranking import bootstrap
 
@@ -198,6 +198,7 @@ CHANGES: dict[str, tuple[object, str, str]] = {
     "extraction": (extraction, "heard.sum(1, dtype=torch.float32) / valid[:, None]", "heard.amax(1).float()"),
     "head ta": (ta, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
     "head twa": (twa, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
+    "automatic heads": (automatic, "gradient[part] += more", "gradient[part] += more.abs()"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),
     "search": (search, "-choice.valid, choice.layer,", "-choice.valid, -choice.layer,"),
     "metrics": (metrics, "descending=True, stable=True", "descending=False, stable=True"),

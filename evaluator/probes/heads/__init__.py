@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, entry_points
 
 from evaluator.probes.head import Head
 from tasks.support.errors import UserError
@@ -49,6 +49,11 @@ def load(source: str) -> Head:
     if not isinstance(head, Head):
         raise TypeError("it is not an evaluator.probes.head.Head")
     return replace(head, source=source)
+
+
+def distribution(head: Head) -> Distribution | None:
+    """The installed package that adds a head, or None for those of this folder."""
+    return next((entry.dist for entry in entry_points(group=GROUP) if entry.value == head.source), None)
 
 
 def needs_frames(tracks: Iterable[str]) -> bool:
