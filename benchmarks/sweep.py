@@ -27,8 +27,9 @@ from benchmarks.report import count, facts, table
 from benchmarks.synthetic import SyntheticTask
 from evaluator.backbone import Backbone, ready
 from evaluator.backbones import huggingface
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.heads import heads
 from leaderboard.records.protocol import Protocol
 
 _SEED = 0
@@ -108,7 +109,7 @@ class Setup:
             classes=self.classes,
             layers=self.layers,
             width=self.width,
-            frames=frames if NEEDS_FRAMES[track] else None,
+            frames=frames if heads()[track].reads_frames else None,
             device=device,
         )
 
@@ -174,12 +175,12 @@ def _measure(
 
 def _batched(setup: Setup, track: str, task: SyntheticTask) -> Tensor:
     """Train all probes the suite's way: (epochs, layers, rates) validation curves."""
+    stack = stack_of(heads()[track], setup.width, setup.classes, task.device)
     fits = [
         fit(
-            HEADS[track](),
+            stack,
             task.stacked("train"),
             task.stacked("valid"),
-            classes=setup.classes,
             metric="accuracy",
             rates=rates.tolist(),
             seeds=(_SEED,),
@@ -290,7 +291,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
     add = partial(parser.add_argument, metavar="N")
-    parser.add_argument("--track", type=_tracks, default=["ta"], help="ta, twa, or ta,twa (ta)")
+    parser.add_argument("--track", type=_tracks, default=["ta"], help="separated by commas (ta)")
     add("--train", type=count, default=512, help="clips of the train split (512)")
     add("--valid", type=count, default=128, help="clips of the validation split (128)")
     add("--classes", type=count, default=32, help="classes (32)")
@@ -310,8 +311,9 @@ def _parse() -> argparse.Namespace:
 
 def _tracks(value: str) -> list[str]:
     tracks = value.split(",")
-    if unknown := set(tracks) - set(HEADS):
-        raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {', '.join(HEADS)}")
+    if unknown := set(tracks) - set(heads()):
+        known = ", ".join(heads())
+        raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {known}")
     return tracks
 
 

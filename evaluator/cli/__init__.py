@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("submit", epilog=submit.EXAMPLE)(submit.submit)
+app.command("submit", cls=submit.WithTracks, epilog=submit.EXAMPLE)(submit.submit)
 app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.add_typer(tasks.app, name="tasks")

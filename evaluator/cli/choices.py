@@ -32,14 +32,16 @@ def read_submission(path: Path) -> "Submission":
     Raises:
         UserError: it is no submission file.
     """
-    from evaluator.probes.heads import HEADS
+    from evaluator.probes.heads import heads
     from evaluator.submission import Submission
 
     if path.is_dir():
         raise UserError(f"{path} is a directory: name a submission file in it, such as {path / 'my-model.toml'}.")
     # What follows a space is the next submission file.
-    if str(path) in HEADS and not path.exists():
-        raise UserError(f"{path} is a track and no submission file: join tracks by commas, as in --track ta,twa.")
+    if str(path) in heads() and not path.exists():
+        raise UserError(
+            f"{path} is a track and no submission file: join tracks by commas, as in --track {','.join(heads())}."
+        )
     return Submission.read(path)
 
 
@@ -64,12 +66,12 @@ def protocols(
 
 def tracks(value: str) -> list[str]:
     """The tracks of a comma-separated option."""
-    from evaluator.probes.heads import HEADS
+    from evaluator.probes.heads import heads
 
     names = list(dict.fromkeys(split_list(value)))
-    unknown = [name for name in names if name not in HEADS]
+    unknown = [name for name in names if name not in heads()]
     if unknown or not names:
-        raise UserError(f"--track {value}: choose from {', '.join(HEADS)}, separated by commas.")
+        raise UserError(f"--track {value}: choose from {', '.join(heads())}, separated by commas.")
     return names
 
 

@@ -3,8 +3,6 @@
 from leaderboard.ranking.boards import Board, Row
 from leaderboard.records.result import Result
 
-TRACKS = {"ta": "T-A", "twa": "T-WA"}
-TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
 # mAP is the macro mean over classes, as in BEANS.
 METRICS = {"accuracy": "accuracy", "map": "mAP"}

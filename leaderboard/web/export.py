@@ -80,7 +80,7 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
     )
     below = [
         f"BEANS probe {version('beans-probe')}, protocol {board.protocol}, track "
-        f"{formats.TRACKS.get(board.track, board.track)}, {formats.GROUPS[board.group].lower()} tasks. "
+        f"{board.track}, {formats.GROUPS[board.group].lower()} tasks. "
         "Test score ± half of its 95 % interval; the best of each column is bold.",
         *notes,
     ]

@@ -53,7 +53,7 @@ def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, comp
     shown = replace(passed, rows=tuple(sort_rows(passed, sort)))
     scope = text.scope(shown, ranked, whole, filters)
     _chosen(scope)
-    _summary(shown, ranked, scope)
+    _summary(shown, ranked, scope, store)
     if shown.rows:
         opened = board_table.draw(shown, sort, mlflow)
         if opened:
@@ -100,13 +100,12 @@ def _chosen(scope: list[str]) -> None:
         st.rerun()
 
 
-def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
+def _summary(board: Board, ranked: Board, scope: list[str], store: Store) -> None:
     """What the board holds, and the files with exactly what is shown."""
     among = sum(row.rank is not None for row in ranked.rows)
     everybody = len({row.submission for row in ranked.rows})
     tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
-    track = f"{formats.TRACKS.get(board.track, board.track)}: {formats.TRACK_HELP.get(board.track, 'a further head')}"
-    facts = [f"{among} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
+    facts = [f"{among} ranked of {everybody}", tasks, _track(ranked, store), "score ± half of the 95 % interval"]
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.caption(text.markdown(" · ".join(facts)))
     name = f"leaderboard-{board.track}-{board.group}"
@@ -133,6 +132,14 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
         )
         if st.button("LaTeX", icon=":material/table:", help="What is shown as a table to paste into a paper"):
             _latex(board, scope)
+
+
+def _track(board: Board, store: Store) -> str:
+    """The track, and what its head does according to the oldest record of the board."""
+    results = (cell.result for row in board.rows for cell in row.cells if cell.result)
+    oldest = min(results, key=lambda result: (result.created, result.record_id), default=None)
+    record = store.record(oldest.record_id) if oldest else None
+    return f"{board.track}: {record.head.help}" if record and record.head else board.track
 
 
 @st.dialog("LaTeX", width="large")

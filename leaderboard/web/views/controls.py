@@ -12,7 +12,7 @@ from leaderboard.ranking.boards import Board
 def choose_board(found: list[Board], areas: list[Any]) -> Board:
     """The board of the address's ``track``, ``group`` and ``protocol``; each is chosen in one of three ``areas``."""
     with areas[0]:
-        track = select("Track", "track", [board.track for board in found], formats.TRACKS)
+        track = select("Track", "track", [board.track for board in found], {})
     found = [board for board in found if board.track == track]
     with areas[1]:
         group = select("Tasks", "group", [board.group for board in found], formats.GROUPS)

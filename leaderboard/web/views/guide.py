@@ -41,7 +41,8 @@ never trained: its layers are computed once, and a linear classifier is trained 
 
 - **Data.** Tasks have fixed train, validation and test splits. Audio is mixed to one channel and resampled to the
   encoder's rate.
-- **Probe.** T-A takes the mean over time, then a linear layer. T-WA learns weights over time, then a linear layer.
+- **Probe.** The track is the head that is trained. `ta`, which ranks first, takes the mean over time, then a linear
+  layer. Above each board stands what its head does.
 - **Search.** 16 learning rates from 1e-5 to 1e-1, each for all layers at once. Layer, rate and epoch are those with
   the best validation score. Only then is the test split read.
 - **Score.** The chosen probe is trained with five seeds; the score is the mean. Classification is scored by

@@ -36,8 +36,7 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
         records: the home's records directory, where its predictions may lie.
         link: the page of its MLflow run.
     """
-    track = formats.TRACKS.get(result.track, result.track)
-    st.subheader(text.markdown(f"{result.task} · {track}"), anchor=False)
+    st.subheader(text.markdown(f"{result.task} · {result.track}"), anchor=False)
     for flag in record.flags:
         st.warning(EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
     layers, rates = st.columns([3, 2], gap="medium")
@@ -211,6 +210,7 @@ def _provenance(record: Record, link: str | None) -> None:
                 "record": record.id,
                 "measured": _moment(record.created),
                 "protocol": record.protocol,
+                **({"head": f"{record.head.help}, version {record.head.version}"} if record.head else {}),
                 "code": f"{where.git_commit}{dirty}" if where.git_commit else "not in a git checkout",
                 "device": f"{where.device}, {where.precision}, {threads}",
                 "driver": where.driver or "none",

@@ -75,7 +75,7 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
         cards = st.columns(4)
     if row.rank is not None:
         of = sum(other.rank is not None for other in board.rows)
-        where = f"{formats.GROUPS[board.group]} tasks, {formats.TRACKS.get(board.track, board.track)}"
+        where = f"{formats.GROUPS[board.group]} tasks, {board.track}"
         rank = f"{RANK.shown(row).text} of {of}"
         cards[0].metric(RANK.label, rank, border=True, help=text.markdown(f"{where}, {board.protocol}"))
         cards[1].metric(text.markdown(f"{MEAN.label}, {where}"), MEAN.shown(row).text, border=True)
@@ -137,7 +137,7 @@ def _scores(
         note = "" if result.limit is None else f"limited to {result.limit}"
         cells = [
             table.cell(result.task, sub=note or formats.METRICS[result.metric]),
-            table.cell(formats.TRACKS.get(result.track, result.track)),
+            table.cell(result.track),
             table.cell(formats.GROUPS[result.group]),
             *([table.cell(result.protocol)] if protocols else []),
             table.shown(SCORE.shown(cell), sub="", style="strong"),
@@ -164,7 +164,7 @@ def _scores(
 def _without(name: str, boards: list[Board]) -> None:
     """Say where a result is missing for another reason than that nobody asked for it."""
     missing = [
-        f"{column.task}, {formats.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        f"{column.task}, {board.track} ({cell.reason})"
         for board in boards
         for row in board.rows
         if row.submission == name
@@ -190,8 +190,7 @@ def _outlines(chosen: Result, results: list[Result], records: dict[str, Record])
     same = [result for result in results if rules(result) == rules(chosen)]
     if len(same) < 2:
         return
-    track = formats.TRACKS.get(chosen.track, chosen.track)
-    st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
+    st.subheader(text.markdown(f"Layer curves, {chosen.track}"), anchor=False)
     last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
     for start in range(0, len(same), _ABREAST):
         areas = st.columns(_ABREAST, gap="medium")
