@@ -478,7 +478,7 @@ def _write() -> int:
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.path.insert(0, str(Path(__file__).parents[1] / "evaluator"))
+    sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("evaluator", "tasks")]
     if "--write" in sys.argv:
         sys.exit(_write())
     print(json.dumps(compare(json.loads(GOLDEN.read_text()))))

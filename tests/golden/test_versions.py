@@ -85,7 +85,7 @@ class Mine:
 
 def run(root: Path, *arguments: str, code: str | None = None) -> str:
     """Standard output of a fresh Python that imports the packages from ``root``."""
-    path = os.pathsep.join(map(str, (root, ROOT / "tests" / "evaluator")))
+    path = os.pathsep.join(map(str, (root, ROOT / "tests" / "evaluator", ROOT / "tests" / "tasks")))
     command = [sys.executable, *(("-c", code) if code else ()), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=root, env={**os.environ, "PYTHONPATH": path}
