@@ -195,4 +195,4 @@ def test_overlap_and_remote_code_are_marked_and_explained(varied: str, page: Pag
     expect(page.locator("tbody .mark")).to_have_text(["†"])
 
     opened(page, f"{varied}/submission?name=silent")
-    expect(page.get_by_text("not stated, so nothing is known of an overlap with a task")).to_be_visible()
+    expect(page.get_by_text("not stated, so overlaps with tasks are unknown")).to_be_visible()
