@@ -1,1 +1,1 @@
-"""What is shown: the result record, the database, ranking, and the Streamlit app."""
+"""The leaderboard: result records, the database, the ranking, and the Streamlit app."""
