@@ -106,7 +106,7 @@ class Protocol:
                 raise UserError(f"protocol {name}: {key} cannot be {text}") from error
         protocol = cls(**values)
         if protocol.name != name:
-            raise UserError(f"this suite writes protocol {name} as {protocol.name}")
+            raise UserError(f"protocol {name} is written {protocol.name} by this suite")
         return protocol
 
     @staticmethod

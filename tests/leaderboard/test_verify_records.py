@@ -77,7 +77,7 @@ def test_every_number_that_is_not_the_predictions_is_named(tmp_path: Path, kind:
         ({"test_seeds": [0.5]}, "have 2 seeds and the record 1"),
         ({"protocol": "beans-probe/2"}, "protocol beans-probe/2 is not known"),
         ({"protocol": "beans-probe/1+colour=2"}, "there is no rule colour"),
-        ({"protocol": "beans-probe/1+seeds=2+trials=3+bootstrap=200"}, "as beans-probe/1+trials=3+seeds=2"),
+        ({"protocol": "beans-probe/1+seeds=2+trials=3+bootstrap=200"}, "is written beans-probe/1+trials=3+seeds=2"),
         ({"protocol": PROTOCOL + "+train=most"}, "train cannot be most"),
         ({"protocol": "beans-probe/1+trials=3+seeds=5"}, "is written beans-probe/1+trials=3 "),
         ({"protocol": "beans-probe/1+trials=3+bootstrap=200"}, "2 test seeds, where the protocol has 5"),
