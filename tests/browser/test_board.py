@@ -77,7 +77,7 @@ def test_ranks_have_ranges_and_groups(settled: str, settled_home: Home, page: Pa
         expect(cells.nth(5)).to_have_text(f"{float(row['borda']):g}{float(row['mean_rank']):.2f}")
         half = (float(row["mean_ci_high"]) - float(row["mean_ci_low"])) / 2
         expect(cells.nth(2)).to_have_text(f"{float(row['mean']):.3f}± {half:.3f}")
-    expect(page.get_by_text("Ranks that share a group (A, B, ...) cannot be told apart")).to_be_visible()
+    expect(page.get_by_text("Ranks that share a group (A, B, ...) cannot be distinguished")).to_be_visible()
     expect(
         page.get_by_text("few test recordings make these intervals too narrow: clicks (8), songs (8)")
     ).to_be_visible()
@@ -195,4 +195,4 @@ def test_overlap_and_remote_code_are_marked_and_explained(varied: str, page: Pag
     expect(page.locator("tbody .mark")).to_have_text(["†"])
 
     opened(page, f"{varied}/submission?name=silent")
-    expect(page.get_by_text("not stated, so nothing is known of an overlap with a task")).to_be_visible()
+    expect(page.get_by_text("not stated, so overlaps with tasks are unknown")).to_be_visible()

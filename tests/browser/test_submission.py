@@ -154,7 +154,7 @@ def test_curves_of_all_tasks_with_the_best_layer_of_each(address: str, home: Hom
     choose(page, "barks", "twa")
     expect(page.get_by_role("heading", name="Layer curves")).to_have_count(0)
     expect(page.locator(CHART)).to_have_count(3)
-    expect(page.get_by_text("shaded is the outer twentieth of the range 1.0e-4 to 1.0e-2")).to_be_visible()
+    expect(page.get_by_text("the outer twentieth of the range 1.0e-4 to 1.0e-2 is shaded")).to_be_visible()
 
     page.goto(f"{address}/submission?name=second")
     expect(page.get_by_role("heading", name="purrs · ta")).to_be_visible(timeout=30_000)
@@ -206,8 +206,8 @@ def test_detection_task_tells_the_precision_of_each_class_and_a_rate_at_the_edge
     assert {bar["class"] for bar in bars} >= {name for name in expected if not name.endswith("(0)")}
     for bar in bars:
         assert bar["average precision"] == expected[bar["class"]]
-    expect(page.get_by_text("The best learning rate lies at the upper edge of the range")).to_be_visible()
-    expect(page.get_by_text("shaded is the outer twentieth of the range 1.0e-5 to 1.0e-1")).to_be_visible()
+    expect(page.get_by_text("The best learning rate is at the upper edge of the range")).to_be_visible()
+    expect(page.get_by_text("the outer twentieth of the range 1.0e-5 to 1.0e-1 is shaded")).to_be_visible()
     expect_to_fit_a_phone(page)
 
 
@@ -233,7 +233,7 @@ def test_many_classes_are_pairs_and_recalls_and_predictions_that_cannot_be_read_
     page.set_viewport_size({"width": 1360, "height": 1000})
     choose(page, "lost", "ta")
     expect(
-        page.get_by_text("Nothing is shown of single classes, since there are no predictions beside the record")
+        page.get_by_text("Scores per class are not shown, since there are no predictions beside the record")
     ).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     choose(page, "damaged", "ta")
