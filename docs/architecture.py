@@ -28,10 +28,10 @@ ORDER = {
         "support", "task", "collections", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own",
         "verify", "__init__",
     ),
-    "leaderboard": ("records", "database", "ranking", "web", "__init__"),
+    "leaderboard": ("records", "database", "ranking", "web", "api", "__init__"),
     "evaluator": (
         "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",
-        "export", "pretraining", "evaluate", "studies", "__init__", "cluster", "cli", "__main__",
+        "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",
     ),
 }  # fmt: skip
 """Packages and, in each, rooms and loose modules from the lowest up. Each may import only what stands before it."""

@@ -85,9 +85,8 @@ def manifests(
 
     ``unprepared`` gets those among them that are not prepared: the task's name and what to do.
     """
-    from tasks.manifest import read_manifest
-    from tasks.prepare import is_prepared, why_not_prepared
-    from tasks.subsets import limit as limit_items
+    from evaluator.api.tasks import NotPreparedError, read_task, require_different_names
+    from tasks.prepare import is_prepared
     from tasks.task import catalogue_names, load_task
 
     chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
@@ -96,19 +95,13 @@ def manifests(
     found = []
     for name in dict.fromkeys(chosen):
         try:
-            task = load_task(name, data=home.data, data_dir=data_dir)
-            reason = why_not_prepared(task)
-            if reason is not None:
-                unprepared[task.name] = reason
-                raise UserError(f"Task {task.name}: {reason}")
-            manifest = read_manifest(task)
-            found.append(manifest if limit is None else limit_items(manifest, limit))
+            found.append(read_task(name, home.data, data_dir, limit))
         except UserError as error:
+            if isinstance(error, NotPreparedError):
+                unprepared[error.task] = error.reason
             complain(str(error))
             failures.append(str(error))
-    twice = [name for name in {m.task.name for m in found} if sum(m.task.name == name for m in found) > 1]
-    if twice:
-        raise UserError(f"Two tasks are called {twice[0]!r}: give them different names, results are known by theirs.")
+    require_different_names(found)
     return found
 
 

@@ -21,6 +21,7 @@ PACKAGES = (
     "soundfile",
     "safetensors",
 )
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def describe(device: torch.device, precision: str) -> Environment:
@@ -51,13 +52,15 @@ def package_versions() -> dict[str, str]:
 
 
 def pick_device(choice: str) -> torch.device:
-    """The device for a choice. ``auto`` is CUDA if there is a GPU, else the CPU.
+    """The device for one of `DEVICES`. ``auto`` is CUDA if there is a GPU, else the CPU.
 
     Raises:
-        UserError: CUDA is requested and torch finds no device.
+        UserError: the choice is unknown, or CUDA is requested and torch finds no device.
     """
     from tasks.support.errors import UserError
 
+    if choice not in DEVICES:
+        raise UserError(f"Device {choice!r} is unknown: choose from {', '.join(DEVICES)}.")
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     if choice == "cuda" and not torch.cuda.is_available():

@@ -43,6 +43,13 @@ class Home:
             optuna_storage=os.environ.get("OPTUNA_STORAGE") or default.optuna_storage,
         )
 
+    @classmethod
+    def of(cls, place: "Home | Path | str | None") -> "Home":
+        """The home that an argument names: a `Home` as it is, a path as `at`, None as `from_environment`."""
+        if place is None:
+            return cls.from_environment()
+        return place if isinstance(place, Home) else cls.at(Path(place))
+
     @property
     def data(self) -> Path:
         """Prepared audio of catalogue tasks, one directory a task."""

@@ -134,7 +134,7 @@ def test_interrupted_it_goes_on_where_it_was_and_measures_nothing_twice(
     path = submission("Counting")
     ran = path.parent / "ran.txt"
     (path.parent / "wait").touch()
-    command = [sys.executable, "-m", "evaluator.cli", "profile", str(path), "--seconds", "4,1", "--device", "cpu"]
+    command = [sys.executable, "-m", "evaluator", "profile", str(path), "--seconds", "4,1", "--device", "cpu"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (path.parent / "waiting").exists():

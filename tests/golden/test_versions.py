@@ -211,7 +211,7 @@ def test_no_stage_computes_other_numbers_under_the_same_version() -> None:
 # One change of what each stage computes: the module, a piece of its source, and what replaces it.
 CHANGES: dict[str, tuple[object, str, str]] = {
     "decoding": (audio, "int((end - start) * header.sample_rate)", "int((end - start) * header.sample_rate) - 1"),
-    "extraction": (extraction, "heard.sum(1, dtype=torch.float32) / valid[:, None]", "heard.amax(1).float()"),
+    "extraction": (extraction, "masked.sum(1, dtype=torch.float32)", "masked.amax(1).float()"),
     "head ta": (heads, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
     "head twa": (heads, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),

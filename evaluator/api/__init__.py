@@ -1,0 +1,1 @@
+"""The suite from Python: what `from evaluator import ...` offers to notebooks."""

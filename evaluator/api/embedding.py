@@ -1,0 +1,244 @@
+"""The vectors that a submission gives for audio files, without a task."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluator.api.evaluation import load_submission
+from evaluator.backbone import Layer, ready
+from evaluator.features.clips import ahead, plan
+from evaluator.features.extraction import Extractor
+from evaluator.features.headers import Headers
+from evaluator.results.environment import pick_device
+from evaluator.submission import Submission
+from leaderboard.records.protocol import PRECISIONS
+from tasks.support.errors import UserError
+from tasks.support.progress import Report, silent
+from tasks.task import Item, Task
+
+Key = int | str
+"""A layer: its index, where a negative one counts from the last layer, or its name."""
+
+# Of many bad files, so many are named in an error.
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """What some of the files give, by layer as it was asked for.
+
+    Attributes:
+        positions: (clips,) place of each file in the list of paths.
+        vectors: (clips, width) float32, the mean over the frames of each file.
+        frames: one array (frames, width) float16 per file; None where frames were not asked for.
+    """
+
+    positions: list[int]
+    vectors: dict[Key, NDArray[np.float32]]
+    frames: dict[Key, list[NDArray[np.float16]]] | None
+
+
+@overload
+def embed(
+    submission: Submission | str | Path,
+    paths: Iterable[str | Path],
+    layers: Sequence[Key] | None = None,
+    frames: Literal[False] = False,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    max_duration: float | None = None,
+    report: Report = silent,
+) -> dict[Key, NDArray[np.float32]]: ...
+@overload
+def embed(
+    submission: Submission | str | Path,
+    paths: Iterable[str | Path],
+    layers: Sequence[Key] | None = None,
+    *,
+    frames: Literal[True],
+    device: str = "auto",
+    precision: str = "fp32",
+    max_duration: float | None = None,
+    report: Report = silent,
+) -> dict[Key, list[NDArray[np.float16]]]: ...
+def embed(
+    submission: Submission | str | Path,
+    paths: Iterable[str | Path],
+    layers: Sequence[Key] | None = None,
+    frames: bool = False,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    max_duration: float | None = None,
+    report: Report = silent,
+) -> dict[Key, NDArray[np.float32]] | dict[Key, list[NDArray[np.float16]]]:
+    """Encode audio files, and return the mean over the frames of each file, per layer.
+
+    Decoding, resampling, batching and pooling are those of an evaluation. The result is held in memory, the audio is
+    not. `embed_parts` is for more files than the memory holds vectors of.
+
+    Args:
+        submission: a submission, or the path of its file.
+        paths: audio files of any sample rate, length and number of channels.
+        layers: indices (a negative one counts from the last layer) or names; None for all.
+        frames: return every frame, not the mean over them.
+        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+        precision: the backbone's arithmetic, "fp32" or "bf16".
+        max_duration: encode only the first so many seconds of each file; None for all of it.
+        report: called with what is being done, the seconds of audio that are done, and their total.
+
+    Returns:
+        By layer as it was asked for (by index where ``layers`` is None): (files, width) float32 in the order of
+        ``paths``. With ``frames``: a list with one array (frames, width) float16 per file, in the same order.
+
+    Raises:
+        UserError: a file is missing or damaged, the submission does not load, or there is no such layer or device.
+            All files are opened before the backbone is loaded; damage inside a file is found when it is decoded.
+    """
+    files = _files(paths)
+    encoder = _Encoder.load(submission, files, layers, device, precision, max_duration)
+    parts = encoder.parts(frames, report)
+    if frames:
+        lists = {key: [np.empty((0, 0), np.float16)] * len(files) for key in encoder.layers}
+        for part in parts:
+            for key, clips in (part.frames or {}).items():
+                for position, clip in zip(part.positions, clips, strict=True):
+                    lists[key][position] = clip
+        return lists
+    arrays = {key: np.empty((len(files), layer.width), np.float32) for key, (_, layer) in encoder.layers.items()}
+    for part in parts:
+        for key, vectors in part.vectors.items():
+            arrays[key][part.positions] = vectors
+    return arrays
+
+
+def embed_parts(
+    submission: Submission | str | Path,
+    paths: Iterable[str | Path],
+    layers: Sequence[Key] | None = None,
+    frames: bool = False,
+    *,
+    device: str = "auto",
+    precision: str = "fp32",
+    max_duration: float | None = None,
+    report: Report = silent,
+) -> Iterator[Part]:
+    """`embed`, some files after others: about four minutes of audio per part, files of similar length together.
+
+    Args and errors are those of `embed`. The parts are not in the order of ``paths``: each has its ``positions``.
+    """
+    encoder = _Encoder.load(submission, _files(paths), layers, device, precision, max_duration)
+    return encoder.parts(frames, report)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """A loaded submission, the files that it encodes, and by layer as it was asked for its index and shape."""
+
+    name: str
+    extractor: Extractor
+    items: list[Item]
+    headers: Headers
+    max_duration: float | None
+    layers: dict[Key, tuple[int, Layer]]
+
+    @classmethod
+    def load(
+        cls,
+        submission: Submission | str | Path,
+        files: list[Path],
+        layers: Sequence[Key] | None,
+        device: str,
+        precision: str,
+        max_duration: float | None,
+    ) -> "_Encoder":
+        entry = submission if isinstance(submission, Submission) else load_submission(submission)
+        if precision not in PRECISIONS:
+            raise UserError(f"Precision {precision!r} is unknown: choose from {', '.join(PRECISIONS)}.")
+        if max_duration is not None and not 0 < max_duration < float("inf"):
+            raise UserError(f"max_duration {max_duration} is not a positive number of seconds.")
+        place = pick_device(device)
+        headers = Headers()
+        _, problems = headers.look(files)
+        if problems:
+            more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+            raise UserError(f"{'; '.join(problems[:_NAMED])}{more}: replace the files or take them out of the list.")
+        try:
+            extractor = Extractor.of(ready(entry.load(), place), place, precision)
+        except UserError as error:
+            raise UserError(f"Submission {entry.name} ({entry.path}): {error}") from error
+        if not extractor.needs_audio:
+            raise UserError(
+                f"Submission {entry.name} has embeddings that were computed elsewhere: it cannot encode audio files."
+            )
+        items = [Item(str(file), file, (), str(file)) for file in files]
+        chosen = _choose(entry.name, extractor.model.backbone.layers, layers)
+        return cls(entry.name, extractor, items, headers, max_duration, chosen)
+
+    def parts(self, frames: bool, report: Report) -> Iterator[Part]:
+        """Shard by shard; the next are decoded while one is encoded."""
+        rate = self.extractor.model.backbone.sample_rate
+        # What `plan` needs of a task: how its clips are cropped.
+        task = Task(
+            name="files", kind="classification", metric="accuracy", clips=Path(), max_duration=self.max_duration
+        )
+        shards = plan(task, self.items, rate, self.extractor.model.min_samples, self.headers)
+        total = sum(clip.samples for shard in shards for clip in shard.clips) / rate
+        done = 0.0
+
+        def advance(seconds: float) -> None:
+            nonlocal done
+            done += seconds
+            report(f"{self.name}: audio", done, total)
+
+        places = {key: self._place(index) for key, (index, _) in self.layers.items()}
+        for shard, sounds in ahead(shards, rate):
+            if isinstance(sounds, UserError):
+                raise UserError(f"{sounds}: replace the file or take it out of the list.") from sounds
+            encoded = self.extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
+            # Copies, so that a caller who keeps some layers does not keep the others in memory.
+            vectors = {key: encoded.pooled[number][row].numpy().copy() for key, (number, row) in places.items()}
+            pieces = None
+            if encoded.pieces is not None:
+                pieces = {
+                    key: [piece[row].numpy().copy() for piece in encoded.pieces[number]]
+                    for key, (number, row) in places.items()
+                }
+            yield Part([clip.index for clip in shard.clips], vectors, pieces)
+
+    def _place(self, layer: int) -> tuple[int, int]:
+        """The block that has a layer, and its row there."""
+        return next(
+            (number, block.layers.index(layer))
+            for number, block in enumerate(self.extractor.blocks)
+            if layer in block.layers
+        )
+
+
+def _files(paths: Iterable[str | Path]) -> list[Path]:
+    if isinstance(paths, str | Path):
+        raise UserError(f"{paths} is one path: give a list of files, such as [{str(paths)!r}].")
+    return [Path(path) for path in paths]
+
+
+def _choose(name: str, layers: Sequence[Layer], asked: Sequence[Key] | None) -> dict[Key, tuple[int, Layer]]:
+    """Index and shape of each layer that is asked for.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    names = [layer.name for layer in layers]
+    found: dict[Key, tuple[int, Layer]] = {}
+    for key in range(len(layers)) if asked is None else asked:
+        index = names.index(key) if isinstance(key, str) and key in names else key
+        if isinstance(index, str) or not -len(layers) <= index < len(layers):
+            raise UserError(
+                f"Submission {name} has no layer {key!r}: it has 0 to {len(layers) - 1} ({', '.join(names)})."
+            )
+        found[key] = index % len(layers), layers[index]
+    return found
