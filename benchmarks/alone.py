@@ -31,7 +31,7 @@ class TimeWeightedProbe(TimeAverageProbe):
     def forward(self, inputs: Tensor) -> Tensor:
         """(items, frames, width) to (items, classes)."""
         weights = self.attend(inputs).softmax(dim=1)
-        # A product, because multiplying and summing would write every frame once more.
+        # A matrix product, since multiplying and summing would write a copy of every frame.
         return super().forward((weights.transpose(1, 2) @ inputs).squeeze(1))
 
 
@@ -49,14 +49,14 @@ def train_alone(
     lr: float,
     protocol: Protocol,
 ) -> Tensor:
-    """Train one probe on one layer from the same start and in the same order as the suite trains it among others.
+    """Train one probe on one layer, with the start and the item order that the suite uses when it trains many.
 
     Args:
         track: "ta" or "twa".
         train: (items, ...) features and (items,) class indices, on the device.
-        valid: likewise.
+        valid: the same, of the validation split.
         classes: number of classes.
-        layer: its index, which with the seed fixes the start.
+        layer: index of the layer; layer and seed fix the start.
         seed: fixes the order of the items.
         lr: learning rate.
         protocol: epochs, batch size and weight decay; there is no early stopping.
