@@ -116,7 +116,8 @@ def test_own_task_shows_what_its_results_tell(settled: str, page: Page) -> None:
 
 def test_task_that_is_not_prepared_says_how_to(board: str, page: Page) -> None:
     page.goto(f"{board}/task?name=speech-commands")
-    expect(page.get_by_text("The data are not here: run beans tasks prepare speech-commands")).to_be_visible(timeout=30_000)
+    missing = "The data are not here: run beans tasks prepare speech-commands"
+    expect(page.get_by_text(missing)).to_be_visible(timeout=30_000)
     expect(page.get_by_text("Examples need the data, which are not here.")).to_be_visible()
     expect(page.locator("audio")).to_have_count(0)
 
