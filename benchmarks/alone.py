@@ -20,14 +20,14 @@ def train_alone(
     lr: float,
     protocol: Protocol,
 ) -> Tensor:
-    """Train one probe on one layer from the same start and in the same order as the suite trains it among others.
+    """Train one probe on one layer, with the start and the item order that the suite uses when it trains many.
 
     Args:
         track: any, on features that are not padded.
         train: (items, ...) features and (items,) class indices, on the device.
-        valid: likewise.
+        valid: the same, of the validation split.
         classes: number of classes.
-        layer: its index, which with the seed fixes the start.
+        layer: index of the layer; layer and seed fix the start.
         seed: fixes the order of the items.
         lr: learning rate.
         protocol: epochs, batch size and weight decay; there is no early stopping.
