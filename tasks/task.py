@@ -150,8 +150,8 @@ class Task(BaseModel):
     ``max_duration`` seconds. A detection task names ``train``, ``valid`` and ``test`` (JSON lines of path, length,
     annotations) and the window to cut. A label that is not in ``labels`` counts as ``unknown_label``, if there is one.
     ``benchmark`` names the benchmark that the task belongs to. ``no_few_labels`` states why there is no few-label
-    split, if the reason is known. `beans tasks prepare` prepares a task with ``prepare``; the files of a task without it are
-    the user's own. ``file`` is the path of the task file, None for a task of the catalogue.
+    split, if the reason is known. `beans tasks prepare` prepares a task with ``prepare``; the files of a task without
+    it are the user's own. ``file`` is the path of the task file, None for a task of the catalogue.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,8 +1,8 @@
 """Registries of objects of one kind, from the modules of a folder and from installed packages.
 
 A module of the folder declares one object under an agreed attribute, for example ``SOURCE = Source(...)``. Users ask
-for it by the file's name, with hyphens for underscores, or by a name that the object declares. A package adds an object by
-an entry point. Its name is what users write, and its value names the object, for example
+for it by the file's name, with hyphens for underscores, or by a name that the object declares. A package adds an
+object by an entry point. Its name is what users write, and its value names the object, for example
 ``mine = "my_package.my_source:SOURCE"``.
 """
 
