@@ -1,4 +1,4 @@
-"""Frames follow a sound that changes."""
+"""Checks that frames change with the sound."""
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import changing
@@ -6,7 +6,7 @@ from evaluator.checks.subject import FRAMES_APART, Subject
 
 
 def frames_change(subject: Subject) -> Verdict:
-    """Frames follow a sound that changes in at least one layer; a layer may repeat a token that sums up the clip."""
+    """Check that the frames of at least one layer change with the sound. A layer may repeat one token per clip."""
     sound = changing(subject.rate, subject.model.min_samples)
     rows = {
         index: layer.frames.float()

@@ -1,4 +1,4 @@
-"""Values that frames in half precision can hold."""
+"""Checks whether half precision can hold the values of frames."""
 
 import torch
 
@@ -7,7 +7,7 @@ from evaluator.checks.subject import HALF_MIN, Subject
 
 
 def half_precision(subject: Subject) -> Verdict:
-    """Tracks that read frames get them in half precision."""
+    """Note values that half precision cannot hold. Frames are stored in half precision."""
     if subject.too_large is not None:
         return "note", subject.too_large
     largest = 0.0
@@ -20,7 +20,7 @@ def half_precision(subject: Subject) -> Verdict:
             if 0 < scale < HALF_MIN and float(layer.frames.abs().max()) < HALF_MIN:
                 return "note", (
                     f"values of {subject.layer(index)} are so small ({scale:.1g}) that half precision, in which frames"
-                    " are kept, blurs them: scale the layer"
+                    " are stored, loses digits: scale the layer"
                 )
     limit = torch.finfo(torch.float16).max
     return "pass", f"the largest value is {largest:.3g}, and half precision holds up to {limit:.0f}"
