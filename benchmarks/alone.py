@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from evaluator.probes.automatic import stack_of
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from leaderboard.records.protocol import Protocol
 
 
@@ -37,7 +37,7 @@ def train_alone(
     """
     features, targets = train
     width = features.shape[-1]
-    head = heads()[track]
+    head = HEADS.get(track)
     probe = head.make(width, classes)
     probe.load_state_dict(stack_of(head, width, classes, torch.device("cpu")).initial(layer, seed))
     probe.to(features.device)

@@ -29,7 +29,7 @@ from evaluator.backbone import Backbone, ready
 from evaluator.backbones import huggingface
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from leaderboard.records.protocol import Protocol
 
 _SEED = 0
@@ -109,7 +109,7 @@ class Setup:
             classes=self.classes,
             layers=self.layers,
             width=self.width,
-            frames=frames if heads()[track].reads_frames else None,
+            frames=frames if HEADS.get(track).reads_frames else None,
             device=device,
         )
 
@@ -175,7 +175,7 @@ def _measure(
 
 def _batched(setup: Setup, track: str, task: SyntheticTask) -> Tensor:
     """Train all probes as the suite does, and return (epochs, layers, rates) validation curves."""
-    stack = stack_of(heads()[track], setup.width, setup.classes, task.device)
+    stack = stack_of(HEADS.get(track), setup.width, setup.classes, task.device)
     fits = [
         fit(
             stack,
@@ -311,8 +311,8 @@ def _parse() -> argparse.Namespace:
 
 def _tracks(value: str) -> list[str]:
     tracks = value.split(",")
-    if unknown := set(tracks) - set(heads()):
-        known = ", ".join(heads())
+    if unknown := set(tracks) - set(HEADS.names()):
+        known = ", ".join(HEADS.names())
         raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {known}")
     return tracks
 

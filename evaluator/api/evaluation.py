@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.api.tasks import read_task, require_different_names
 from evaluator.evaluate import evaluate as evaluate_all
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.results.environment import pick_device
 from evaluator.submission import Submission
 from leaderboard.api import Results
@@ -71,10 +71,10 @@ def evaluate(
     place = Home.of(home)
     tracks = list(dict.fromkeys([track] if isinstance(track, str) else track))
     names = list(dict.fromkeys(str(entry) for entry in ([task] if isinstance(task, str | Path) else task)))
-    unknown = [name for name in tracks if name not in heads()]
+    unknown = [name for name in tracks if name not in HEADS.names()]
     if unknown or not tracks or not names:
         what = f"There is no track {unknown[0]!r}" if unknown else "There is nothing to evaluate"
-        raise UserError(f"{what}: name at least one task, and a track of {', '.join(heads())}.")
+        raise UserError(f"{what}: name at least one task, and a track of {', '.join(HEADS.names())}.")
     part = TrainPart.parse(protocol.train)
     folder = None if data_dir is None else Path(data_dir)
     manifests = [select_train(read_task(name, place.data, folder, limit), part) for name in names]

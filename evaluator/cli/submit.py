@@ -37,12 +37,15 @@ class WithTracks(TyperCommand):
         """Write the help."""
         from rich.markup import escape
 
-        from evaluator.probes.heads import heads
+        from evaluator.probes.heads import HEADS
 
         (option,) = (option for option in self.params if isinstance(option, TyperOption) and option.name == "track")
         lines = [str(option.help)]
-        for head in heads().values():
-            lines.append(f"{head.name}: {escape(head.help)}" + (" (reads frames)" if head.reads_frames else ""))
+        for name, head in HEADS.each():
+            if isinstance(head, UserError):
+                lines.append(f"{name}: {escape(str(head))}")
+            else:
+                lines.append(f"{name}: {escape(head.help)}" + (" (reads frames)" if head.reads_frames else ""))
         option.help = "\n\n".join(lines)
         super().format_help(ctx, formatter)
 

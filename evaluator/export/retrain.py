@@ -23,7 +23,7 @@ from evaluator.features.store import Features, FeatureStore
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
 from evaluator.probes.head import Head
-from evaluator.probes.heads import distribution, heads
+from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
@@ -124,7 +124,7 @@ def export_probe(
         kind=record.task.kind,
         labels=manifest.labels,
         track=record.track,
-        head=head.source,
+        head=HEADS.source(head.name),
         layer=record.best_layer,
         layer_name=record.best_layer_name,
         seed=seed,
@@ -204,12 +204,12 @@ def protocol_of(record: Record) -> Protocol:
 
 def _head(record: Record) -> Head:
     """The head that a record was made with."""
-    head = heads().get(record.track)
-    if head is None:
+    if record.track not in HEADS.names():
         raise UserError(
             f"Record {record.id} is of track {record.track!r}, which is not installed here: install the package that"
             " adds this head."
         )
+    head = HEADS.get(record.track)
     if record.head is not None and record.head.version != head.version:
         raise UserError(
             f"Record {record.id} was made with version {record.head.version} of the head {head.name}, and version"
@@ -369,7 +369,7 @@ def _save_model(directory: Path, data: Path, info: ProbeInfo, head: Head, loader
     import warnings
 
     # The code is copied, so that later changes of the suite do not change the model. Nothing is pickled.
-    modules = ("evaluator", "tasks", re.split("[.:]", head.source)[0])
+    modules = ("evaluator", "tasks", re.split("[.:]", info.head)[0])
     code = [_code(name) for name in dict.fromkeys(modules)]
     package = _requirement(loader)
     with warnings.catch_warnings():
@@ -399,7 +399,7 @@ def _code(module: str) -> str:
 
 def _required(head: Head) -> list[str]:
     """What the package of a head asks for, beside this suite."""
-    package = distribution(head)
+    package = HEADS.distribution(head.name)
     lines = (package.requires if package else None) or []
     return [line for line in lines if "extra ==" not in line and not re.match(r"beans[-_.]probe\b", line)]
 

@@ -45,7 +45,6 @@ class Head:
             (batch, classes) logits.
         stacked: a faster way to train many of these heads, which gives the same numbers. None: by automatic
             differentiation.
-        source: where this is declared, as "MODULE:NAME". The registry sets it.
 
     Raises:
         ValueError: a name, help, needs or version that is not what it should be.
@@ -57,7 +56,6 @@ class Head:
     version: int
     make: Callable[[int, int], nn.Module]
     stacked: "type[Stack] | None" = None
-    source: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -11,7 +11,7 @@ from evaluator.features.store import Features
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import Fit, fit, predict
 from evaluator.probes.head import Stack
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 from evaluator.probes.search import Choice
 from leaderboard.records.protocol import Protocol
@@ -31,7 +31,7 @@ class Trainer:
 
     def __init__(self, features: Features, track: str, device: torch.device, rules: Protocol) -> None:
         self.features = features
-        self.head = heads()[track]
+        self.head = HEADS.get(track)
         self.device = device
         self.rules = rules
         self.metric = features.manifest.task.metric

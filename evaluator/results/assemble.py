@@ -14,7 +14,7 @@ from evaluator.backbone import Loaded
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features
 from evaluator.probes import metrics
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.probes.search import Choice, best_of_layer, edge_flags
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
@@ -75,7 +75,7 @@ def store_record(
     The record is written last: if it exists, its predictions exist too.
     """
     choice = measured.choice
-    head = heads()[track]
+    head = HEADS.get(track)
     layers = _layer_scores(extractor.model, measured.trials, measured.curve)
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(
@@ -162,7 +162,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
         "pooling": "valid frames",
-        **(streamed if heads()[track].reads_frames and features.streamed is not None else {}),
+        **(streamed if HEADS.get(track).reads_frames and features.streamed is not None else {}),
     }
 
 

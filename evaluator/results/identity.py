@@ -7,7 +7,7 @@ from evaluator.features.store import Features
 from evaluator.probes import metrics, search
 from evaluator.probes.automatic import VERSION as AUTOMATIC
 from evaluator.probes.fit import VERSION as TRAINING
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
 from leaderboard.ranking import bootstrap
 from leaderboard.records.protocol import Protocol
@@ -18,7 +18,7 @@ def identity(submission: Submission, features: Features, track: str, protocol: P
 
     No source text, file name or file time is part of it: the same content gives the same id everywhere.
     """
-    head = heads()[track]
+    head = HEADS.get(track)
     content = {
         "submission": submission.name,
         "features": features.directory.name,

@@ -79,6 +79,16 @@ class Registry(Generic[T]):
         points = self._entry_points.get(name, [])
         return points[0].dist if points and name not in self._modules else None
 
+    def source(self, name: str) -> str:
+        """Return where the object of that name is declared, as "MODULE:NAME"."""
+        module = self._modules.get(name)
+        return self._entry_points[name][0].value if module is None else f"{module}:{self.attribute}"
+
+    def refresh(self) -> None:
+        """Forget the names, so that packages installed meanwhile are found."""
+        for cached in ("_modules", "_entry_points"):
+            self.__dict__.pop(cached, None)
+
     def each(self) -> Iterator[tuple[str, T | UserError]]:
         """Yield every name with its object, or with the error that `get` raises for it."""
         for name in self.names():
@@ -135,6 +145,14 @@ class Registry(Generic[T]):
         for point in () if self.group is None else entry_points(group=self.group):
             points.setdefault(point.name, []).append(point)
         return points
+
+
+def load_declared(source: str, type: type[T]) -> T:
+    """Import the object that "MODULE:NAME" declares."""
+    module, _, name = source.partition(":")
+    declared = getattr(importlib.import_module(module), name)
+    assert isinstance(declared, type), f"{source} must be a {type.__name__}"
+    return declared
 
 
 def _owner(point: "EntryPoint") -> str:

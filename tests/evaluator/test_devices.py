@@ -9,7 +9,7 @@ from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes import fit as probes
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Step
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 
 GPU = torch.device("cuda", 0)
@@ -43,7 +43,7 @@ def test_a_step_and_its_validation_stay_on_the_gpu(
     with FakeTensorMode(allow_non_fake_inputs=True):
         kind = torch.zeros(ITEMS, dtype=torch.long) if metric == "accuracy" else torch.zeros(ITEMS, CLASSES)
         samples = samples_of(track, kind.to(GPU), room == ROOM)
-        stack = stack_of(heads()[track], WIDTH, CLASSES, GPU)
+        stack = stack_of(HEADS.get(track), WIDTH, CLASSES, GPU)
         state = probes._start(stack, samples, range(SETS), RATES)
         learners = probes._Learners(state, stack.trained, [1e-3] * RATES, 0.01)
         # Pooled features are picked where they lie; frames by numbers, which a fake tensor does not have.

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from evaluator.probes.automatic import AutomaticStack, stack_of
 from evaluator.probes.fit import fit, predict
 from evaluator.probes.head import Head, Stack, random_seed, seeded
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 from leaderboard.records.protocol import Protocol
 from tasks.manifest import read_manifest
@@ -169,7 +169,7 @@ def test_a_plain_module_gives_the_numbers_of_the_stack_with_its_own_derivative(
     track: str, module: type[nn.Module], metric: str
 ) -> None:
     """Else a head would score differently for the way in which it is written."""
-    fast, plain = stack(heads()[track]), stack(head(module, frames=track == "twa"))
+    fast, plain = stack(HEADS.get(track)), stack(head(module, frames=track == "twa"))
     assert isinstance(plain, AutomaticStack) and not isinstance(fast, AutomaticStack)
     assert plain.together == "all", "it would be trained one after another"
     (expected, logits), (found, plain_logits) = trained(fast, metric), trained(plain, metric)
@@ -184,7 +184,7 @@ def test_a_plain_module_gives_the_numbers_of_the_stack_with_its_own_derivative(
 @pytest.mark.parametrize("track", ["ta", "twa"])
 def test_the_module_of_a_stack_gives_its_numbers(track: str) -> None:
     """The derivative is written by hand, and the module is what the documents and the benchmarks show."""
-    declared = heads()[track]
+    declared = HEADS.get(track)
     plain = Head(track, declared.help, declared.needs, declared.version, declared.make)
     (expected, logits), (found, plain_logits) = (trained(stack(one), "accuracy") for one in (declared, plain))
     torch.testing.assert_close(plain_logits, logits, atol=1e-5, rtol=0)
@@ -207,7 +207,7 @@ def test_frames_that_are_stored_or_streamed_train_a_plain_module_as_they_train_t
     lengths = {piece[1].shape[2] for batch in train.batches(torch.arange(24)[None]) for piece in batch.pieces()}
     assert len(lengths) > 1, "all clips are padded to one length"
     results = []
-    for one in (heads()["twa"], head(AttentionPooling, frames=True)):
+    for one in (HEADS.get("twa"), head(AttentionPooling, frames=True)):
         made = stack_of(one, train.width, 4, CPU)
         found = fit(
             made, train, held, metric="accuracy", rates=RATES, seeds=SEEDS, protocol=Protocol(),

@@ -15,7 +15,7 @@ from evaluator.features.samples import Pooled
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
 from evaluator.probes.head import Stack
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 from leaderboard.records.protocol import Protocol
 
@@ -31,7 +31,7 @@ def double() -> Iterator[None]:
 
 
 def stack(track: str) -> Stack:
-    return stack_of(heads()[track], WIDTH, CLASSES, torch.device("cpu"))
+    return stack_of(HEADS.get(track), WIDTH, CLASSES, torch.device("cpu"))
 
 
 class PlainProbe(torch.nn.Module):

@@ -40,7 +40,7 @@ from evaluator.probes import automatic, metrics, search
 from evaluator.probes import fit as probes
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Head, Stack
-from evaluator.probes.heads import heads
+from evaluator.probes.heads import HEADS
 from leaderboard.ranking import bootstrap
 from leaderboard.records.protocol import Protocol
 from tasks.sound import Header, read_header
@@ -86,11 +86,11 @@ def stages() -> dict[str, Stage]:
         "loader statistics": _stage(statistics_loader, _statistics),
         "loader torchaudio": _stage(torchaudio_loader, _torchaudio),
     }
-    for track, head in heads().items():
-        module = sys.modules[head.source.partition(":")[0]]
-        # Those of installed packages are not ours to keep.
-        if module.__name__.startswith("evaluator."):
-            found[f"head {track}"] = _stage(module, partial(_head, head))
+    for track in HEADS.names():
+        # Heads of installed packages have their own tests.
+        if HEADS.distribution(track) is None:
+            module = sys.modules[HEADS.source(track).partition(":")[0]]
+            found[f"head {track}"] = _stage(module, partial(_head, HEADS.get(track)))
     if find_spec("espnet2"):
         found["loader espnet"] = _stage(espnet_loader, _espnet)
     return found
@@ -258,7 +258,7 @@ def _automatic() -> Values:
     """Heads without a derivative of their own, in each of the ways in which a stack is run."""
     found: Values = {}
     for way, head in (
-        ("all", replace(heads()["twa"], stacked=None)),
+        ("all", replace(HEADS.get("twa"), stacked=None)),
         ("rates", Head("perceptron", "one hidden layer", "vectors", version=1, make=Perceptron)),
         ("none", Head("recurrent", "the last state", "frames", version=1, make=Recurrent)),
     ):
@@ -288,7 +288,7 @@ def _head(head: Head) -> Values:
 
 def _training() -> Values:
     found: Values = {}
-    stack = _stack(heads()["ta"], 5, 4)
+    stack = _stack(HEADS.get("ta"), 5, 4)
     for metric in ("accuracy", "map"):
         multi = metric == "map"
         train, valid = (_samples(False, count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
