@@ -42,10 +42,10 @@ class Results(Sequence[StoredRecord]):
 
     @property
     def record(self) -> Record:
-        """The record, where there is exactly one.
+        """The record, if there is exactly one.
 
         Raises:
-            UserError: there are none or several.
+            UserError: there are no records or several.
         """
         if len(self.stored) != 1:
             raise UserError(f"There are {len(self.stored)} records: choose one by its index, as in results[0].record.")
@@ -76,7 +76,7 @@ class Results(Sequence[StoredRecord]):
         """One row per trial of the search and layer.
 
         Columns: ``trial`` (number), ``lr``, ``layer``, ``name`` (of the layer), ``valid`` (the best validation score),
-        ``epoch`` (from 1, in which it was reached).
+        ``epoch`` (of that score, from 1).
         """
 
         def rows(stored: StoredRecord) -> pd.DataFrame:
@@ -97,7 +97,7 @@ class Results(Sequence[StoredRecord]):
     def layers(self) -> pd.DataFrame:
         """One row per layer: its best probe on validation, and the test score of that probe.
 
-        The test scores are a diagnostic, which chose nothing.
+        The test scores are a diagnostic. No choice depends on them.
 
         Columns: ``layer``, ``name``, ``width`` (channels), ``valid``, ``test``, ``lr``, ``epoch`` (from 1), ``chosen``
         (whether validation chose this layer for the result).
@@ -120,30 +120,31 @@ class Results(Sequence[StoredRecord]):
         label), ``logit`` (of the chosen probe, float32, before softmax or sigmoid). Text columns are categorical.
 
         Raises:
-            UserError: the predictions of a record are missing, or are not those that the record was made with.
+            UserError: the predictions of a record are missing, or are not those of the record.
         """
 
         def rows(stored: StoredRecord) -> pd.DataFrame:
-            found, labels = stored.predictions, stored.record.task.labels
-            seeds, items, classes = found.scores.shape
+            predictions, labels = stored.predictions, stored.record.task.labels
+            seeds, items, classes = predictions.scores.shape
             seed, item, label = (place.ravel() for place in np.indices((seeds, items, classes), dtype=np.int32))
-            one_hot = found.targets if found.targets.ndim == 2 else found.targets[:, None] == np.arange(classes)
-            recordings, names = pd.factorize(np.array(found.recordings, dtype=object))
+            targets = predictions.targets
+            one_hot = targets if targets.ndim == 2 else targets[:, None] == np.arange(classes)
+            recordings, names = pd.factorize(np.array(predictions.recordings, dtype=object))
             return pd.DataFrame(
                 {
                     "seed": seed,
-                    "item": pd.Categorical.from_codes(item, pd.Index(found.ids)),
+                    "item": pd.Categorical.from_codes(item, pd.Index(predictions.ids)),
                     "recording": pd.Categorical.from_codes(recordings[item], pd.Index(names)),
                     "label": pd.Categorical.from_codes(label, pd.Index(labels)),
                     "target": np.tile(one_hot.astype(bool).ravel(), seeds),
-                    "logit": found.scores.ravel(),
+                    "logit": predictions.scores.ravel(),
                 }
             )
 
         return self._joined(rows)
 
     def _joined(self, rows: Callable[[StoredRecord], pd.DataFrame]) -> pd.DataFrame:
-        """The rows of every record below one another, with the columns that say of which record they are."""
+        """Return the rows of all records in one frame, with columns that identify the record of each row."""
         frames = []
         for stored in self.stored:
             record, frame = stored.record, rows(stored)
@@ -155,7 +156,7 @@ class Results(Sequence[StoredRecord]):
             return pd.DataFrame(columns=list(_KEYS))
         if len(frames) == 1:
             return frames[0]
-        # pd.concat would turn categories that differ into one text per row.
+        # pd.concat would turn different categories into one text per row.
         columns = {
             column: pd.api.types.union_categoricals([frame[column] for frame in frames])
             if isinstance(frames[0][column].dtype, pd.CategoricalDtype)
@@ -169,14 +170,14 @@ _KEYS = ("record_id", "submission", "task", "track")
 
 
 def load_record(id_or_path: str | Path, home: Home | Path | str | None = None) -> Results:
-    """One record as data frames.
+    """Read one record as data frames.
 
     Args:
         id_or_path: the id of a record, or the path of its file (``.json``).
-        home: the home directory; None for the one that the environment names (``BEANS_HOME``, default ``./.beans``).
+        home: the home directory; None for the home that the environment names (``BEANS_HOME``, default ``./.beans``).
 
     Raises:
-        UserError: there is no such record, or the file is none.
+        UserError: there is no such record, or the file is not a record.
     """
     return Results((StoredRecord.read(find_record(str(id_or_path), Home.of(home).records)),))
 
@@ -187,20 +188,20 @@ def load_board(
     tasks: str | None = None,
     home: Home | Path | str | None = None,
 ) -> pd.DataFrame:
-    """One board as a data frame: the columns of `beans leaderboard export`, one row per submission, the best first.
+    """Read one board as a data frame: the columns of `beans leaderboard export`, one row per submission, best first.
 
-    A task's columns are ``TASK`` (the test score, from 0 to 1) and ``TASK.FIELD``, such as ``TASK.ci_low``. A board is
-    of one protocol, track and group of tasks. An argument that is None takes the first board that fits the others:
-    the standard protocol before others, the track ``ta`` before others, core tasks before others.
+    A task's columns are ``TASK`` (the test score, from 0 to 1) and ``TASK.FIELD``, such as ``TASK.ci_low``. A board has
+    one protocol, track and group of tasks. If an argument is None, the first board that fits the other arguments is
+    taken: the standard protocol first, the track ``ta`` first, core tasks first.
 
     Args:
-        track: a head, such as "ta".
-        protocol: its name, or a `Protocol`.
+        track: the name of a head, such as "ta".
+        protocol: the name of a protocol, or a `Protocol`.
         tasks: "core", "auxiliary", "builtin" or "own".
         home: as in `load_record`.
 
     Raises:
-        UserError: there is no such board; the sentence lists those that exist.
+        UserError: there is no such board. The message lists the existing boards.
     """
     from leaderboard.database.store import Store
     from leaderboard.ranking.standings import read_standings, with_certainty
@@ -209,15 +210,15 @@ def load_board(
     place = Home.of(home)
     store = Store(place.database_url)
     boards = read_standings(store)
-    asked = {
+    wanted = {
         "track": track,
         "protocol": protocol.name if isinstance(protocol, Protocol) else protocol,
         "group": tasks,
     }
     for board in boards:
-        if all(value in (None, getattr(board, key)) for key, value in asked.items()):
+        if all(value in (None, getattr(board, key)) for key, value in wanted.items()):
             return pd.read_parquet(io.BytesIO(to_parquet(with_certainty(board, store, place.records))))
     if not boards:
         raise UserError(f"The board is empty: evaluate a submission, or name another home than {place.root}.")
-    found = "; ".join(f"track={b.track!r}, protocol={b.protocol!r}, tasks={b.group!r}" for b in boards)
-    raise UserError(f"There is no such board. There are: {found}.")
+    existing = "; ".join(f"track={b.track!r}, protocol={b.protocol!r}, tasks={b.group!r}" for b in boards)
+    raise UserError(f"There is no such board. There are: {existing}.")

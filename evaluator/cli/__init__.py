@@ -1,4 +1,4 @@
-"""The command line: arguments in, tables out, nothing else."""
+"""The command line: reads arguments, calls the other packages, prints tables or JSON."""
 
 import errno
 import sys
@@ -29,25 +29,25 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 
 _INTERRUPTED = 130
-# What the machine refuses rather than what we did wrong.
+# Errors of the machine (permissions, disk). Other errors are bugs of the suite.
 _ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence and exit code 2, a bug keeps its traceback."""
+    """Run the command line. A user's mistake prints one sentence and exits with 2. A bug keeps its traceback."""
     try:
-        # In its own mode typer would print a wrong option in a box, folded to the width of the terminal.
+        # In standalone mode typer prints errors in a box and breaks their lines.
         sys.exit(app(prog_name="beans", standalone_mode=False))
     except UserError as error:
         complain(str(error))
         sys.exit(2)
     except typer.TyperException as error:
-        # Without arguments typer has printed the help, and there is no message.
+        # Without arguments typer has printed the help, and the message is empty.
         if message := error.format_message():
             complain(_sentence(message, error))
         sys.exit(error.exit_code)
     except typer.Abort:
-        complain("Stopped: an answer is needed, and there was none.")
+        complain("Stopped: the command needs an answer and received none.")
         sys.exit(1)
     except OSError as error:
         if error.errno not in _ENVIRONMENT or error.filename is None:
@@ -55,14 +55,14 @@ def main() -> None:
         complain(f"{error.filename}: {error.strerror}; check the path, its permissions and BEANS_HOME.")
         sys.exit(2)
     except SystemExit as stop:
-        # The command line's library has turned Ctrl-C into this code already.
+        # typer turns Ctrl-C into this exit code.
         if stop.code == _INTERRUPTED:
             complain("Interrupted: run the same command to continue where it stopped.")
         raise
 
 
 def _sentence(message: str, error: typer.TyperException) -> str:
-    """What typer says of a wrong option, and where its help is."""
+    """Return typer's message about a wrong option, with the command that shows its help."""
     context = getattr(error, "ctx", None)
     hint = f" (see `{context.command_path} --help`)" if context else ""
     return f"{message.replace(': Value error, ', ': ').rstrip('.')}{hint}."

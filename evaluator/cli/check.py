@@ -1,4 +1,4 @@
-"""``beans check``: what is wrong with a submission, found in under a minute."""
+"""``beans check``: finds mistakes of a submission in less than a minute."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def check(
 ) -> None:
     """Check a submission before the long run: layers, padding, determinism, lengths, values, and what is frozen.
 
-    Ends with exit code 2 when a check fails. A note is something to know, and no failure.
+    The exit code is 2 if a check fails. A note is information and not a failure.
     """
     from evaluator.checks import run
     from evaluator.results.environment import pick_device
@@ -45,7 +45,7 @@ def check(
             }
         )
     else:
-        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "what was found"], findings)
+        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "finding"], findings)
         print(f"{failed} of {len(findings)} checks failed." if failed else "No check failed.")
     if failed:
         raise typer.Exit(2)

@@ -1,4 +1,4 @@
-"""The arguments of ``beans submit`` and its kin: devices, precisions, submissions, rules, tracks, manifests."""
+"""Arguments that several commands share: devices, precisions, submissions, protocols, tracks, manifests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to run; auto is CUDA where torch sees a CUDA device.")
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Device; auto is CUDA if torch finds a CUDA device.")
 ]
 Precision = Literal["fp32", "bf16"]
-# A day is longer than any point takes; an infinite number of seconds is none that a process can be waited for.
+# No point takes a day. An infinite timeout is not possible when waiting for a process.
 Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for each point.")]
 
 
 def read_submission(path: Path) -> "Submission":
-    """The submission of an argument.
+    """Read the submission that an argument names.
 
     Raises:
-        UserError: it is no submission file.
+        UserError: the path is not a submission file.
     """
     from evaluator.probes.heads import HEADS
     from evaluator.submission import Submission
 
     if path.is_dir():
         raise UserError(f"{path} is a directory: name a submission file in it, such as {path / 'my-model.toml'}.")
-    # What follows a space is the next submission file.
+    # In "--track ta twa" the word after the space is parsed as a submission file.
     if str(path) in HEADS.names() and not path.exists():
         raise UserError(
             f"{path} is a track and no submission file: join tracks by commas, as in --track {','.join(HEADS.names())}."
@@ -48,7 +48,7 @@ def read_submission(path: Path) -> "Submission":
 def protocols(
     trials: int, lr: str | None, seeds: int, precision: str, low: bool, shots: str | None, shots_seed: int
 ) -> list[Protocol]:
-    """The protocols that the options ask for: one for each part of the train split.
+    """Return the protocols that the options select: one per part of the train split.
 
     Raises:
         UserError: an option is not a list of positive numbers.
@@ -65,7 +65,7 @@ def protocols(
 
 
 def tracks(value: str) -> list[str]:
-    """The tracks of a comma-separated option.
+    """Return the tracks of a comma-separated option.
 
     Raises:
         UserError: a track is unknown, or its package cannot be imported.
@@ -90,9 +90,9 @@ def manifests(
     failures: list[str],
     unprepared: dict[str, str],
 ) -> list["Manifest"]:
-    """The manifests that can be read; what is wrong with the others is said and added to ``failures``.
+    """Read the manifests of the tasks. Errors are printed and added to ``failures``.
 
-    ``unprepared`` gets those among them that are not prepared: the task's name and what to do.
+    ``unprepared`` receives the name of each task that is not prepared, and what to do.
     """
     from evaluator.api.tasks import NotPreparedError, read_task, require_different_names
     from tasks.prepare import is_prepared
@@ -101,32 +101,32 @@ def manifests(
     chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
     if not chosen:
         raise UserError("No task is prepared: run `beans tasks prepare mini-calls`, or name a task file with --tasks.")
-    found = []
+    readable = []
     for name in dict.fromkeys(chosen):
         try:
-            found.append(read_task(name, home.data, data_dir, limit))
+            readable.append(read_task(name, home.data, data_dir, limit))
         except UserError as error:
             if isinstance(error, NotPreparedError):
                 unprepared[error.task] = error.reason
             complain(str(error))
             failures.append(str(error))
-    require_different_names(found)
-    return found
+    require_different_names(readable)
+    return readable
 
 
 def variants(
     whole: list["Manifest"], protocols: Sequence[Protocol], failures: list[str]
 ) -> dict[Protocol, list["Manifest"]]:
-    """The manifests with the train split of each protocol; a task without it is reported and added to ``failures``."""
+    """Return the manifests per protocol, with its part of train. Errors are printed and added to ``failures``."""
     from tasks.subsets import select_train
 
-    found: dict[Protocol, list[Manifest]] = {}
+    selected: dict[Protocol, list[Manifest]] = {}
     for protocol in protocols:
-        found[protocol] = []
+        selected[protocol] = []
         for manifest in whole:
             try:
-                found[protocol].append(select_train(manifest, TrainPart.parse(protocol.train)))
+                selected[protocol].append(select_train(manifest, TrainPart.parse(protocol.train)))
             except UserError as error:
                 complain(str(error))
                 failures.append(str(error))
-    return found
+    return selected

@@ -1,4 +1,4 @@
-"""How the command line speaks: tables and JSON on stdout, progress and complaints on stderr."""
+"""Output of the command line: tables and JSON on stdout, progress and errors on stderr."""
 
 import json
 import sys
@@ -11,22 +11,22 @@ from tasks.support.errors import UserError
 from tasks.support.progress import Report
 
 _SECONDS_BETWEEN_LINES = 30.0
-# Where nobody watches, a table is better too wide than folded into pieces.
+# Width of tables that are not printed to a terminal, so that cells are not folded.
 _LOG_WIDTH = 200
 
 
 def complain(sentence: str) -> None:
-    """One sentence on stderr."""
+    """Print an error on stderr."""
     print(f"Error: {sentence}", file=sys.stderr)
 
 
 def warn(sentence: str) -> None:
-    """One sentence on stderr about something that did not stop the work."""
+    """Print a warning on stderr. The work continues."""
     print(f"Warning: {sentence}", file=sys.stderr)
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """A value on stdout, for scripts."""
+    """Print a value as JSON on stdout, for scripts."""
     print(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain), flush=True)
 
 
@@ -37,7 +37,7 @@ def _plain(value: object) -> object:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """A table on stdout, as wide as it needs to be where nobody watches."""
+    """Print a table on stdout. It is wide if stdout is not a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -46,7 +46,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        # Names come from files of other people: shown as they are, never read as markup.
+        # Names come from files of other people. They are printed literally and never parsed as markup.
         table.add_row(*(Text(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
@@ -55,26 +55,26 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def counted(count: int, what: str) -> str:
-    """A number with its noun: "1 record", "2 records"."""
+    """Return a number with its noun: "1 record", "2 records"."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def split_list(value: str | None) -> list[str]:
-    """The parts of a comma-separated option, empty parts left out."""
+    """Return the parts of a comma-separated option, without empty parts."""
     return [part.strip() for part in value.split(",") if part.strip()] if value else []
 
 
 def split_numbers(option: str, value: str | None, example: str, kind: Any = None) -> tuple[Any, ...]:
-    """The numbers of a comma-separated option.
+    """Return the numbers of a comma-separated option.
 
     Args:
-        option: its name, for messages.
-        value: what was given.
-        example: a value that fits the option, for messages.
+        option: the option's name, for messages.
+        value: the option's value.
+        example: a valid value, for messages.
         kind: pydantic's type of each number, with its bounds; by default a finite float above 0.
 
     Raises:
-        UserError: a part is no such number.
+        UserError: a part is not a number of this type.
     """
     from pydantic import Field, TypeAdapter, ValidationError
 
@@ -89,7 +89,7 @@ def split_numbers(option: str, value: str | None, example: str, kind: Any = None
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A progress bar with the remaining time on a terminal; elsewhere a line now and then."""
+    """Show a progress bar with the remaining time on a terminal; without a terminal, print a line at intervals."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -120,16 +120,16 @@ def progress() -> Iterator[Report]:
 
 
 class _Pace:
-    """How fast the present work goes."""
+    """The speed of the current step."""
 
     def __init__(self) -> None:
         self.what = ""
         self.began = self.first = 0.0
 
     def amount(self, what: str, done: float, total: float, unit: str) -> str:
-        """How many bytes of how many are done, and how many a second; "" for other units."""
+        """Return the number of finished bytes, of all bytes, and of bytes per second; "" for other units."""
         if what != self.what:
-            # What an earlier run did is no part of this one's speed.
+            # The bytes of an earlier run do not count for the speed.
             self.what, self.began, self.first = what, time.monotonic(), done
         if unit != "B":
             return ""
@@ -138,14 +138,14 @@ class _Pace:
 
 
 def _size(count: float) -> str:
-    """Bytes as people read them."""
+    """Return a number of bytes with a unit, such as "1.2 MB"."""
     from rich.filesize import decimal
 
     return decimal(int(count))
 
 
 class _Lines:
-    """Progress for a log: a line when the work changes, and one every half minute."""
+    """Progress for a log: one line per step, and one line every half minute."""
 
     def __init__(self) -> None:
         self.pace = _Pace()

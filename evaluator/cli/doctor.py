@@ -1,4 +1,4 @@
-"""``beans doctor``: versions, devices, paths, and what is missing."""
+"""``beans doctor``: shows versions, devices, paths and missing parts."""
 
 import os
 import platform
@@ -18,9 +18,9 @@ EXAMPLE = "Example: beans doctor --json"
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Check the installation: versions, devices, addresses, free disk, what is missing, and what optional parts need.
+    """Check the installation: versions, devices, addresses, free disk, and required and optional parts.
 
-    Exit code 2 where something is missing that every command needs.
+    The exit code is 2 if a required part is missing.
     """
     checks = [*_packages(), *_devices(), *_optional(), *_state()]
     if as_json:
@@ -32,7 +32,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = F
 
 
 class Check(NamedTuple):
-    """One line; "optional" is what is not there and need not be."""
+    """One line of the report. ``status`` is "optional" for a missing part that is not required."""
 
     check: str
     found: str
@@ -68,30 +68,30 @@ def _tasks_of_kaggle() -> str:
     from tasks.prepare.origins import ORIGINS
     from tasks.prepare.source import Origin
 
-    names = [name for name, one in ORIGINS.each() if isinstance(one, Origin) and one.kaggle]
+    names = [name for name, source in ORIGINS.each() if isinstance(source, Origin) and source.kaggle]
     return f"downloading the tasks {' and '.join(names)}"
 
 
-# Beside what the loaders need: package, what needs it, and how it comes.
+# Packages that are not declared by loaders: name, use, and how to install it.
 _EXTRAS: tuple[tuple[str, str | Callable[[], str], str], ...] = (
     ("kaggle", _tasks_of_kaggle, "`pip install 'beans-probe[kaggle]'`"),
 )
 
 
 def _optional() -> Iterator[Check]:
-    """What only some commands and tests need, and loaders of other packages."""
+    """Yield the parts that only some commands and tests need, and the loaders of installed packages."""
     from evaluator.backbones import LOADERS
 
     extras: list[tuple[str, str | Callable[[], str], str]] = []
-    for name, found in LOADERS.each():
-        if isinstance(found, UserError):
-            # Only submissions that name it cannot be used.
-            yield Check(f"loader {name}", str(found), "optional")
+    for name, loader in LOADERS.each():
+        if isinstance(loader, UserError):
+            # Only submissions that name this loader cannot be used.
+            yield Check(f"loader {name}", str(loader), "optional")
             continue
         added = LOADERS.distribution(name)
         if added is not None:
             yield Check(f"loader {name}", f"{added.name} {added.version}")
-        extras += found.packages
+        extras += loader.packages
     for name, use, remedy in (*extras, *_EXTRAS):
         try:
             yield Check(name, version(name))
@@ -100,13 +100,13 @@ def _optional() -> Iterator[Check]:
             yield Check(name, f"not installed; needed for {needed}: {remedy}", "optional")
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     yield _program("Chromium (CHROMIUM)", chromium, "the tests of the pages: install it, or set CHROMIUM to its path")
-    # Debian keeps the server's programs off the path.
+    # Debian does not put the server's programs on the path.
     servers = [
         shutil.which("initdb"),
         *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), reverse=True)),
     ]
     server = next(filter(None, servers), None)
-    yield _program("PostgreSQL server", server, "tests alone; the board uses SQLite unless told otherwise")
+    yield _program("PostgreSQL server", server, "tests only; the board uses SQLite by default")
 
 
 def _program(name: str, path: str | None, use: str) -> Check:
@@ -128,7 +128,7 @@ def _state() -> list[Check]:
         Check(
             "home (BEANS_HOME)",
             f"{home.root}, {shutil.disk_usage(parent).free / 2**30:.1f} GiB free",
-            # Results are written below the nearest path that exists.
+            # The home is created below the nearest existing directory.
             "ok" if usable else "missing",
         ),
         Check("leaderboard (BEANS_DATABASE_URL)", make_url(home.database_url).render_as_string()),

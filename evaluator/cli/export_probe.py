@@ -1,4 +1,4 @@
-"""``beans records export-probe``: a result as a model to use."""
+"""``beans records export-probe``: exports a result as a model."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,18 +20,18 @@ def export_probe(
         Path | None, typer.Option(help="The submission file that was evaluated. [default: submissions/NAME.toml]")
     ] = None,
     task: Annotated[str | None, typer.Option(help="The task file, for a task of your own.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the paths of the task file start.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The start of relative paths in the task file.")] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The directory to make. [default: one below BEANS_HOME/probes]")
+        Path | None, typer.Option(help="The directory to create. [default: one below BEANS_HOME/probes]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which of the retrained probes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the exported probe.")] = 0,
     register: Annotated[str | None, typer.Option(help="Name in MLflow's model registry.")] = None,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Save a record's backbone and probe as an MLflow model that takes waveforms and returns labels.
 
-    The probe is trained again, and refused unless it gives the record's test scores.
+    The probe is trained again. It must give the test scores of the record.
     """
     from evaluator.export import retrain
     from evaluator.results.environment import pick_device
@@ -44,14 +44,14 @@ def export_probe(
         retrain.require_registrable(register)
     home = Home.from_environment()
     record_file = find_record(record, home.records)
-    found = read_record(record_file)
-    if task is None and found.task.group == "own":
-        raise UserError(f"{found.task.name} is a task of your own: name its file with --task.")
-    measured = load_task(task or found.task.name, data=home.data, data_dir=data_dir)
+    result = read_record(record_file)
+    if task is None and result.task.group == "own":
+        raise UserError(f"{result.task.name} is a task of your own: name its file with --task.")
+    measured = load_task(task or result.task.name, data=home.data, data_dir=data_dir)
     reason = why_not_prepared(measured)
     if reason is not None:
         raise UserError(f"Task {measured.name}: {reason}")
-    file = submission or Path("submissions") / f"{found.submission.name}.toml"
+    file = submission or Path("submissions") / f"{result.submission.name}.toml"
     if submission is None and not file.is_file():
         raise UserError(f"{file} does not exist: name the file that was evaluated with --submission.")
     with progress() as report:
@@ -68,15 +68,15 @@ def export_probe(
         uri = retrain.register(directory, register, record_file, home) if register is not None else None
     if as_json:
         tracking = None if uri is None else address(home.tracking_uri)
-        print_json({"record": found.id, "path": str(directory), "model_uri": uri, "tracking_uri": tracking})
+        print_json({"record": result.id, "path": str(directory), "model_uri": uri, "tracking_uri": tracking})
         return
     print(f"{directory}\nLoad it in Python with:\n\n{_lines(uri, directory, home)}")
 
 
 def _lines(uri: str | None, directory: Path, home: Home) -> str:
-    """What loads the model in any directory, as it stands."""
+    """Return the Python lines that load the model from any directory."""
     lines = ["import mlflow"]
-    # An address with a password is the environment's, where MLflow finds it, and is not printed.
+    # An address with a password is not printed. MLflow reads it from the environment.
     if uri is not None and home.tracking_uri == address(home.tracking_uri):
         lines.append(f"mlflow.set_tracking_uri({home.tracking_uri!r})")
     return "\n".join([*lines, f"model = mlflow.pyfunc.load_model({uri or str(directory.resolve())!r})"])

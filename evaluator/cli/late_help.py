@@ -1,4 +1,4 @@
-"""Help texts that list what is installed. They are made when help is printed, because that imports modules."""
+"""Help texts that list installed modules. They are made when help is printed, because this imports the modules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,10 +7,10 @@ from typer.core import TyperCommand, TyperOption
 
 
 def late_help(**texts: Callable[[], str]) -> type[TyperCommand]:
-    """A command class whose options get their help text when help is printed.
+    """Return a command class whose options get their help text when help is printed.
 
     Args:
-        texts: by the name of a parameter, a function that returns its help text.
+        texts: per name of a parameter, a function that returns its help text.
     """
 
     class Command(TyperCommand):

@@ -22,28 +22,28 @@ app = typer.Typer(
 
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
-    """Show every board: one for each protocol, track and group of tasks."""
+    """Show every board: one per protocol, track and group of tasks."""
     from leaderboard.database.store import Store
     from leaderboard.ranking.columns import board_values
     from leaderboard.ranking.standings import read_standings, with_certainty
 
     home = Home.from_environment()
     store = Store(home.database_url)
-    found = [with_certainty(board, store, home.records) for board in read_standings(store)]
+    boards = [with_certainty(board, store, home.records) for board in read_standings(store)]
     if as_json:
-        print_json([board_values(board) for board in found])
+        print_json([board_values(board) for board in boards])
         return
-    if not found:
+    if not boards:
         print(_empty(home))
         return
-    for board in found:
+    for board in boards:
         _print_board(board)
-    for line in _legends(found):
+    for line in _legends(boards):
         print(line)
 
 
 def _empty(home: Home) -> str:
-    """That there is no result, and where: in another directory it is another home."""
+    """Return the message for an empty board. It names the home, because the default home depends on the directory."""
     from sqlalchemy.engine import make_url
 
     return (
@@ -57,7 +57,7 @@ def _print_board(board: "Board") -> None:
     from leaderboard.ranking.columns import columns_of
 
     columns = columns_of(board, "terminal")
-    # A task's column has its metric as a second line of the header.
+    # The header of a task's column also has the metric.
     labels = [f"{column.label} ({column.sub})" if column.style == "score" else column.label for column in columns]
     rows = [[column.shown(row).plain for column in columns] for row in board.rows]
     title = f"{board.protocol} · track {board.track} · {board.group} tasks"
@@ -68,7 +68,7 @@ def _print_board(board: "Board") -> None:
 
 
 def _legends(boards: "Sequence[Board]") -> list[str]:
-    """What the tables need to be read, once for all of them."""
+    """Return the notes that explain the tables, each note once."""
     from leaderboard.ranking import formats
     from leaderboard.ranking.columns import gap_notes
 
@@ -88,21 +88,23 @@ def _legends(boards: "Sequence[Board]") -> list[str]:
 @app.command(epilog="Example: beans leaderboard export board.tex --view 'track=twa&size=0-10&sort=-mean'")
 def export(
     file: Annotated[
-        Path, typer.Argument(help="Written as CSV, Parquet or LaTeX, as its name ends: .csv, .parquet, .tex.")
+        Path, typer.Argument(help="The file; its suffix decides the format: .csv, .parquet or .tex (LaTeX).")
     ],
-    view: Annotated[
-        str, typer.Option(help="Address of the board's page, or what it has after the question mark.")
-    ] = "",
+    view: Annotated[str, typer.Option(help="Address of the board's page, or its part after the question mark.")] = "",
 ) -> None:
-    """Write one board to a file, with the filters and in the order of a page's address; without, the first board."""
+    """Write one board to a file. --view selects the board, its filters and its order; by default the first board."""
     from leaderboard.web.export import to_csv, to_latex, to_parquet
     from tasks.support.files import write_atomically
 
     kind = file.suffix.lower()
     if kind not in (".csv", ".parquet", ".tex"):
-        raise UserError(f"{file} ends in none of .csv, .parquet and .tex: name the file by what it should hold.")
+        raise UserError(
+            f"{file} does not end in .csv, .parquet or .tex: give it the suffix of the format that you want."
+        )
     if not file.parent.is_dir():
-        raise UserError(f"{file} cannot be written: {file.parent} is no directory; make it first, or name another.")
+        raise UserError(
+            f"{file} cannot be written: {file.parent} is not a directory; create it first, or name another one."
+        )
     board, scope = _view(view)
     content: str | bytes
     if kind == ".csv":
@@ -121,7 +123,7 @@ def export(
 
 
 def _view(address: str) -> tuple["Board", list[str]]:
-    """The board that a page's address shows, and its filters in words; unlike there, nothing unknown is left out."""
+    """Return the board of a page's address, and its filters in words. Unlike on the page, unknown values are errors."""
     from urllib.parse import parse_qs, urlsplit
 
     from leaderboard.database.store import Store
@@ -130,32 +132,32 @@ def _view(address: str) -> tuple["Board", list[str]]:
     from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
     from leaderboard.web import text
 
-    asked = urlsplit(address).query if "://" in address else address
+    query_text = urlsplit(address).query if "://" in address else address
     try:
-        query = parse_qs(asked, strict_parsing=bool(asked))
+        query = parse_qs(query_text, strict_parsing=bool(query_text))
     except ValueError as error:
         raise UserError(
-            f"--view {address}: write it as an address has it after the question mark, such as 'track=twa&taxa=birds'."
+            f"--view {address}: write it as in an address after the question mark, such as 'track=twa&taxa=birds'."
         ) from error
     choices = ("track", "group", "protocol")
-    # A page's address also holds what was marked for comparison.
+    # A page's address also holds the submissions that are marked for comparison.
     for key in query:
         _require("parameter", key, [*choices, "sort", *FILTERS, "with"])
     home = Home.from_environment()
     store = Store(home.database_url)
-    found = read_standings(store)
-    if not found:
+    boards = read_standings(store)
+    if not boards:
         raise UserError(_empty(home))
     for key in choices:
-        there = list(dict.fromkeys(getattr(board, key) for board in found))
-        value = query.get(key, there)[0]
-        _require(key, value, there)
-        found = [board for board in found if getattr(board, key) == value]
-    whole = found[0]
+        values = list(dict.fromkeys(getattr(board, key) for board in boards))
+        value = query.get(key, values)[0]
+        _require(key, value, values)
+        boards = [board for board in boards if getattr(board, key) == value]
+    whole = boards[0]
     offered = Filters.offered(whole, catalogue())
     filters, unknown = Filters.read(query, offered)
-    for key, values in unknown.items():
-        _require(key, values[0], getattr(offered, key))
+    for key, wrong in unknown.items():
+        _require(key, wrong[0], getattr(offered, key))
     ranked = with_certainty(of_taxa(whole, filters.taxa, catalogue()), store, home.records)
     sort = query.get("sort", ["mean"])[0]
     _require("sort", sort, list(sort_names(ranked)))
@@ -165,7 +167,7 @@ def _view(address: str) -> tuple["Board", list[str]]:
 
 def _require(what: str, value: str, known: "Sequence[str]") -> None:
     if value not in known:
-        # In quotes, since `none` is a value too.
+        # In quotes, because `none` is also a value.
         there = f"choose one of: {', '.join(map(repr, known))}" if known else "this board has none to choose"
         raise UserError(f"--view: there is no {what} {value!r}; {there}.")
 
@@ -174,7 +176,7 @@ def _require(what: str, value: str, known: "Sequence[str]") -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the leaderboard.")] = 8501,
-    mlflow: Annotated[bool, typer.Option("--mlflow", help="Serve MLflow too.")] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Also serve MLflow.")] = False,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of MLflow.")] = 5000,
 ) -> None:
     """Serve the leaderboard in the browser until interrupted."""
@@ -185,7 +187,7 @@ def serve(
 
 @app.command(epilog="Example: beans leaderboard rebuild")
 def rebuild() -> None:
-    """Rebuild the board's database from the files of records and profiles, and work out how far ranks go."""
+    """Rebuild the board's database from the files of records and profiles, and compute the ranges of ranks."""
     from leaderboard.database import profiles
     from leaderboard.database.store import Store
     from leaderboard.ranking.standings import compute

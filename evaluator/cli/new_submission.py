@@ -1,4 +1,4 @@
-"""``beans submissions new``: a file from the loader's template, and questions for what it needs."""
+"""``beans submissions new``: writes a submission file from the loader's template and the answers to questions."""
 
 import os
 import re
@@ -23,16 +23,16 @@ EXAMPLE = (
     "--description 'HuBERT base' --authors 'Hsu et al. 2021' --licence Apache-2.0 "
     "--pretraining 'LibriSpeech; speech; 960'"
 )
-# As the loaders' templates: a key per line, with an example and a comment.
+# Like the loaders' templates: one key per line, with an example and a comment.
 _ABOUT = """
 description = "HuBERT base"  # a sentence about the model
-family = "HuBERT"  # what models of one kind share, such as HuBERT
+family = "HuBERT"  # the name of a group of similar models, such as HuBERT
 authors = "Hsu et al. 2021"  # who made the model
-licence = "Apache-2.0"  # under which the weights may be used
+licence = "Apache-2.0"  # licence of the weights
 paper = "https://arxiv.org/abs/2106.07447"  # address of the paper
 code = "https://github.com/facebookresearch/fairseq"  # address of the code
-parameters = 94371712  # how many the model has, where the suite cannot count them
-pretraining = [{ data = "LibriSpeech", domain = "speech", hours = 960 }]  # what the weights have seen; [] for nothing
+parameters = 94371712  # number of parameters, if the suite cannot count them
+pretraining = [{ data = "LibriSpeech", domain = "speech", hours = 960 }]  # data sets of the pretraining; [] for none
 """
 _LINE = re.compile(r"^(\w+) = .*?  # (.*)$", re.MULTILINE)
 _HELP = dict(_LINE.findall(_ABOUT))
@@ -43,7 +43,7 @@ def new(
     path: Annotated[
         Path | None, typer.Argument(help="The file to write; by default submissions/NAME.toml.", show_default=False)
     ] = None,
-    name: Annotated[str | None, typer.Option(help="How the board calls it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name on the board.")] = None,
     loader: Annotated[str | None, typer.Option()] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A key of the loader; may be repeated.")
@@ -59,16 +59,16 @@ def new(
         list[str] | None,
         typer.Option(
             metavar=f"'{_DATA_SET}'",
-            help="A data set that the weights have seen; may be repeated. HOURS and COLLECTIONs (that its sounds are "
-            "drawn from) may be left out. none: they have seen nothing. unknown: nothing is known.",
+            help="A data set of the pretraining; may be repeated. HOURS and COLLECTIONs (the sources of its sounds) "
+            "are optional. none: no pretraining. unknown: nothing is known.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a submission file with every key of the loader: those given or asked for, and the others as comments.
+    """Write a submission file with every key of the loader: the answered ones, and the others as comments.
 
-    Only what is required is asked, and every answer is checked as it is given. Without a terminal nothing is asked, and
-    a missing answer is an error.
+    The command asks only for required keys and checks every answer at once. Without a terminal it asks nothing, and a
+    missing answer is an error.
     """
     from evaluator.submission import Submission
     from tasks.support.files import write_atomically
@@ -81,9 +81,9 @@ def new(
         _refuse_existing(target, force=force)
         chosen = _answer(f"Loader ({', '.join(LOADERS.names())})", "--loader", loader, LOADERS.get)
         keys = _keys(chosen, settings or [], target.parent)
-        words = {"description": description, "family": family, "authors": authors, "licence": licence}
+        texts = {"description": description, "family": family, "authors": authors, "licence": licence}
         about: dict[str, Any] = {
-            key: _answer(f"{key.capitalize()} ({_HELP[key]})", f"--{key}", given, str) for key, given in words.items()
+            key: _answer(f"{key.capitalize()} ({_HELP[key]})", f"--{key}", given, str) for key, given in texts.items()
         }
         untrained = not chosen.trained or keys.get("weights") == "random"
         seen = [] if untrained and pretraining is None else _pretraining(pretraining)
@@ -104,7 +104,7 @@ def new(
 
 
 def _table(name: str, template: str, values: Mapping[str, object]) -> str:
-    """A table of the file: the keys that have values, and the template's other lines as comments."""
+    """Return a table of the file: the keys with values, and the other lines of the template as comments."""
     from leaderboard.records.reproduce import toml
 
     lines, tables, examples = "", "", {line[1]: line[0] for line in _LINE.finditer(template)}
@@ -112,23 +112,23 @@ def _table(name: str, template: str, values: Mapping[str, object]) -> str:
         text = toml({name: {key: values[key]}}) if key in values else f"[{name}]\n# {examples[key]}\n"
         if text.startswith(f"[{name}]\n"):
             lines += text.partition("\n")[2]
-        else:  # a value that TOML writes as a table of its own
+        else:  # a value that TOML writes as a separate table
             tables += f"\n{text}"
     return f"[{name}]\n{lines}{tables}"
 
 
 def _answer(question: str, option: str, given: str | None, check: Callable[[str], Any], *, empty: bool = False) -> Any:
-    """The option's value, or else an answer that is asked for until ``check`` accepts it; None for an ``empty`` one.
+    """Return the option's value, or ask until ``check`` accepts the answer; None for an answer that may be ``empty``.
 
     Raises:
-        UserError: the option's value is wrong, or it is missing and nobody is there to ask.
+        UserError: the option's value is wrong, or it is missing and there is no terminal.
     """
     if given is None and not sys.stdin.isatty():
         raise UserError(f"{option} is missing ({question}): give it, or run this in a terminal to be asked.")
     while True:
         text = given if given is not None else str(typer.prompt(question, default="", show_default=False, err=True))
         try:
-            # What a terminal sends may be no text in its encoding.
+            # A terminal may send bytes that are not text in its encoding.
             text.encode()
             if text.strip() or empty:
                 return check(text.strip()) if text.strip() else None
@@ -143,7 +143,7 @@ def _answer(question: str, option: str, given: str | None, check: Callable[[str]
 
 
 def _valid(kind: Any, value: object, *, strict: bool = False) -> Any:
-    """``value`` as pydantic takes it for the type ``kind``."""
+    """Return ``value`` converted to the type ``kind`` by pydantic."""
     from pydantic import TypeAdapter, ValidationError
 
     from evaluator.submission import explain
@@ -156,22 +156,22 @@ def _valid(kind: Any, value: object, *, strict: bool = False) -> Any:
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
     if target.suffix != ".toml" or target.is_dir():
-        raise UserError(f"{target} is no name of a submission file: give one that ends in .toml.")
+        raise UserError(f"{target} is not the name of a submission file: give a name that ends in .toml.")
     asks = target.exists() and not force
     if asks and not (sys.stdin.isatty() and typer.confirm(f"{target} exists. Replace it?", default=False, err=True)):
-        raise UserError(f"{target} exists and was left as it is: give another name, or --force to replace it.")
+        raise UserError(f"{target} exists and was not changed: give another name, or --force to replace it.")
 
 
 def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
-    """The loader's keys: those of ``--set``, and the answers to what is missing beside them."""
+    """Return the loader's keys: those of ``--set``, and the answers for the missing required keys."""
     from evaluator.submission import keys_of
 
     kinds = {key: Annotated[field.annotation, field] for key, field in keys_of(loader.name).model_fields.items()}
     texts = dict(_LINE.findall(loader.template))
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
 
     def read(key: str, text: str) -> Any:
-        """A key as it is written in the file, or as plain text: 16000, true, "text" and text."""
+        """Read a value in TOML or as plain text: 16000, true, "text" and text."""
         if key in loader.code and not all(text.partition(":")):
             raise UserError("write module:function, or module:Class")
         value: object = text
@@ -180,7 +180,7 @@ def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
         try:
             return _valid(kinds[key], value, strict=True)
         except UserError:
-            # A commit may look like a number.
+            # A commit may look like a number, but the key needs text.
             with suppress(UserError):
                 return _valid(kinds[key], text, strict=True)
             raise
@@ -191,47 +191,47 @@ def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
             raise UserError(f"--set {setting!r}: write KEY=VALUE.")
         if key not in kinds:
             raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, kinds)}.")
-        found[key] = _answer(key, f"--set {key}", text, partial(read, key))
-    while missing := loader.missing(found):
+        values[key] = _answer(key, f"--set {key}", text, partial(read, key))
+    while missing := loader.missing(values):
         for key, reason in missing.items():
             about = f"{key} ({texts[key]})" if key in texts else key
-            found[key] = _answer(f"{reason}; {about}" if reason else about, f"--set {key}=…", None, partial(read, key))
-    return {key: _seen_from(base, value) if key in loader.files else value for key, value in found.items()}
+            values[key] = _answer(f"{reason}; {about}" if reason else about, f"--set {key}=…", None, partial(read, key))
+    return {key: _seen_from(base, value) if key in loader.files else value for key, value in values.items()}
 
 
 def _seen_from(base: Path, value: Any) -> Any:
-    """A file of the working directory as the submission file, in ``base``, has to call it; other values as they are."""
+    """Return the path of an existing file relative to ``base``, the submission file's directory; else ``value``."""
     if not isinstance(value, str) or Path(value).is_absolute() or not Path(value).exists():
         return value
-    # Where the path leads from is where the file really is, as the loaders see it.
+    # Loaders resolve links in the directory of the submission file, so the path starts at the real directory.
     moved = os.path.relpath(value, base.resolve())
     print(f"  Written as {moved}: paths in a submission file start at its directory.", file=sys.stderr)
     return moved
 
 
 def _pretraining(given: list[str] | None) -> list[dict[str, Any]] | None:
-    """The data sets that the weights have seen, from the options or asked one by one; None where nothing is known."""
+    """Return the data sets of the pretraining, from the options or from answers; None if nothing is known."""
     if given == ["unknown"]:
         return None
     if given is not None:
         return [*filter(None, (_answer("", f"--pretraining {text}", text, _data_set) for text in given))]
-    found: list[dict[str, Any]] = []
-    question = f"Data set that the weights have seen, {_DATA_SET} (none: they have seen nothing; empty: no further)"
+    entries: list[dict[str, Any]] = []
+    question = f"Data set of the pretraining, {_DATA_SET} (none: no pretraining; empty: no further data set)"
     while entry := _answer(question, "--pretraining", None, _data_set, empty=True):
-        found.append(entry)
-    # To say nothing is no claim that they have seen nothing.
-    return None if entry is None and not found else found
+        entries.append(entry)
+    # An empty first answer means unknown, not "no pretraining".
+    return None if entry is None and not entries else entries
 
 
 def _data_set(text: str) -> dict[str, Any]:
-    """One entry of ``pretraining``; an empty one for none."""
+    """Return one entry of ``pretraining``; an empty one for "none"."""
     from evaluator.submission import Pretraining
 
     if text.casefold() == "none":
         return {}
     data, domain, hours, drawn, *others = *map(str.strip, text.split(";")), "", "", ""
     if not data or not domain or any(others):
-        raise UserError(f"write '{_DATA_SET}', where HOURS and COLLECTIONs may be left out, none, or unknown")
+        raise UserError(f"write '{_DATA_SET}', where HOURS and COLLECTIONs are optional, none, or unknown")
     collections = [name.strip() for name in drawn.split(",") if name.strip()]
     values = {"data": data, "domain": domain, "hours": hours or None, "collections": collections}
     entry: dict[str, Any] = _valid(Pretraining, values).model_dump(exclude_defaults=True)
@@ -239,9 +239,9 @@ def _data_set(text: str) -> dict[str, Any]:
 
 
 def overlaps(about: Mapping[str, object]) -> list[str]:
-    """What the board discloses of a submission file's table ``[about]``, on the tasks of the suite."""
+    """Return the overlaps of pretraining and catalogue tasks that the board shows for a table ``[about]``."""
     from leaderboard.ranking.standings import catalogue
     from leaderboard.records.overlap import overlap, pretraining_data
 
-    told = pretraining_data(about)
-    return [reason for task in catalogue() for reason in overlap(told, task.name, task.facts.collections)]
+    pretraining = pretraining_data(about)
+    return [reason for task in catalogue() for reason in overlap(pretraining, task.name, task.facts.collections)]

@@ -1,4 +1,4 @@
-"""``beans profile``: what a submission's model costs over the length of a clip."""
+"""``beans profile``: measures memory and time of a submission's model over the length of a clip."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -22,21 +22,21 @@ _MEMORY = {"cuda": "peak VRAM", "cpu": "peak host memory"}
 def profile(
     submission: Annotated[Path, typer.Argument(help="A submission file (TOML).", show_default=False)],
     seconds: Annotated[str, typer.Option(help="Lengths of the clips in seconds, separated by commas.")] = LENGTHS,
-    batch: Annotated[int, typer.Option(min=1, help="Clips in a pass. The board shows 1.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Clips per pass. The board shows 1.")] = 1,
     precision: Annotated[str, typer.Option(help="fp32, bf16, or both separated by a comma.")] = "fp32",
     device: Device = "auto",
     timeout: Timeout = TIMEOUT,
-    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure all points again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Measure memory, time and multiply-adds of a forward pass over the length of a clip, each in a fresh process.
 
-    Nine lengths are measured unless --seconds names fewer: minutes for a small model, and at most nine times --timeout
-    for each precision (2 h 15 min). `--seconds 1,5,10` is soon done, and the other lengths can follow.
+    The default is nine lengths: minutes for a small model, and at most nine times --timeout per precision (2 h 15 min).
+    `--seconds 1,5,10` is quick, and a later call can add the other lengths.
 
-    On a CPU it is the host's memory. A clip that does not fit is a result, and longer ones are not tried. Killed or
-    interrupted, the same command goes on where it stopped. Profiles lie in BEANS_HOME/profiles and on the leaderboard's
-    page Efficiency.
+    On a CPU the memory is the host's. A clip that does not fit is a result, and longer clips are not tried. After an
+    interruption the same command continues where it stopped. Profiles are in BEANS_HOME/profiles and on the
+    leaderboard's page Efficiency.
     """
     from evaluator.efficiency.profiling import profile as measure
     from evaluator.results.environment import pick_device
@@ -48,13 +48,13 @@ def profile(
     kind: Kind = "cuda" if pick_device(device).type == "cuda" else "cpu"
     entry = read_submission(submission)
     home = Home.from_environment()
-    found: list[Profile] = []
+    profiles: list[Profile] = []
     places = sorted(set(lengths))
     with progress() as report:
 
-        def tell(at: float) -> None:
-            done = len(found) * len(places) + places.index(at)
-            report(f"{entry.name}: {at:g} s, {precisions[len(found)]}", done, len(precisions) * len(places))
+        def report_length(at: float) -> None:
+            done = len(profiles) * len(places) + places.index(at)
+            report(f"{entry.name}: {at:g} s, {precisions[len(profiles)]}", done, len(precisions) * len(places))
 
         report(f"{entry.name}: loading", 0, 0)
         for one in precisions:
@@ -67,23 +67,23 @@ def profile(
                 batch=batch,
                 timeout=timeout,
                 again=again,
-                report=tell,
+                report=report_length,
             )
-            found.append(done)
+            profiles.append(done)
     command = f"beans profile {submission} --seconds {seconds} --precision {precision} --batch {batch}"
-    for done in found:
+    for done in profiles:
         _hand_over(done, home, f"{command} --device {kind}")
     if as_json:
-        print_json([_described(done) for done in found])
+        print_json([_described(done) for done in profiles])
     else:
-        for done in found:
+        for done in profiles:
             _print(done)
-    if not any(point.outcome != "failed" for done in found for point in done.points):
-        raise UserError(f"Submission {entry.name} could not be run at any length: {found[0].points[0].detail}.")
+    if not any(point.outcome != "failed" for done in profiles for point in done.points):
+        raise UserError(f"Submission {entry.name} could not be run at any length: {profiles[0].points[0].detail}.")
 
 
 def choose_precisions(value: str) -> list[str]:
-    """The precisions of a comma-separated option."""
+    """Return the precisions of a comma-separated option."""
     precisions = list(dict.fromkeys(split_list(value)))
     known = get_args(Precision)
     if not precisions or set(precisions) - set(known):
@@ -92,7 +92,7 @@ def choose_precisions(value: str) -> list[str]:
 
 
 def _hand_over(done: "Profile", home: Home, again: str) -> None:
-    """To the board and to MLflow; either being down loses nothing."""
+    """Send a profile to the board and to MLflow. If one of them is down, a warning is printed."""
     from evaluator.tracking.connection import TrackingError
     from evaluator.tracking.profiles import log_profile
     from leaderboard.database.profiles import publish
@@ -110,7 +110,7 @@ def _hand_over(done: "Profile", home: Home, again: str) -> None:
 
 
 def _described(done: "Profile") -> dict[str, Any]:
-    """What a script wants: the profile, with what follows from its points."""
+    """Return the profile for scripts, with values derived from its points."""
     from leaderboard.records.profile import spell
 
     points = [
@@ -168,6 +168,6 @@ def _print(done: "Profile") -> None:
     counted = sorted({point.counted for point in done.points if point.counted})
     print(f"Parameters: {formats.parameters(done.parameters)}; weights: {size(weights)}.")
     if done.kind == "cpu":
-        print("Measured on a CPU: this is the host's memory and no VRAM; the two are never compared.")
+        print("Measured on a CPU: this is the host's memory and not VRAM; the two are never compared.")
     for words in counted:
         print(f"Multiply-adds by {words}.")

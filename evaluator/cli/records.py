@@ -1,4 +1,4 @@
-"""``beans records``: the results as files: list, check, take in from others, send to MLflow."""
+"""``beans records``: lists and checks the record files, imports records of others, sends records to MLflow."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 @app.command("list", epilog="Example: beans records list --json")
 def list_records(as_json: Json = False) -> None:
-    """List the record files, where they came from, and whether MLflow has them."""
+    """List the record files, their origin, and whether MLflow has them."""
     from leaderboard.records.files import read_imported, read_record, read_tracking, record_paths
 
     home = Home.from_environment()
@@ -98,11 +98,11 @@ def verify(
     every: Annotated[bool, typer.Option("--all", help="Every record of this home.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compute every test score again from the stored predictions, and check all else that can be.
+    """Compute every test score again from the stored predictions, and check the other facts of the record.
 
-    Checked are the predictions' sha256, their seeds, items and classes; the protocol; the layer and rate that
-    validation chooses; and that the data are the same where the task is prepared here. Exit code 2 where something
-    does not check out.
+    The command checks the predictions' sha256, their seeds, items and classes; the protocol; the layer and rate that
+    validation chooses; and, if the task is prepared here, that the data are the same. The exit code is 2 if a check
+    fails.
     """
     from evaluator.results.verification import Verifier
     from leaderboard.records.files import record_paths
@@ -111,7 +111,7 @@ def verify(
 
     home = Home.from_environment()
     if bool(record) == every:
-        raise UserError("Say which records to verify: their ids or files, or --all for every one.")
+        raise UserError("No records are named: give their ids or files, or --all for every record.")
     paths = list(record_paths(home.records)) if every else [find_record(name, home.records) for name in record or ()]
     verifier = Verifier(home.data)
     rows: list[dict[str, Any]] = []
@@ -134,13 +134,13 @@ def verify(
 @app.command("import", epilog="Example: beans records import from-a-colleague/ --dry-run")
 def import_records(
     directory: Annotated[Path, typer.Argument(help="Record files with their predictions.", show_default=False)],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and take nothing in.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and import nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take in records that somebody sent: those that check out, marked as imported; the others are refused and named.
+    """Import records from another home. Records that pass all checks are marked as imported; others are refused.
 
-    Every file is taken for hostile until it has been checked as `beans records verify` does, and more. Nothing here is
-    overwritten. Exit code 2 where a record was refused.
+    The checks are those of `beans records verify` and further ones, because a file may be hostile. No existing record
+    is overwritten. The exit code is 2 if a record was refused.
     """
     from evaluator.results.publish import publish_all
     from evaluator.results.verification import Verifier
@@ -154,7 +154,7 @@ def import_records(
             arrivals.append(arrival)
             report(f"records: {arrival.file}", len(arrivals), 0)
     if not dry_run:
-        # Also those that were here: a database that was down has not heard of them.
+        # Also records that existed before: the database may have been down when they were written.
         paths = [arrival.path for arrival in arrivals if arrival.path is not None]
         for sentence in publish_all(paths, home):
             warn(sentence)
@@ -163,7 +163,7 @@ def import_records(
         for complaint in complaints:
             warn(f"no rank interval: {complaint}")
     if as_json:
-        print_json([_said(arrival) for arrival in arrivals])
+        print_json([_described(arrival) for arrival in arrivals])
     else:
         count = Counter(arrival.state for arrival in arrivals)
         print_table(
@@ -179,7 +179,7 @@ def import_records(
         raise typer.Exit(2)
 
 
-def _said(arrival: "Arrival") -> dict[str, Any]:
+def _described(arrival: "Arrival") -> dict[str, Any]:
     record = arrival.record
     return {
         "file": arrival.file,

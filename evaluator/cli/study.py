@@ -1,4 +1,4 @@
-"""``beans study``: the installed studies as commands, each with the options that its ``run`` declares."""
+"""``beans study``: the installed studies as commands. The parameters of a study's ``run`` are the options."""
 
 import inspect
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tasks.support.home import Home
 
 
 class _Studies(TyperGroup):
-    """Finds the studies when they are asked for, and not when the command line starts."""
+    """Imports the studies when help or a study is requested, not when the command line starts."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return STUDIES.names()
@@ -34,7 +34,7 @@ app = typer.Typer(cls=_Studies, no_args_is_help=True, epilog="Example: beans stu
 
 @app.callback()
 def studies() -> None:
-    """Answer a question of the papers again."""
+    """Run a study, which answers a question of the papers."""
 
 
 def _command(name: str, study: Study) -> Any:
@@ -55,7 +55,7 @@ def _command(name: str, study: Study) -> Any:
             print("\n".join(outcome.verdict))
             print(f"Written: {', '.join(files)}")
 
-    out = typer.Option(help="Directory of the files; without it, BEANS_HOME/studies.")
+    out = typer.Option(help="Directory of the files; the default is BEANS_HOME/studies.")
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             *(reader.parameter() for reader in readers.values()),
@@ -92,11 +92,11 @@ class _Option:
         self.type, *texts = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         self.help = next((text for text in texts if isinstance(text, str)), "")
         self.flag = f"--{name.replace('_', '-')}"
-        # Of a tuple, the type of its parts.
+        # The type of the parts of a tuple.
         self.part = get_args(self.type)[0] if get_origin(self.type) is tuple else None
 
     def parameter(self) -> inspect.Parameter:
-        """What typer makes the option of."""
+        """Return the parameter from which typer makes the option."""
         if self.part is None:
             return _parameter(self.name, Annotated[self.type, typer.Option(self.flag, help=self.help)], self.default)
         default = ",".join(f"{part:g}" if isinstance(part, float | int) else part for part in self.default)
@@ -104,10 +104,10 @@ class _Option:
         return _parameter(self.name, Annotated[str, option], default)
 
     def read(self, value: Any) -> Any:
-        """What the study gets for the value that was given.
+        """Convert the option's value to the study's argument.
 
         Raises:
-            UserError: parts of a list that are not what the study takes.
+            UserError: the study does not accept a part of the list.
         """
         if self.part is None:
             return value

@@ -1,4 +1,4 @@
-"""``beans submissions``: the submission files that come along."""
+"""``beans submissions``: lists, shows and writes submission files."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +21,13 @@ app.command("new", cls=late_help(loader=lambda: ", ".join(LOADERS.names())), epi
 )
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
+Directory = Annotated[Path, typer.Option(help="The directory of the submission files.")]
 _DIRECTORY = Path("submissions")
 
 
 @app.command("list", epilog="Example: beans submissions list --json")
 def list_submissions(directory: Directory = _DIRECTORY, as_json: Json = False) -> None:
-    """List submission files with what they load; a broken one is among them, with what is wrong."""
+    """List submission files and their loaders. A broken file is listed with its error."""
     from evaluator.submission import Submission
 
     if not directory.is_dir():
@@ -40,7 +40,7 @@ def list_submissions(directory: Directory = _DIRECTORY, as_json: Json = False) -
             row |= {"name": entry.name, "loader": entry.loader}
             row |= {key: getattr(entry.about, key, "") for key in ("family", "description")}
         except UserError as error:
-            # One that is half written must not hide the others.
+            # An unfinished file must not hide the others.
             warn(str(error))
             row["error"] = str(error)
         rows.append(row)
@@ -54,11 +54,11 @@ def list_submissions(directory: Directory = _DIRECTORY, as_json: Json = False) -
 
 @app.command(epilog="Example: beans submissions show submissions/statistics.toml")
 def show(
-    submission: Annotated[str, typer.Argument(help="A submission file, or the name of one.", show_default=False)],
+    submission: Annotated[str, typer.Argument(help="A submission file or its name.", show_default=False)],
     directory: Directory = _DIRECTORY,
     as_json: Json = False,
 ) -> None:
-    """Show what a submission file loads and says of itself, and what the board discloses of it."""
+    """Show the keys of a submission file, and the overlaps with tasks that the board shows for it."""
     from evaluator.submission import Submission
     from leaderboard.web import text
 
@@ -78,16 +78,16 @@ def show(
 
 @app.command("loaders", epilog="Example: beans submissions loaders")
 def list_loaders(as_json: Json = False) -> None:
-    """List what a submission's key loader may name, with those of installed packages."""
+    """List the loaders that a submission file can name, including those of installed packages."""
     rows: list[dict[str, str]] = []
-    for name, found in LOADERS.each():
+    for name, loader in LOADERS.each():
         added = LOADERS.distribution(name)
         row = {"name": name, "for": "", "package": f"{added.name} {added.version}" if added else "", "error": ""}
-        if isinstance(found, UserError):
-            warn(str(found))
-            row["error"] = str(found)
+        if isinstance(loader, UserError):
+            warn(str(loader))
+            row["error"] = str(loader)
         else:
-            row["for"] = found.help
+            row["for"] = loader.help
         rows.append(row)
     if as_json:
         print_json(rows)

@@ -55,46 +55,49 @@ def submit(
     tasks: Annotated[
         str | None, typer.Option(help="Task names or task files, separated by commas. [default: all prepared tasks]")
     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the paths of task files start.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="The start of relative paths in task files.")] = None,
     track: Annotated[str, typer.Option(help="Tracks, separated by commas.")] = "ta",
-    trials: Annotated[int, typer.Option(min=1, help="Learning rates to search.")] = Protocol.trials,
+    trials: Annotated[int, typer.Option(min=1, help="Number of learning rates in the search.")] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="How often the chosen probe is retrained for the test.")
+        int, typer.Option(min=1, help="Number of seeds with which the chosen probe is retrained for the test.")
     ] = Protocol.seeds,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many items a split: a quick look, marked and never ranked.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of items per split, for a quick look: marked and never ranked."),
     ] = None,
     low: Annotated[bool, typer.Option("--low", help="Train on BEANS' few-label split (ranked apart).")] = False,
     shots: Annotated[
-        str | None, typer.Option(help="Train on so many items a class, such as 1,5,10 (each ranked apart).")
+        str | None, typer.Option(help="Train on this number of items per class, such as 1,5,10 (each ranked apart).")
     ] = None,
     shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
     device: choices.Device = "auto",
-    precision: Annotated[choices.Precision, typer.Option(help="Of the backbone; bf16 is ranked apart.")] = "fp32",
+    precision: Annotated[
+        choices.Precision, typer.Option(help="Precision of the backbone; bf16 is ranked apart.")
+    ] = "fp32",
     frames_budget: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1e6,
             metavar="GIB",
-            help="Disk for the frames of a task (tracks that read frames); beyond it the backbone runs again in every"
-            " epoch. [default: half of the free disk]",
+            help="Disk for the frames of a task (tracks that read frames); if they need more, the backbone runs again in"
+            " every epoch. [default: half of the free disk]",
         ),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, what is there, and the disk it needs.")
+        bool, typer.Option("--dry-run", help="Show what would run, which features exist, and the disk that is needed.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line for each submission, task and track.")
+        bool, typer.Option("--json", help="One JSON object per line for each submission, task and track.")
     ] = False,
 ) -> None:
-    """Evaluate submissions: every layer, a learning-rate search, one row each on the leaderboard.
+    """Evaluate submissions: every layer, a search of learning rates, one row per submission on the leaderboard.
 
-    Killed or interrupted, the same command continues where it stopped and ends with the same numbers.
+    After an interruption the same command continues where it stopped and gives the same numbers.
     """
 
     from evaluator.evaluate import evaluate
@@ -132,13 +135,13 @@ def submit(
                     report=report,
                 ):
                     outcomes.append(outcome)
-                    _tell(outcome, as_json)
+                    _print_outcome(outcome, as_json)
                     if outcome.error is not None:
                         failures.append(outcome.error)
                         if fail_fast:
                             raise typer.Exit(2)
             except UserError as error:
-                # This submission cannot run at all; the others still can.
+                # This submission cannot run. The others still can.
                 complain(str(error))
                 failures.append(str(error))
                 if fail_fast:
@@ -149,7 +152,7 @@ def submit(
         raise typer.Exit(2)
 
 
-def _tell(outcome: "Outcome", as_json: bool) -> None:
+def _print_outcome(outcome: "Outcome", as_json: bool) -> None:
     where = f"{outcome.submission} · {outcome.task} · {outcome.track}"
     if outcome.error is not None:
         complain(f"{where}: {outcome.error}")
@@ -160,7 +163,7 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
 
 
 def summary(outcome: "Outcome") -> dict[str, Any]:
-    """What a script wants of a result: the record's main fields, flat."""
+    """Return the main fields of a record as a flat dictionary, for scripts."""
     record = outcome.record
     assert record is not None
     return {
@@ -195,7 +198,7 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _departures(protocol: str) -> str:
-    """What sets a result's protocol apart, for rows that would otherwise look alike."""
+    """Return the settings that differ from the standard protocol, to distinguish rows of one submission and task."""
     _, settings = Protocol.split(protocol)
     return f" ({', '.join(f'{key}={text}' for key, text in settings.items())})" if settings else ""
 
@@ -237,7 +240,7 @@ def _dry_run(
     frames_budget: int | None,
     as_json: bool,
 ) -> None:
-    """Say what would run. The backbone is loaded, because its weights are part of what is looked up."""
+    """Show what would run. The backbone is loaded, because its weights are part of the key of features."""
     import shutil
 
     from evaluator.backbone import ready

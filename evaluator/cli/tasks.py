@@ -1,4 +1,4 @@
-"""``beans tasks``: what can be measured, and preparing it."""
+"""``beans tasks``: lists, shows, prepares and verifies tasks."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Tasks: list, show, prepare, verify.", no_args_is_help=True, epilog="Example: beans tasks list")
 
-DataDir = Annotated[Path | None, typer.Option(help="Where the paths of a task file start.")]
+DataDir = Annotated[Path | None, typer.Option(help="The start of relative paths in a task file.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
@@ -57,7 +57,7 @@ def show(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show a task's facts and, when it is prepared, its counts."""
+    """Show a task's facts and, if it is prepared, its counts."""
     from tasks.manifest import read_manifest
     from tasks.prepare import preparation, why_not_prepared
     from tasks.task import load_task
@@ -87,17 +87,17 @@ def show(
 
 
 def _names_of_sources(task: "Task") -> list[str]:
-    """What ``--from`` can be for a task; none where the user's own files are read where they are."""
+    """Return the possible values of ``--from`` for a task; none for a task that reads the user's own files."""
     from tasks.prepare.source import Source
     from tasks.prepare.sources import SOURCES
 
-    return [name for name, one in SOURCES.each() if task.prepare and isinstance(one, Source) and one.has(task)]
+    return [name for name, source in SOURCES.each() if task.prepare and isinstance(source, Source) and source.has(task)]
 
 
 def _words(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {part}" for key, part in value.items())
-    # Names of Watkins hold commas.
+    # Labels of Watkins contain commas.
     return "; ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
 
 
@@ -106,10 +106,9 @@ def items(
     task: Annotated[str, typer.Argument(help="A prepared task, or a task file.", show_default=False)],
     data_dir: DataDir = None,
 ) -> None:
-    """Print every item as CSV: id, split, path of the audio file, and where in it the item starts and ends, in seconds.
+    """Print every item as CSV: id, split, path of the audio file, and start and end of the item in it, in seconds.
 
-    A clip ends with its file; where the task crops clips, `end` is where they are cropped, and a shorter clip ends
-    before. Without cropping it is empty.
+    If the task crops clips, `end` is the time of the crop, also for a shorter clip. If it does not, `end` is empty.
     """
     import csv
 
@@ -118,7 +117,7 @@ def items(
 
     entry = load_task(task, data=Home.from_environment().data, data_dir=data_dir)
     manifest = read_manifest(entry)
-    # Only now: a failure must not leave a file that looks like a task without items.
+    # After reading: a failure must not leave a file that looks like a task without items.
     table = csv.writer(sys.stdout, lineterminator="\n")
     table.writerow(("id", "split", "path", "start", "end"))
     for split, own in manifest.items.items():
@@ -128,12 +127,14 @@ def items(
 
 
 def _sources() -> str:
-    """The help of ``--from``: every source with what it is."""
+    """Return the help of ``--from``: every source and its description."""
     from tasks.prepare.source import Source
     from tasks.prepare.sources import SOURCES
 
-    known = [(name, one.help if isinstance(one, Source) else str(one)) for name, one in SOURCES.each()]
-    return f"{'; '.join(f'{name}: {what}' for name, what in known)}. Without it, as the task file says."
+    known = [(name, source.help if isinstance(source, Source) else str(source)) for name, source in SOURCES.each()]
+    return (
+        f"{'; '.join(f'{name}: {what}' for name, what in known)}. The default is the source that the task file names."
+    )
 
 
 @app.command(
@@ -145,16 +146,19 @@ def prepare(
     ],
     copy: Annotated[str | None, typer.Option("--from", metavar="SOURCE")] = None,
     source: Annotated[
-        Path | None, typer.Option(help="The directory of files you have already, instead of a download.")
+        Path | None, typer.Option(help="A directory with files that you already have, instead of a download.")
     ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Leave the audio where it lies instead of writing 16-bit FLAC.")
+        bool,
+        typer.Option("--in-place", help="Read the audio from its current place instead of writing 16-bit FLAC files."),
     ] = False,
-    again: Annotated[bool, typer.Option("--again", help="Prepare anew what is prepared.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Prepare the tasks again if they are prepared already.")
+    ] = False,
 ) -> None:
-    """Prepare tasks: make or fetch their audio. One that is prepared already is left alone.
+    """Prepare tasks: generate or download their audio. A task that is prepared already is not changed.
 
-    Killed or interrupted, the same command goes on where it was.
+    After an interruption the same command continues where it stopped.
     """
     from tasks.prepare import preparation
     from tasks.prepare import prepare as prepare_task
@@ -192,7 +196,7 @@ def verify(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Compare prepared tasks with what is published of them, and listen to every file. Exit code 2 on a failure."""
+    """Compare prepared tasks with their published numbers, and decode every file. The exit code is 2 on a failure."""
     from tasks.task import load_task
     from tasks.verify import verify as verify_task
 
@@ -203,9 +207,9 @@ def verify(
             entry = load_task(name, data=home.data, data_dir=data_dir)
             findings[entry.name] = verify_task(entry, report)
     if as_json:
-        print_json({name: [finding._asdict() for finding in found] for name, found in findings.items()})
+        print_json({name: [finding._asdict() for finding in results] for name, results in findings.items()})
     else:
-        for name, found in findings.items():
-            print_table(name, ["check", "result", "what was found"], found)
-    if any(finding.status == "fail" for found in findings.values() for finding in found):
+        for name, results in findings.items():
+            print_table(name, ["check", "result", "finding"], results)
+    if any(finding.status == "fail" for results in findings.values() for finding in results):
         raise typer.Exit(2)

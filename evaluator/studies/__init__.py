@@ -1,7 +1,7 @@
-"""Studies: questions of the papers that one command answers again; one module per study, which declares a ``STUDY``.
+"""Studies: each answers one question of the papers with one command. One module per study declares a ``STUDY``.
 
-An installed package adds one by an entry point of the group ``beans.studies``. Machines with a GPU and little else
-import this module, so it needs no more than Python.
+An installed package adds a study by an entry point of the group ``beans.studies``. This module must import only the
+standard library, because machines with few packages also import it.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from tasks.support.registry import Registry
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study found: sentences for the reader, the first one about the claim, and the files that it wrote."""
+    """The result of a study: sentences for the reader, the first about the claim, and the files that it wrote."""
 
     verdict: Sequence[str]
     files: Sequence[Path]
@@ -21,15 +21,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Study:
-    """One study. Its module imports heavy libraries inside functions: a list of studies imports every module.
+    """One study. Its module imports heavy libraries inside functions, because a list of studies imports every module.
 
     Attributes:
-        help: one line.
+        help: one line for the help.
         claim: the sentence that the study examines.
-        run: answers the question. It gets a directory for its files and a function to report progress to, both by
+        run: answers the question. It receives a directory for its files and a function that reports progress, both by
             position. Its keyword parameters are the options of ``beans study NAME``, each with a default and annotated
-            ``Annotated[TYPE, "help text"]``. A ``tuple[float, ...]`` or ``tuple[str, ...]`` is written with commas.
-        about: what else the help says.
+            ``Annotated[TYPE, "help text"]``. Users write a ``tuple[float, ...]`` or ``tuple[str, ...]`` with commas.
+        about: further text for the help.
         example: a command line for the help.
     """
 

@@ -31,7 +31,7 @@ def too_large(seconds: float) -> Point:
 def a_study(aves: list[Point], biomamba: list[Point]) -> Measurements:
     lines = (
         Line(Way("AVES", "eager", "fp32"), tuple(aves)),
-        Line(Way("AVES", "flash", "fp32", unavailable="flash attention takes half precision alone"), ()),
+        Line(Way("AVES", "flash", "fp32", unavailable="flash attention needs half precision"), ()),
         Line(Way("BioMamba", "mamba_ssm", "fp32"), tuple(biomamba)),
     )
     return Measurements("cuda", "NVIDIA H200", "last", 139 * GIB, {"torch": "2.11.0"}, "2026-03-01T12:00+00:00", lines)
@@ -62,7 +62,7 @@ def test_verdict_says_where_the_claim_holds_and_where_it_stops() -> None:
     assert "| fp32: AVES eager, BioMamba mamba_ssm | -10 | 20 | 40 | 80 | – |" in text
     # At 60 s 5.9 of 9.75 GiB without weights.
     assert "| without weights | -33 | 14 | 39 | 80 | – |" in text
-    assert "- AVES, flash, fp32: flash attention takes half precision alone" in text
+    assert "- AVES, flash, fp32: flash attention needs half precision" in text
 
 
 @pytest.mark.parametrize(("saved", "holds"), [(0.29, 0), (0.31, 1), (0.49, 1), (0.51, 0)])
@@ -110,7 +110,7 @@ def test_without_a_gpu_host_memory_is_measured_and_called_that(small: None, bean
     assert {path.name for path in out.iterdir()} == {"host-memory.json", "host-memory.md", "host-memory.png"}
     assert (out / "host-memory.png").read_bytes().startswith(b"\x89PNG")
     tables = (out / "host-memory.md").read_text()
-    assert "(host memory)" in tables and "mamba_ssm's kernels run on GPUs alone" in tables
+    assert "(host memory)" in tables and "mamba_ssm's kernels run only on GPUs" in tables
     content = json.loads((out / "host-memory.json").read_text())
     lines = {(line["model"], line["kernel"]): line["points"] for line in content["lines"]}
     assert {name for name, points in lines.items() if points} == {
@@ -152,5 +152,5 @@ def test_points_of_another_device_are_not_mixed_in(tmp_path: Path, monkeypatch: 
 def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vram.json"
     path.write_text('{"lines": [{"model": "AVES"}]}')
-    with pytest.raises(UserError, match="is no study of memory"):
+    with pytest.raises(UserError, match="is not a study of memory"):
         study.read(path)

@@ -121,7 +121,7 @@ def test_a_person_is_asked_again_until_each_answer_is_right(
     one.answer("Family", "Mine")
     one.answer("Authors", "Me 2026")
     one.answer("Licence", "MIT")
-    one.answer("Data set that the weights have seen, DATA; DOMAIN; HOURS", "FSD50K; noise")
+    one.answer("Data set of the pretraining, DATA; DOMAIN; HOURS", "FSD50K; noise")
     one.expect("domain: \"noise\" is none of 'speech', 'general audio'")
     one.answer("Data set", "FSD50K")
     one.expect("write 'DATA; DOMAIN; HOURS")
@@ -182,7 +182,7 @@ def test_an_existing_file_is_replaced_only_when_the_person_says_so(
         assert code == 0 and "Replaced old.toml." in one.shown
         assert Submission.read(file).name == "new"
     else:
-        assert code == 2 and "was left as it is" in one.shown
+        assert code == 2 and "was not changed" in one.shown
         assert file.read_text() == "precious\n"
 
 
@@ -261,7 +261,7 @@ def test_a_person_is_asked_what_a_directory_does_not_say_and_no_silence_becomes_
         one.expect('"yes" is neither true nor false')
         one.answer("zero mean and unit variance?", "true")
         one.answer("sample_rate (Hz", "16000")
-        one.answer("Data set that the weights have seen", heard)
+        one.answer("Data set of the pretraining", heard)
         assert one.end() == 0, one.shown
         read = tomllib.loads((tmp_path / f"submissions/{name}.toml").read_text())
         expected = {"name": name, "model": "../bare", "do_normalize": True, "sample_rate": 16000}
@@ -315,7 +315,7 @@ WRONG = {
         ("--name", "x", "--loader", "statistics", *ABOUT, "--parameters", "3"),
         "the suite counts the parameters of statistics models itself",
     ),
-    "no TOML file": (("x.txt", "--name", "x"), "x.txt is no name of a submission file"),
+    "no TOML file": (("x.txt", "--name", "x"), "x.txt is not the name of a submission file"),
     "text that is none": (("--name", "x", "--loader", "statistics", "--description", "\udcff"), "not valid text"),
 }
 
@@ -337,7 +337,7 @@ def test_a_script_replaces_a_file_only_with_force(beans: Run, tmp_path: Path) ->
     file.write_text("precious\n")
     answers = (*NEW, file, "--loader", "statistics", *ABOUT)
     code, _, err = beans(*answers)
-    assert code == 2 and "exists and was left as it is" in err and file.read_text() == "precious\n"
+    assert code == 2 and "exists and was not changed" in err and file.read_text() == "precious\n"
     code, out, _ = beans(*answers, "--force")
     assert code == 0 and out.startswith(f"Replaced {file}.")
     assert Submission.read(file).loader == "statistics"

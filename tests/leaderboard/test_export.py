@@ -268,15 +268,15 @@ def test_command_line_writes_the_first_board_of_every_kind(filled: Path, beans: 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["board.xls"], "ends in none of .csv, .parquet and .tex"),
+        (["board.xls"], "does not end in .csv, .parquet or .tex"),
         (["board.csv", "--view", "track=ta&famly=x"], "no parameter 'famly'; choose one of: 'track', 'group'"),
         (["board.csv", "--view", "track=xx"], "no track 'xx'; choose one of: 'ta', 'twa'"),
         (["board.csv", "--view", "family=AVES"], "no family 'AVES'; choose one of: 'HuBERT'"),
         (["board.csv", "--view", "taxa=birds"], "no taxa 'birds'; choose one of: 'none'"),
         (["board.csv", "--view", "sort=beauty"], "no sort 'beauty'; choose one of: 'mean'"),
-        (["board.csv", "--view", "birds"], "write it as an address has it"),
+        (["board.csv", "--view", "birds"], "write it as in an address"),
         (["/proc/board.csv"], "cannot be written"),
-        (["boards/board.csv"], "boards is no directory; make it first"),
+        (["boards/board.csv"], "boards is not a directory; create it first"),
     ],
 )
 def test_command_line_refuses_what_it_would_have_to_guess(

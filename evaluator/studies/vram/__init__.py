@@ -20,30 +20,30 @@ def run(
     ] = "last",
     device: Annotated[Literal["auto", "cpu", "cuda"], "cpu measures the host's memory."] = "cuda",
     timeout: Annotated[float, "Seconds for each point, at least 1."] = 600.0,
-    again: Annotated[bool, "Measure also what was measured before."] = False,
+    again: Annotated[bool, "Measure all points again."] = False,
     draw: Annotated[bool, "Measure nothing; draw what --out holds."] = False,
 ) -> Outcome:
     """Measure, and write the points, the tables and the figure into ``out``.
 
     Raises:
-        UserError: no GPU where one is asked for, nothing to draw, or ``out`` has a study of another device.
+        UserError: the requested GPU is missing, there is nothing to draw, or ``out`` has a study of another device.
     """
     from evaluator.studies.vram import measure
     from evaluator.studies.vram.report import verdict, write_report
 
     if timeout < 1:
         raise UserError(f"--timeout {timeout:g} must be at least 1 second.")
-    # What was measured on a GPU can be drawn without one.
+    # Drawing the results of a GPU does not need a GPU.
     kind = device if draw and device != "auto" else _kind(device)
-    # Host memory never stands in a file that is called VRAM.
+    # Host memory is never written to a file with VRAM in its name.
     stem = ("vram" if kind == "cuda" else "host-memory") + ("" if layers == "last" else "-all-layers")
     path = out / f"{stem}.json"
     if draw:
         if not path.exists():
             raise UserError(f"{path} does not exist: run the command without --draw first.")
-        found = measure.read(path)
+        measurements = measure.read(path)
     else:
-        found = measure.run(
+        measurements = measure.run(
             path,
             kind=kind,
             lengths=seconds,
@@ -53,7 +53,7 @@ def run(
             again=again,
             report=report,
         )
-    return Outcome(verdict(found), (path, *write_report(found, path)))
+    return Outcome(verdict(measurements), (path, *write_report(measurements, path)))
 
 
 def _kind(device: str) -> str:
@@ -64,7 +64,7 @@ def _kind(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "beans study vram needs a CUDA device, and torch sees none on this machine: "
-            "`beans study vram --device cpu --seconds 1,5` measures the host's memory instead, and says so."
+            "`beans study vram --device cpu --seconds 1,5` measures the host's memory instead."
         )
     return pick_device(device).type
 
@@ -74,9 +74,9 @@ STUDY = Study(
     claim=CLAIM,
     run=run,
     about=(
-        "Both have twelve blocks of 768 and random weights, since memory does not depend on what was learned. AVES runs"
-        " with eager, memory-efficient and flash attention, BioMamba with every kernel that is installed. The study"
-        " writes a figure and tables. Interrupted, the same command goes on where it stopped."
+        "Both have twelve blocks of width 768 and random weights, because memory does not depend on the weights. AVES"
+        " runs with eager, memory-efficient and flash attention, BioMamba with every installed kernel. The study writes"
+        " a figure and tables. After an interruption the same command continues where it stopped."
     ),
     example="beans study vram --device cpu --seconds 1,5",
 )

@@ -1,4 +1,4 @@
-"""The study of memory as a figure, drawn without a display."""
+"""Draws the figure of the memory study, without a display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from evaluator.studies.vram.measure import Line, Measurements
 
-# A colour a model, a line style a kernel, so that the figure can be read in grey too.
+# One colour per model and one line style per kernel, so that the figure is readable in grey.
 _COLOURS = {"AVES": "#D55E00", "BioMamba": "#0072B2"}
 _STYLES = {"eager": "-", "memory-efficient": "--", "flash": ":", "transformers": "-", "mamba_ssm": "--"}
 _MARKERS = {"eager": "o", "memory-efficient": "s", "flash": "^", "transformers": "o", "mamba_ssm": "s"}
@@ -14,11 +14,11 @@ _GIB = 2**30
 
 
 def draw(study: Measurements, path: Path) -> None:
-    """Write the figure: a panel a precision, memory over clip length, a cross where a clip did not fit.
+    """Write the figure: one panel per precision, memory over clip length, a cross for a clip that did not fit.
 
     Args:
-        study: with at least one measured point.
-        path: its suffix decides the format.
+        study: the measurements, with at least one measured point.
+        path: the file; its suffix decides the format.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def draw(study: Measurements, path: Path) -> None:
 
 
 def _narrow(study: Measurements) -> bool:
-    """Whether the sizes span so little that a decade's own ticks would be too few."""
+    """Return whether the sizes span less than a decade, so that major ticks alone would be too few."""
     sizes = [point["peak_bytes"] for line in study.lines for point in line.points if point.get("peak_bytes")]
     return bool(max(sizes) < 10 * min(sizes))
 

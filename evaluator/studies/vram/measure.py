@@ -1,7 +1,7 @@
-"""The second paper's figure: memory of BioMamba and AVES over clip length, with every attention and kernel there is.
+"""Measures the second paper's figure: memory of BioMamba and AVES over clip length, for every attention and kernel.
 
-Both have twelve blocks of 768 on the same convolutions, with random weights: memory does not depend on their values.
-On a GPU it needs no more than torch, torchaudio and transformers.
+Both have twelve blocks of width 768 on the same convolutions, with random weights, because memory does not depend on
+the values of weights. On a GPU the study needs only torch, torchaudio and transformers.
 """
 
 import json
@@ -22,7 +22,7 @@ LENGTHS = (5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1000.0)
 TIMEOUT = 600.0
 Layers = Literal["last", "all"]
 
-# As Earth Species publishes it for AVES; submissions/random-aves.toml has the same.
+# The configuration that Earth Species publishes for AVES; submissions/random-aves.toml has the same.
 AVES: dict[str, Any] = {
     "extractor_mode": "group_norm",
     "extractor_conv_layer_config": [[512, 10, 5], *[[512, 3, 2]] * 4, *[[512, 2, 2]] * 2],
@@ -49,7 +49,7 @@ _WHERE_SECONDS = 300.0
 class Way:
     """One line of the figure: a model, its attention or scan, and the precision.
 
-    ``unavailable`` is why it cannot be measured here, or "".
+    ``unavailable`` is the reason why it cannot be measured here, or "".
     """
 
     model: Literal["AVES", "BioMamba"]
@@ -60,27 +60,27 @@ class Way:
 
     @property
     def label(self) -> str:
-        """For example "AVES, flash, bf16"."""
+        """Its name in the figure, for example "AVES, flash, bf16"."""
         return f"{self.model}, {self.kernel}, {self.precision}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """A way and its points, the shortest clip first."""
+    """A `Way` and its measured points, the shortest clip first."""
 
     way: Way
     points: tuple[Point, ...]
 
     def at(self, seconds: float) -> Point | None:
-        """The point of a clip length, None where there is none."""
+        """Return the point of a clip length, or None."""
         return next((point for point in self.points if point["seconds"] == seconds), None)
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured: on which device, with which versions, and the lines.
+    """The measurements: the device, the versions, and the lines.
 
-    ``kind`` is "cuda" or "cpu"; the bytes of the points are of VRAM or of host memory accordingly.
+    ``kind`` is "cuda" or "cpu". The bytes of the points are of VRAM for "cuda" and of host memory for "cpu".
     """
 
     kind: str
@@ -93,20 +93,20 @@ class Measurements:
 
     @property
     def lengths(self) -> list[float]:
-        """All lengths in seconds, in order."""
+        """All lengths in seconds, sorted."""
         return sorted({point["seconds"] for line in self.lines for point in line.points})
 
 
 def ways(kind: str, precisions: Sequence[str], layers: Layers) -> Iterator[Way]:
-    """Every line that there could be, also those that this machine has no kernels for."""
+    """Yield every possible line, including lines whose kernels are not available on this machine."""
     for precision in precisions:
         for attention in ("eager", "memory-efficient", "flash"):
             subject = {"loader": "torchaudio", "arguments": {"config": AVES, "weights": "random"}, "layers": layers}
             why = ""
             if attention == "flash" and kind == "cuda" and precision == "fp32":
-                why = "flash attention takes half precision alone"
+                why = "flash attention needs half precision"
             elif attention == "memory-efficient" and kind == "cpu":
-                why = "torch has this kernel on GPUs alone"
+                why = "torch has this kernel only on GPUs"
             yield Way("AVES", attention, precision, {"measure": subject, "attention": attention}, why)
         for kernels in ("transformers", "mamba_ssm"):
             arguments = {"weights": "random", "config": BIOMAMBA, "kernels": kernels}
@@ -126,25 +126,25 @@ def run(
     again: bool = False,
     report: Report = silent,
 ) -> Measurements:
-    """Measure every line at every length, each point in a fresh process; ``path`` has what is done after every point.
+    """Measure every line at every length, each point in a new process. ``path`` is written after every point.
 
     Args:
-        path: the study's JSON file; points that it has already are not measured again.
+        path: the study's JSON file. Points that it holds are not measured again.
         kind: "cuda" or "cpu".
-        lengths: seconds of the clips.
+        lengths: lengths of the clips in seconds.
         precisions: "fp32" and "bf16".
         layers: "last" keeps the last layer's output, as in use; "all" keeps every layer's, as the suite does.
         timeout: seconds for each point.
-        again: measure also what is there.
-        report: called with the progress.
+        again: measure all points again.
+        report: receives the progress.
 
     Raises:
-        UserError: ``path`` holds a study of another device or with other versions, or the device cannot be asked.
+        UserError: ``path`` holds a study of another device or with other versions, or the device does not answer.
     """
     try:
         where = ask({"where": kind}, _WHERE_SECONDS)
     except NoAnswerError as error:
-        raise UserError(f"The {kind} device does not answer ({error}): `beans doctor` looks closer.") from error
+        raise UserError(f"The {kind} device does not answer ({error}): `beans doctor` shows more.") from error
     planned = list(ways(kind, precisions, layers))
     study = Measurements(kind, where["device"], layers, where["available_bytes"], where["versions"], "", ())
     known = read(path) if path.exists() and not again else None
@@ -158,10 +158,10 @@ def run(
         points = {point["seconds"]: point for point in lines[way].points}
         question = {**way.question, "device": kind, "precision": way.precision, "count": False}
 
-        def tell(seconds: float, way: Way = way, before: int = done) -> None:
+        def report_point(seconds: float, way: Way = way, before: int = done) -> None:
             report(f"{way.label}: {seconds:g} s", before + ordered.index(seconds), total)
 
-        for point in walk(question, ordered, known=dict(points), timeout=timeout, again=again, report=tell):
+        for point in walk(question, ordered, known=dict(points), timeout=timeout, again=again, report=report_point):
             points[point["seconds"]] = point
             lines[way] = Line(way, tuple(points[seconds] for seconds in sorted(points)))
             study = Measurements(
@@ -179,17 +179,17 @@ def run(
 
 
 def refuse_another(path: Path, known: Measurements, wanted: Measurements) -> None:
-    """Refuse to mix two studies in one file.
+    """Check that both studies have the same settings, so that one file never mixes two studies.
 
     Raises:
-        UserError: with what differs.
+        UserError: a setting differs.
     """
     for what in ("kind", "device", "layers", "versions"):
         there, here = getattr(known, what), getattr(wanted, what)
         if there != here:
             raise UserError(
                 f"{path} holds a study with another {what} ({there} and not {here}): "
-                "choose another --out, or measure all of it again with --again."
+                "choose another --out, or measure all points again with --again."
             )
 
 
@@ -218,10 +218,10 @@ def write(path: Path, study: Measurements) -> None:
 
 
 def read(path: Path) -> Measurements:
-    """Read a study.
+    """Read a study from its file.
 
     Raises:
-        UserError: the file is no study.
+        UserError: the file is not a study.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -231,11 +231,11 @@ def read(path: Path) -> Measurements:
             lines.append(Line(way, tuple(line["points"])))
         return Measurements(**content, lines=tuple(lines))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no study of memory ({type(error).__name__}: {error}): move it away.") from error
+        raise UserError(f"{path} is not a study of memory ({type(error).__name__}: {error}): move it away.") from error
 
 
 def _why_no_mamba_ssm(kind: str) -> str:
     if kind != "cuda":
-        return "mamba_ssm's kernels run on GPUs alone"
+        return "mamba_ssm's kernels run only on GPUs"
     missing = [name for name in ("mamba_ssm", "causal_conv1d") if find_spec(name) is None]
     return f"{' and '.join(missing)} not installed" if missing else ""

@@ -14,7 +14,7 @@ _GIB = 2**30
 
 
 class Comparison(NamedTuple):
-    """One length: what BioMamba saves of AVES's memory, as a fraction of it; None where one of them has no bytes."""
+    """One length: the memory that BioMamba saves, as a fraction of AVES's; None if one of them has no value."""
 
     seconds: float
     saved: float | None
@@ -23,7 +23,7 @@ class Comparison(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A line of AVES and one of BioMamba at the same precision."""
+    """A line of AVES and a line of BioMamba at the same precision."""
 
     aves: Line
     biomamba: Line
@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
 
 def pairs(study: Measurements) -> list[Pair]:
-    """Every line of AVES with every one of BioMamba at the same precision."""
+    """Return every pair of a line of AVES and a line of BioMamba at the same precision."""
     lines = [line for line in study.lines if line.points]
     return [
         Pair(aves, biomamba, tuple(_compare(aves, biomamba, seconds) for seconds in study.lengths))
@@ -44,9 +44,9 @@ def pairs(study: Measurements) -> list[Pair]:
 
 
 def verdict(study: Measurements) -> list[str]:
-    """Whether the claim holds, and where it stops holding: first all together, then a sentence a pair."""
-    found = pairs(study)
-    saved = [one.saved for pair in found for one in pair.comparisons if one.saved is not None]
+    """Return whether and where the claim holds: first a sentence about all pairs, then one sentence per pair."""
+    compared = pairs(study)
+    saved = [one.saved for pair in compared for one in pair.comparisons if one.saved is not None]
     if not saved:
         return ["Nothing can be compared yet."]
     holds = sum(_holds(value) for value in saved)
@@ -55,18 +55,18 @@ def verdict(study: Measurements) -> list[str]:
         f"The claim that {CLAIM} is taken as {100 * LOW:.0f} to {100 * HIGH:.0f} % less. "
         f"It holds in {holds} of {len(saved)} comparisons of a length and a pair of kernels.{memory}"
     )
-    return [first, *(_sentence(pair) for pair in found)]
+    return [first, *(_sentence(pair) for pair in compared)]
 
 
 def write_report(study: Measurements, path: Path) -> list[Path]:
-    """Write the tables and the verdict beside the study, and the figure where matplotlib is installed.
+    """Write the tables and the verdict beside the study's file, and the figure if matplotlib is installed.
 
     Args:
-        study: with at least one line.
+        study: the measurements, with at least one line.
         path: the study's own file.
 
     Returns:
-        The files.
+        The written files.
     """
     figure = path.with_suffix(".png")
     drawn = find_spec("matplotlib") is not None and any(_peak(point) for line in study.lines for point in line.points)
@@ -80,7 +80,7 @@ def write_report(study: Measurements, path: Path) -> list[Path]:
 
 
 def markdown(study: Measurements) -> str:
-    """The whole study in Markdown: the verdict, the tables, and what was measured with what."""
+    """Return the whole study in Markdown: the verdict, the tables, and the device and versions."""
     memory = "VRAM" if study.kind == "cuda" else "host memory"
     lines = [line for line in study.lines if line.points]
     kept = "the last layer's output" if study.layers == "last" else "every layer's output"
@@ -91,12 +91,12 @@ def markdown(study: Measurements) -> str:
         "\n".join(f"- {sentence}" for sentence in verdict(study)),
         f"## Peak {memory} in GiB",
         f"One clip, batch 1, the model keeping {kept}; weights, input and outputs are included. "
-        "Each point is a process of its own, after warm-up.",
+        "Each point is measured in a new process, after warm-up.",
         _table(study, lines, lambda point: point["peak_bytes"]),
         f"## Peak {memory} in GiB without the weights",
         _table(study, lines, _without),
         "## What BioMamba saves",
-        "In percent of AVES's peak; below it, of AVES's peak without the weights of either.",
+        "In percent of AVES's peak. The row below is without the weights of both.",
         _savings(study),
     ]
     unavailable = [f"- {line.way.label}: {line.way.unavailable}" for line in study.lines if line.way.unavailable]
@@ -138,16 +138,16 @@ def _sentence(pair: Pair) -> str:
         "AVES has no figure to compare with": [s.seconds for s in pair.comparisons if "AVES:" in s.missing],
         "BioMamba has none": [s.seconds for s in pair.comparisons if "BioMamba:" in s.missing],
     }
-    told = [f"{words} at {_listed(at)} s" for words, at in groups.items() if at]
+    parts = [f"{words} at {_listed(at)} s" for words, at in groups.items() if at]
     ends = [one for one in pair.comparisons if one.saved is not None]
     ends = list(dict.fromkeys((ends[0], ends[-1])))
     whole = ", ".join(f"{_less(one.saved)} at {one.seconds:g} s" for one in ends)
     without = ", ".join(f"{_less(one.saved_without_weights)} at {one.seconds:g} s" for one in ends)
-    return f"{name}: {whole} (without the weights {without}); {'; '.join(told)}."
+    return f"{name}: {whole} (without the weights {without}); {'; '.join(parts)}."
 
 
 def _holds(saved: float) -> bool:
-    """Whether a fraction, to whole percents as it is printed, is about what the paper claims."""
+    """Return whether a fraction, rounded to whole percents as in the report, is about the claimed one."""
     return LOW <= round(saved, 2) <= HIGH
 
 
