@@ -47,7 +47,7 @@ test: lint  ## lint, types and every test that needs no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
 
 golden: install  ## write tests/golden/golden.json anew, after the VERSION of a stage was raised
-	PYTHONPATH=tests/evaluator $(BIN)/python tests/golden/stages.py --write
+	$(BIN)/python tests/golden/stages.py --write
 
 gpu:  ## everything only a GPU can show, with the python3 and torch already on this machine
 	python3 -m benchmarks.gpu

@@ -1,1 +1,1 @@
-"""What the suite costs, measured: each module is one command, run from the root of the checkout."""
+"""Benchmarks of the suite. Each module with a ``main`` is one command, run from the root of the checkout."""

@@ -1,41 +1,12 @@
-"""The ordinary way to train a probe: torch.nn.Linear and torch.optim.Adam, one layer and one rate at a time."""
+"""The ordinary way to train a probe: a torch module and torch.optim.Adam, one layer and one rate at a time."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from evaluator.probes.heads import HEADS, initial
+from evaluator.probes.automatic import stack_of
+from evaluator.probes.heads import HEADS
 from leaderboard.records.protocol import Protocol
-
-
-class TimeAverageProbe(torch.nn.Module):
-    """A linear layer on (items, width) means over frames."""
-
-    def __init__(self, width: int, classes: int) -> None:
-        super().__init__()
-        self.classify = torch.nn.Linear(width, classes)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(items, width) to (items, classes)."""
-        logits: Tensor = self.classify(inputs)
-        return logits
-
-
-class TimeWeightedProbe(TimeAverageProbe):
-    """A linear layer on the weighted mean of (items, frames, width)."""
-
-    def __init__(self, width: int, classes: int) -> None:
-        super().__init__(width, classes)
-        self.attend = torch.nn.Linear(width, 1)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(items, frames, width) to (items, classes)."""
-        weights = self.attend(inputs).softmax(dim=1)
-        # A product, because multiplying and summing would write every frame once more.
-        return super().forward((weights.transpose(1, 2) @ inputs).squeeze(1))
-
-
-_PROBES = {"ta": TimeAverageProbe, "twa": TimeWeightedProbe}
 
 
 def train_alone(
@@ -49,14 +20,14 @@ def train_alone(
     lr: float,
     protocol: Protocol,
 ) -> Tensor:
-    """Train one probe on one layer from the same start and in the same order as the suite trains it among others.
+    """Train one probe on one layer, with the start and the item order that the suite uses when it trains many.
 
     Args:
-        track: "ta" or "twa".
+        track: any, on features that are not padded.
         train: (items, ...) features and (items,) class indices, on the device.
-        valid: likewise.
+        valid: the same, of the validation split.
         classes: number of classes.
-        layer: its index, which with the seed fixes the start.
+        layer: index of the layer; layer and seed fix the start.
         seed: fixes the order of the items.
         lr: learning rate.
         protocol: epochs, batch size and weight decay; there is no early stopping.
@@ -66,15 +37,16 @@ def train_alone(
     """
     features, targets = train
     width = features.shape[-1]
-    probe = _PROBES[track](width, classes)
-    start = initial(HEADS[track](), width=width, classes=classes, layer=layer, seed=seed)
-    with torch.no_grad():
-        probe.classify.weight.copy_(start["weight"])
-        probe.classify.bias.copy_(start["bias"])
-        if isinstance(probe, TimeWeightedProbe):
-            probe.attend.weight.copy_(start["attention"][None])
-            probe.attend.bias.copy_(start["attention_bias"])
+    head = HEADS.get(track)
+    probe = head.make(width, classes)
+    probe.load_state_dict(stack_of(head, width, classes, torch.device("cpu")).initial(layer, seed))
     probe.to(features.device)
+
+    def logits(inputs: Tensor) -> Tensor:
+        valid = inputs.new_ones(inputs.shape[:2], dtype=torch.bool) if head.reads_frames else None
+        found: Tensor = probe(inputs, valid)
+        return found
+
     optimiser = torch.optim.Adam(probe.parameters(), lr=lr, weight_decay=protocol.weight_decay)
     generator = torch.Generator().manual_seed(seed)
     curve = []
@@ -82,8 +54,8 @@ def train_alone(
         order = torch.randperm(len(targets), generator=generator).to(features.device)
         for index in torch.split(order, protocol.batch_size):
             optimiser.zero_grad()
-            cross_entropy(probe(features[index]), targets[index]).backward()  # type: ignore[no-untyped-call]
+            cross_entropy(logits(features[index]), targets[index]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
-            curve.append((probe(valid[0]).argmax(-1) == valid[1]).double().mean())
+            curve.append((logits(valid[0]).argmax(-1) == valid[1]).double().mean())
     return torch.stack(curve).cpu()

@@ -1,4 +1,4 @@
-"""A home full of results that nobody measured, as large and as consistent as real ones."""
+"""A home full of made-up results, as large and as consistent as real results."""
 
 import math
 import os
@@ -23,10 +23,10 @@ from tasks.support.home import Home
 from tasks.task import Task
 
 TRACKS = ("ta", "twa")
-# As a large encoder under the standard protocol.
+# The sizes of a large encoder under the standard protocol.
 LAYERS, TRIALS, EPOCHS, SEEDS = 26, 16, 100, 5
-# Test items and classes are few, so that the resamples of a thousand submissions are made in a minute; a record says
-# how many there are, and no page reads the predictions themselves.
+# There are few test items and classes, so that the resamples of a thousand submissions take a minute. A record states
+# both numbers, and no page reads the predictions themselves.
 ITEMS, RECORDINGS, CLASSES = 60, 20, 4
 _FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 _FAMILIES = ("AVES", "BEATs", "HuBERT", "WavLM", "Perch", "BirdNET", "CLAP", "AST")
@@ -36,9 +36,9 @@ _DATA = (("AudioSet", "general audio"), ("LibriSpeech", "speech"), ("Xeno-canto"
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What one encoder scores on one task: the files of its predictions and resamples, and the numbers in its record.
+    """The scores of one encoder on one task: its predictions and resamples files, and the numbers of its record.
 
-    Several submissions share one, each with files of its own name.
+    Several submissions share one outcome. Each has its own names for the files.
     """
 
     predictions: Path
@@ -54,17 +54,17 @@ class _Outcome:
 
 
 def fill(home: Home, submissions: int, *, variants: int = 40, seed: int = 0, report: Callable[[str], None]) -> int:
-    """Write the record files of so many submissions on BEANS' tasks in both tracks, and rebuild the board from them.
+    """Write records of many submissions on BEANS' tasks in both tracks, and rebuild the board from them.
 
     Args:
-        home: an empty one; its database is the one that is filled.
-        submissions: how many.
-        variants: how many different outcomes there are of each task and track; a submission draws one of them.
-        seed: of everything random.
-        report: is told what is being done.
+        home: an empty home, whose database is filled.
+        submissions: number of submissions.
+        variants: number of different outcomes per task and track; a submission draws one of them.
+        seed: seed of all random numbers.
+        report: receives a sentence about each finished step.
 
     Returns:
-        How many records the board holds.
+        The number of records on the board.
     """
     rng = np.random.default_rng(seed)
     tasks = [task for task in catalogue() if task.group in ("core", "auxiliary")]
@@ -77,7 +77,7 @@ def fill(home: Home, submissions: int, *, variants: int = 40, seed: int = 0, rep
     }
     report(f"{len(outcomes) * variants} outcomes are resampled")
     for number in range(submissions):
-        # A good encoder is good on most tasks; that is what a ranking is about.
+        # A good encoder is good on most tasks, as in a real ranking.
         quality = rng.uniform(0, variants)
         for task in tasks:
             for track in TRACKS:
@@ -113,7 +113,7 @@ def _write(records: Path, number: int, task: Task, track: str, outcome: _Outcome
     stem = file_stem(name, task.name, track, record_id)
     predictions = Predictions(file=f"{stem}.predictions.safetensors", sha256=outcome.sha256)
     record = _record(name, number, task, track, record_id, predictions, outcome, rng)
-    # Another name of the same file: a copy for each of 24,000 would only fill the disk.
+    # Hard links to the same file, since 24,000 copies would fill the disk.
     os.link(outcome.predictions, records / predictions.file)
     os.link(outcome.resamples, resamples.resamples_path(records, record))
     record_path(records, record).write_text(record.model_dump_json(indent=2), encoding="utf-8")

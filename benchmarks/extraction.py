@@ -3,8 +3,8 @@
     python3 -m benchmarks.extraction --json extraction.json
 
 The files are synthesised: WAV and FLAC at 44.1 kHz, of unequal lengths. `bare` is the backbone on the decoded clips
-in memory, in the very batches of the extraction, without pooling and without a store. The ways take turns within one
-run, so that a slow moment of the machine meets all of them.
+in memory, in the batches of the extraction, without pooling and without a store. The ways take turns within one run,
+so that a slow moment of the machine affects all of them.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from tasks.task import Manifest, load_task
 _SEED = 0
 _NATIVE_RATE = 44_100
 _TRACKS = {"ta": ("ta",), "ta+twa": ("ta", "twa")}
-# What the whole may take of the bare forward passes.
+# Largest allowed ratio of the whole extraction to the bare forward passes.
 _LIMIT = 1.15
 _SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 
@@ -54,14 +54,14 @@ ALL_MODELS: dict[str, Callable[[], Backbone]] = {**MODELS, "hubert-small": _smal
 
 @dataclass(frozen=True)
 class Setup:
-    """What is extracted.
+    """The model and the clips of a benchmark.
 
     Attributes:
-        model: a name of ``ALL_MODELS``.
+        model: a name in ``ALL_MODELS``.
         clips: number of files, half of them WAV and half FLAC.
-        shortest, longest: their lengths in seconds, evenly in between; as many as ``alike`` have one length.
-        alike: files of each length.
-        repetitions: how often everything is measured.
+        shortest, longest: range of the lengths in seconds; the lengths are evenly spaced.
+        alike: number of files per length.
+        repetitions: number of measurements of each way.
     """
 
     model: str
@@ -74,7 +74,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Times:
-    """One way: wall and processor seconds, one entry a repetition, and the medians' ratio to the bare passes."""
+    """Wall and processor seconds of one way, one entry per repetition, and the medians' ratio to the bare passes."""
 
     wall: list[float]
     processor: list[float]
@@ -84,13 +84,13 @@ class Times:
 
 @dataclass(frozen=True)
 class Found:
-    """What was measured.
+    """The measurements.
 
     Attributes:
-        audio_seconds: length of all clips.
-        passes: forward passes in each way.
-        ways: ``bare``, ``ta`` and ``ta+twa``.
-        phases: processor seconds of the parts, each by itself, by track.
+        audio_seconds: total length of the clips.
+        passes: number of forward passes per way.
+        ways: times of ``bare``, ``ta`` and ``ta+twa``.
+        phases: by tracks, processor seconds of each part, measured separately.
     """
 
     audio_seconds: float
@@ -100,7 +100,7 @@ class Found:
 
 
 def write_task(directory: Path, setup: Setup) -> Manifest:
-    """A classification task of noise bursts on disk, in WAV and FLAC files."""
+    """Write a classification task of noise bursts, in WAV and FLAC files."""
     import soundfile
 
     generator = np.random.default_rng(_SEED)
@@ -131,7 +131,7 @@ def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
     ways = {"bare": partial(_bare, model.backbone, batches, device)} | {
         name: partial(_whole, extractor, manifest, tracks, directory / "features") for name, tracks in _TRACKS.items()
     }
-    # Once, so that no timing pays for starting threads and choosing kernels.
+    # A first run without timing starts the threads and chooses the kernels.
     _bare(model.backbone, batches[:1] + batches[-1:], device)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(setup.repetitions):
@@ -184,7 +184,7 @@ def _whole(extractor: Extractor, manifest: Manifest, tracks: Sequence[str], root
 def _phases(
     extractor: Extractor, manifest: Manifest, shards: Sequence[Shard], *, frames: bool, bare: float, root: Path
 ) -> dict[str, float]:
-    """Processor seconds of each part, which other work on the machine changes less than wall time."""
+    """Processor seconds of each part. Other work on the machine changes them less than wall time."""
     model, device = extractor.model, extractor.device
     rate = model.backbone.sample_rate
     seconds = dict.fromkeys(("plan", "decode", "pool", "store"), 0.0)
@@ -207,7 +207,7 @@ def _phases(
 
 
 def _timed(run: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Wall seconds, and processor seconds of all threads."""
+    """Run and return wall seconds, and processor seconds of all threads."""
     _wait(device)
     wall, processor = time.perf_counter(), time.process_time()
     run()
@@ -221,7 +221,7 @@ def _wait(device: torch.device) -> None:
 
 
 def describe(setup: Setup, found: Found) -> str:
-    """The tables, and how their numbers came about."""
+    """The tables, and how their numbers were measured."""
     ways = [
         [
             name,
@@ -246,7 +246,7 @@ Below: processor seconds of the parts, each by itself; pool is what encoding tak
 
 
 def main() -> int:
-    """Run from the command line; 1 if the whole takes more than 1.15 times the bare passes."""
+    """Run from the command line. Return 1 if the whole takes more than 1.15 times the bare passes."""
     arguments = _parse()
     name = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)

@@ -1,10 +1,10 @@
-"""Everything that only a GPU can show, in one command: ``make gpu``.
+"""All tests and measurements that need a GPU, in one command: ``make gpu``.
 
     python3 -m benchmarks.gpu [--out DIR] [--minutes N] [--continue]
 
-Needs the python3 and torch of the machine and no installation. Every part runs in a process of its own, so that none
-meets another's memory and one that fails stops no other. Writes DIR/gpu.json and DIR/gpu.md after every part. Where a
-GPU is lent for minutes only, --minutes stops in time, and --continue goes on with what is missing.
+It needs the machine's python3 and torch, and no installation. Every part runs in its own process, so that parts do not
+share memory and a failed part stops no other. It writes DIR/gpu.json and DIR/gpu.md after every part. If a GPU is
+available for minutes only, --minutes stops in time, and --continue runs the missing parts.
 """
 
 import argparse
@@ -31,16 +31,16 @@ from benchmarks.report import Facts, facts, table
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUT = Path("docs/measurements")
-# Lines of a failed part's output that are kept.
+# Number of output lines that the report keeps of a failed part.
 _TAIL = 15
 _MAMBA_SSM = "tests/gpu/test_mamba_ssm.py"
-# The suite's promise: features on the GPU equal those on the CPU to this, relative to their scale.
+# Largest allowed difference between features on the GPU and on the CPU, relative to their scale.
 _EQUAL = 1e-3
 
-# Seconds: up to ten processes for a profile, up to eighty for the study.
+# Seconds. A profile has up to ten processes, the study up to eighty.
 _PROFILE_TIMEOUT, _STUDY_TIMEOUT = 1800.0, 7200.0
 
-# Facts in which two runs must agree for their parts to stand in one table; the study of memory asks for the same.
+# Two runs with equal values of these facts may share one table. The memory study has the same rule.
 _COMPARABLE = ("device", "cuda", "torch", "torchaudio", "transformers")
 
 Result = dict[str, Any]
@@ -51,12 +51,12 @@ class Part:
     """One measurement.
 
     Attributes:
-        name: in the report.
-        arguments: of python3; "{result}" stands for a file that ``read`` will find.
-        read: what the process printed, and that file, to the result.
-        cells: the result in words, one for each row of the table.
-        accept: whether a result is as it should be; a process that fails is not even asked.
-        timeout: seconds.
+        name: name in the report.
+        arguments: arguments of python3; "{result}" is replaced by the path of a file for the result.
+        read: makes the result from the printed text and the path of that file.
+        cells: describes the result in short phrases for its cell of the table.
+        accept: whether the result is correct. It is not called if the process failed.
+        timeout: in seconds.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a part came to; ``error`` says why it is not ok."""
+    """The outcome of a part. If it is not ok, ``error`` gives the reason."""
 
     name: str
     ok: bool
@@ -80,8 +80,8 @@ class Outcome:
 
 
 def parts(train: int, valid: int, repetitions: int, out: Path = _OUT) -> list[Part]:
-    """All of them, the longest last."""
-    # Its kernels are on few machines, and where they are missing nothing is wrong.
+    """All parts, the longest last."""
+    # Few machines have the kernels of mamba_ssm. Missing kernels are no failure.
     kernels = find_spec("mamba_ssm") is not None and find_spec("causal_conv1d") is not None
     found = [_tests("tests", ["tests/gpu", "--ignore", _MAMBA_SSM])]
     found += [_tests("tests, mamba_ssm", [_MAMBA_SSM])] if kernels else []
@@ -126,13 +126,13 @@ def _tests(name: str, where: Sequence[str]) -> Part:
         ["-m", "pytest", *where, "-m", "gpu", "-p", "no:cacheprovider", "-q", "--junitxml", "{result}"],
         lambda printed, path: read_junit(path),
         lambda result: [f"{result['passed']} passed, {result['failed']} failed, {result['skipped']} skipped"],
-        # A test that is skipped here was never run anywhere.
+        # No other machine runs these tests, so a skipped test counts as a failure.
         lambda result: result["failed"] == 0 and result["skipped"] == 0 and result["passed"] > 0,
     )
 
 
 def run(part: Part, left: float = math.inf) -> Outcome | None:
-    """Run one part in a process of its own, whatever it comes to; None where ``left``, seconds, were not enough."""
+    """Run one part in its own process. Return its outcome, also a failure; None if the ``left`` seconds ran out."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "result"
@@ -142,7 +142,7 @@ def run(part: Part, left: float = math.inf) -> Outcome | None:
             done = _finish(command, min(part.timeout, left))
             if done.returncode != 0:
                 error = f"exit code {done.returncode}: " + _tail(done.stdout + done.stderr)
-            # Also after a failure: tests that failed still say which, and a sweep that disagrees still has its times.
+            # Read after a failure too: failed tests have names, and a sweep that disagrees has times.
             result = part.read(done.stdout, path)
             cells = part.cells(result)
             if error is None and not part.accept(result):
@@ -157,7 +157,7 @@ def run(part: Part, left: float = math.inf) -> Outcome | None:
 
 
 def _finish(command: Sequence[str], timeout: float) -> subprocess.CompletedProcess[str]:
-    # A group of its own, so that a part that is stopped takes along what it started, which would keep the GPU busy.
+    # The part has its own process group, so that killing it also kills its children, which would keep the GPU busy.
     with subprocess.Popen(
         command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
     ) as process:
@@ -170,7 +170,7 @@ def _finish(command: Sequence[str], timeout: float) -> subprocess.CompletedProce
 
 
 def finished(out: Path, machine: Facts) -> dict[str, Outcome]:
-    """The parts by name that an earlier run in ``out`` found to be ok, on such a device with these versions."""
+    """The ok parts of an earlier run in ``out``, by name; none if that run had another device or other versions."""
     try:
         content = json.loads((out / "gpu.json").read_text())
         outcomes = [Outcome(**entry) for entry in content["parts"]]
@@ -182,7 +182,7 @@ def finished(out: Path, machine: Facts) -> dict[str, Outcome]:
 
 
 def read_junit(path: Path) -> Result:
-    """Counts of a pytest run, and the first line of what went wrong in each test that failed."""
+    """Counts of a pytest run, and the first line of each failed test's message."""
     cases = list(ElementTree.parse(path).iter("testcase"))
     failed = {}
     for case in cases:
@@ -198,7 +198,7 @@ def read_junit(path: Path) -> Result:
 
 
 def write(out: Path, machine: Facts, outcomes: Sequence[Outcome], left: int) -> None:
-    """``gpu.json`` and ``gpu.md``, of what is done so far."""
+    """Write ``gpu.json`` and ``gpu.md`` with the parts that are done."""
     out.mkdir(parents=True, exist_ok=True)
     content = {"machine": machine, "parts_left": left, "parts": [asdict(outcome) for outcome in outcomes]}
     (out / "gpu.json").write_text(json.dumps(content, indent=2) + "\n")
@@ -271,13 +271,13 @@ def _sweep_cells(result: Result) -> list[str]:
 
 
 def _tail(text: str) -> str:
-    # Paths of the machine are nobody's business in a file that is committed.
+    # The file is committed, so it must not contain paths of the machine.
     lines = text.replace(str(_ROOT), ".").replace(sys.prefix, "PREFIX").strip().splitlines()
     return "\n".join(lines[-_TAIL:]) or "no output"
 
 
 def main() -> int:
-    """Run all parts; 1 if one failed or is missing, 2 without a GPU."""
+    """Run all parts. Return 1 if a part failed or is missing, and 2 without a GPU."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.gpu", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=_OUT, metavar="DIR", help=f"where to write ({_OUT})")
     parser.add_argument("--train", type=int, default=512, metavar="N", help="train clips of the sweep (512)")
@@ -310,6 +310,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Stopped from outside, it stops the part that runs, too.
+    # SIGTERM stops the running part too.
     signal.signal(signal.SIGTERM, lambda *stopped: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

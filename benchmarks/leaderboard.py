@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.leaderboard --json board.json
 
-Fails where the first page takes longer than its goal. Records are made for it (see `benchmarks.board_records`) in a
-directory that is removed afterwards; `--home` keeps it, and uses it again.
+The command fails if the first page takes longer than its goal. It makes records (see `benchmarks.board_records`) in a
+temporary directory; `--home` keeps the directory and uses it again.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SUBMISSION = "the page of a submission"
 FRESH = "first page of a fresh server"
 _TIMEOUT = 120_000
 _START_SECONDS = 60
-# No sandbox in a container as root, and nothing from outside.
+# Chromium has no sandbox as root in a container. It must not load anything from the network.
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -50,7 +50,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-background-networking",
     "--disable-sync",
 ]
-# The table is in shadow roots, which a selector of the document does not reach.
+# The table is in a shadow root, which document selectors do not reach.
 _TABLE = """
 const within = (root) => {
   for (const node of root.querySelectorAll("*")) {
@@ -86,10 +86,7 @@ _FIRST_ROW = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds of every repetition of one thing a reader does.
-
-    ``goal`` is None where none is set.
-    """
+    """Seconds of every repetition of one action of a reader; ``goal`` is None without a goal."""
 
     what: str
     seconds: tuple[float, ...]
@@ -105,7 +102,7 @@ class Measured:
 
 
 def measure(home: Home, browser: Browser, repetitions: int) -> list[Measured]:
-    """Time what a reader of the board of ``home`` waits for, each in a new tab, after one round that is not counted."""
+    """Time the waits of a reader of the board of ``home``, each in a new tab, after one round that does not count."""
     (board,) = [one for one in read_standings(Store(home.database_url)) if (one.track, one.group) == ("ta", "core")]
     by_mean = [row.submission for row in board.rows]
     by_name = sorted(by_mean, key=str.casefold)
@@ -116,7 +113,7 @@ def measure(home: Home, browser: Browser, repetitions: int) -> list[Measured]:
         seconds.setdefault(what, []).append(time.perf_counter() - start)
 
     with _served(home) as address:
-        # The first reader of all waits for the database and the files to be read.
+        # The very first reader waits while the server reads the database and the files.
         with _page(browser) as page:
             start = time.perf_counter()
             page.goto(address, wait_until="commit")
@@ -143,14 +140,14 @@ def measure(home: Home, browser: Browser, repetitions: int) -> list[Measured]:
                 page.locator("canvas, svg.marks").first.wait_for(timeout=_TIMEOUT)
                 note(SUBMISSION, start)
             if number == 0:
-                # What the browser keeps of a site comes with the first visit, and so do the server's imports.
+                # The first visit fills the browser's cache and imports the server's modules.
                 seconds = {FRESH: seconds[FRESH]}
         context.close()
     return [Measured(what, tuple(laps), GOAL_SECONDS if what == WHOLE else None) for what, laps in seconds.items()]
 
 
 def _complete(page: Page, names: Sequence[str]) -> None:
-    """Wait until the table has a row for each of these, and the data of the first and the last are in theirs."""
+    """Wait until the table has one row per name, and the first and the last row hold their data."""
     page.wait_for_function(_COMPLETE, arg=[len(names), names[0], names[-1]], timeout=_TIMEOUT)
 
 
@@ -163,7 +160,7 @@ def _page(context: Browser | BrowserContext) -> Iterator[Page]:
 
 @contextmanager
 def _served(home: Home) -> Iterator[str]:
-    """The address of a server of its own on ``home``, ended afterwards."""
+    """Start a server on ``home``, yield its address, and stop it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -190,7 +187,7 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def describe(found: Sequence[Measured], submissions: int, records: int, database: str) -> str:
-    """The table, and what was measured."""
+    """The table, and the size of the board."""
     rows = [
         [
             one.what,
@@ -207,12 +204,12 @@ on {database}."""
 
 
 def chromium() -> str | None:
-    """Where the browser is; None where there is none."""
+    """Path of the browser; None without one."""
     return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def main() -> int:
-    """Run from the command line; 1 where a goal is missed."""
+    """Run from the command line. Return 1 if a goal is missed."""
     arguments = _parse()
     program = chromium()
     if program is None:

@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.memory --json memory.json
 
-Each task runs in a process of its own, a large model's 25 layers of 1024 channels and 8 rates at once, as the search
-asks for them, for a few epochs: memory does not grow with epochs.
+Each task runs in its own process, with a large model's 25 layers of 1024 channels and with 8 rates at once, as in the
+search. A few epochs are enough, since memory does not grow with epochs.
 """
 
 import argparse
@@ -29,14 +29,14 @@ from leaderboard.records.protocol import Protocol
 from tasks.task import Metric
 
 _LAYERS, _WIDTH, _RATES = 25, 1024, 8
-# What a search may take on a CPU, beside what the libraries take: the trainer's own budget, the features of a layer
-# while they are gathered, and a little.
+# Memory that a search may take on a CPU, without the memory of the libraries: the trainer's own budget, the features of
+# one layer while they are gathered, and a small reserve.
 _LIMIT = 5.5 * 2**30
 
 
 @dataclass(frozen=True)
 class Size:
-    """Items of the splits that a search reads, and classes."""
+    """Number of items of the splits that a search reads, and number of classes."""
 
     train: int
     valid: int
@@ -54,7 +54,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Found:
-    """Peak resident bytes before and in the search, and seconds of an epoch of all layers and rates."""
+    """Peak resident bytes before and during the search, and seconds per epoch of all layers and rates."""
 
     task: str
     before: int
@@ -63,7 +63,7 @@ class Found:
 
 
 class _Synthetic:
-    """The features of a task as the trainer reads them, drawn when asked for."""
+    """The features of a task as the trainer reads them, drawn at random on each call."""
 
     def __init__(self, size: Size) -> None:
         self.blocks = (Block(tuple(range(_LAYERS)), _WIDTH, 50.0),)
@@ -75,7 +75,7 @@ class _Synthetic:
         )
 
     def samples(self, split: str, layers: Any, track: str, device: torch.device) -> Pooled:
-        """Noise: what it says changes no memory."""
+        """Return noise: the values of features do not change the memory."""
         count = len(self.manifest.items[split])
         features = torch.empty(count, len(layers), _WIDTH)
         for item in features:
@@ -88,7 +88,7 @@ class _Synthetic:
 
 
 def measure(task: str, epochs: int, device: torch.device) -> Found:
-    """Search once, for a few epochs. Call it in a process that has done nothing else."""
+    """Search once, for a few epochs. Call this in a fresh process."""
     features: Any = _Synthetic(SIZES[task])
     trainer = Trainer(features, "ta", device, Protocol(epochs=epochs, patience=epochs + 1))
     before = _peak(device)
@@ -104,7 +104,7 @@ def _peak(device: torch.device) -> int:
 
 
 def main() -> int:
-    """Run from the command line; 1 if a search takes more than it may."""
+    """Run from the command line. Return 1 if a search takes more memory than the limit."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.memory", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--task", choices=sorted(SIZES), action="append", help="one or more (all)")
     parser.add_argument("--epochs", type=int, default=1, metavar="N", help="epochs (1)")

@@ -1,11 +1,11 @@
-"""One model of a published size on the GPU, in a process of its own: what a clip costs, or what the GPU changes.
+"""One model of a published size on the GPU, in its own process: the cost of a clip, or the difference to the CPU.
 
     python3 -m benchmarks.models cost wavlm-large
     python3 -m benchmarks.models profile wavlm-large
     python3 -m benchmarks.models difference wavlm-large
     python3 -m benchmarks.models study --out docs/measurements
 
-Weights are random: memory, time and rounding do not depend on what a model has learned. Prints one JSON object.
+Weights are random, since memory, time and rounding do not depend on the training. The output is one JSON object.
 """
 
 import argparse
@@ -60,7 +60,7 @@ _SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
 MODELS: dict[str, Callable[[], Backbone]] = {
     name: partial(LOADERS.get(kind), **arguments) for name, (kind, arguments) in _SUBJECTS.items()
 }
-"""What makes each model, on the CPU."""
+"""Functions that make each model, on the CPU."""
 
 
 def cost(name: str) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def cost(name: str) -> dict[str, Any]:
 
 
 def profile(name: str) -> dict[str, Any]:
-    """Memory, time and multiply-adds over clip length, each in a fresh process, as `beans profile` measures them."""
+    """Memory, time and multiply-adds over clip length, one fresh process per length, measured as by `beans profile`."""
     kind, arguments = _SUBJECTS[name]
     subject = {"loader": kind, "arguments": arguments, "layers": "all"}
     question = {"measure": subject, "device": "cuda", "precision": "fp32", "batch": 1}
@@ -77,7 +77,7 @@ def profile(name: str) -> dict[str, Any]:
 
 
 def vram(out: Path) -> dict[str, Any]:
-    """The study of BioMamba's and AVES's memory; its files go to ``out``, what is there is not measured again."""
+    """Run the study of BioMamba's and AVES's memory. It writes to ``out`` and skips points that are already there."""
     path = out / "vram.json"
 
     def report(what: str, done: float, total: float, unit: str = "") -> None:
@@ -86,7 +86,7 @@ def vram(out: Path) -> dict[str, Any]:
     try:
         found = study.run(path, kind="cuda", report=report)
     except UserError:
-        # What lies there is of another GPU or of other versions, as gpu.json may be, which is written anew too.
+        # The stored points are of another GPU or of other versions. Replace them, as gpu.json is replaced too.
         found = study.run(path, kind="cuda", again=True, report=report)
     files = [path, *write_report(found, path)]
     failed = [
@@ -101,9 +101,9 @@ def vram(out: Path) -> dict[str, Any]:
 def difference(name: str, gpu: str = "cuda") -> dict[str, float]:
     """Largest difference between the features of one clip on the CPU and on the GPU, over all layers.
 
-    Relative to the root mean square of the layer's features on the CPU. ``pooled`` is what the suite's extraction
-    returns, with whatever settings it runs with. ``frames`` and ``frames_tf32`` are single frames, without and with
-    the rounding of convolutions to TensorFloat-32, torch's default on a GPU that has it.
+    It is relative to the root mean square of the layer's features on the CPU. ``pooled`` compares the output of the
+    suite's extraction, with the extraction's own settings. ``frames`` and ``frames_tf32`` compare single frames,
+    without and with the rounding of convolutions to TensorFloat-32, which is torch's default on a GPU that has it.
     """
     samples = int(CLIP_SECONDS * 16_000)
     noise = 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(0))
@@ -139,7 +139,7 @@ def _pooled(name: str, sound: Tensor, device: torch.device) -> list[Tensor]:
 @torch.inference_mode()
 def _frames(name: str, sound: Tensor, device: torch.device, rounded: bool) -> list[Tensor]:
     backbone = ready(MODELS[name](), device).backbone
-    # Afterwards, because `ready` turns the rounding off.
+    # Set after `ready`, which turns the rounding off.
     torch.backends.cudnn.allow_tf32 = rounded
     layers, _ = backbone.encode(sound[None].to(device), torch.tensor([len(sound)], device=device))
     return [layer[0].cpu() for layer in layers]

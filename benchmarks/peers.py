@@ -1,16 +1,16 @@
-"""A search over all layers and learning rates, against the ways it is done elsewhere: one task, one backbone, one run.
+"""A search over all layers and learning rates, compared with other common ways: one task, one backbone, one run.
 
     python3 -m benchmarks.peers --json peers.json
 
-| way        | what is done                                                                                |
+| way        | steps                                                                                       |
 | ---------- | ------------------------------------------------------------------------------------------- |
 | suite      | one pass of the backbone, then all layers and 8 rates at once, twice                        |
 | one by one | one pass of the backbone, then torch.nn.Linear and Adam for one layer and rate after another |
 | rerun      | for every layer and rate, the backbone again in every epoch, as fine-tuning code does       |
 | sklearn    | one pass of the backbone, then scikit-learn's logistic regression for one layer and C after another |
 
-The same number of pairs everywhere. All but the suite are measured on some pairs, spread evenly, and scaled up; of the
-re-run one epoch is measured. Early stopping is off, so all do the same epochs.
+All ways have the same number of pairs. The suite is measured on all pairs. The others are measured on some evenly
+spread pairs and scaled up; the rerun is measured on one epoch. Early stopping is off: all ways train the same epochs.
 """
 
 import argparse
@@ -44,9 +44,9 @@ from tasks.task import Manifest, load_task
 
 _CPU = torch.device("cpu")
 _RATES, _RATES_AT_ONCE = 16, 8
-# Inverse strengths of scikit-learn's penalty, its own usual range.
+# Range of C, the inverse strength of scikit-learn's penalty. This range is scikit-learn's default for a search.
 _STRENGTHS = (1e-4, 1e4)
-# Rounding may flip an answer or two.
+# Rounding may change one or two predictions.
 _TOLERANCE = 0.02
 
 Result = TypeVar("Result")
@@ -54,14 +54,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Way:
-    """Seconds of a whole search, the forward pass included, and what it found on validation.
+    """Seconds of a whole search, including the forward pass, and its best validation accuracy.
 
     Attributes:
-        name: of the way.
+        name: name of the way.
         seconds: wall time, scaled up to all pairs.
-        pairs: how many pairs were measured.
-        valid: best validation accuracy of those; None where no probe was finished.
-        suite_valid: the suite's best over the same pairs, where they are the same.
+        pairs: number of measured pairs.
+        valid: best validation accuracy of these pairs; None if no probe was trained to the end.
+        suite_valid: the suite's best accuracy to compare with; None without a comparison.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Way:
 
 
 def compare(model: str, task: str, limit: int | None, measured: int, epochs: int) -> tuple[list[Way], int]:
-    """Every way once, and the number of (layer, rate) pairs; the suite is the first way."""
+    """Measure every way once. Return the ways, the suite first, and the number of (layer, rate) pairs."""
     rules = Protocol(epochs=epochs, patience=epochs + 1)
     low, high = torch.tensor([rules.lr_low, rules.lr_high], dtype=torch.double).log10().tolist()
     rates = torch.logspace(low, high, _RATES, dtype=torch.double).tolist()
@@ -103,16 +103,16 @@ def compare(model: str, task: str, limit: int | None, measured: int, epochs: int
 
 
 def _two_splits(name: str, directory: Path, limit: int | None) -> Manifest:
-    """The train and validation split of a catalogue task, which nothing here goes beyond."""
+    """The train and validation split of a catalogue task, without the test split."""
     prepare(name, directory)
     manifest = read_manifest(load_task(name, data=directory))
-    # Spread over the split, since its beginning may be of one class.
+    # Items are spread over the split, since its beginning may hold a single class.
     kept = {split: items[:: max(1, len(items) // limit)] if limit else items for split, items in manifest.items.items()}
     return replace(manifest, items={**kept, "test": ()})
 
 
 def _suite(features: Features, rules: Protocol, rates: list[float]) -> list[list[float]]:
-    """Per layer and rate the best validation accuracy."""
+    """Best validation accuracy per layer and rate."""
     trainer = Trainer(features, "ta", _CPU, rules)
     found = []
     for start in range(0, _RATES, _RATES_AT_ONCE):
@@ -128,7 +128,7 @@ def _split(features: Features, split: str, layer: int) -> tuple[Tensor, Tensor]:
 
 
 def _one_by_one(features: Features, rules: Protocol, rates: list[float], pairs: list[tuple[int, int]]) -> list[float]:
-    """Best validation accuracy of each pair."""
+    """Best validation accuracy per pair."""
     found = []
     for layer, rate in pairs:
         train, valid = (_split(features, split, layer) for split in ("train", "valid"))
@@ -139,7 +139,7 @@ def _one_by_one(features: Features, rules: Protocol, rates: list[float], pairs: 
 
 
 def _rerun(extractor: Extractor, features: Features) -> None:
-    """One epoch of one probe on the last layer, the backbone run for every batch."""
+    """Train one probe on the last layer for one epoch, and run the backbone for every batch."""
     clips = {
         split: {clip.index: clip for shard in shards for clip in shard.clips}
         for split, shards in features.plans.items()
@@ -165,7 +165,7 @@ def _encode(extractor: Extractor, block: int, clips: list[Clip]) -> Tensor:
 
 
 def _regressions(features: Features, pairs: list[tuple[int, int]]) -> list[float]:
-    """Validation accuracy of scikit-learn's logistic regression for each (layer, C)."""
+    """Validation accuracy of scikit-learn's logistic regression per (layer, C) pair."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -187,7 +187,7 @@ def _timed(run: Callable[[], Result]) -> tuple[float, Result]:
 
 
 def main() -> int:
-    """Run from the command line; 1 if a peer finds a better validation score."""
+    """Run from the command line. Return 1 if another way finds a better validation score."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.peers", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", choices=sorted(ALL_MODELS), default="hubert-base", help="(hubert-base)")
     parser.add_argument("--task", default="mini-calls", help="a classification task of the catalogue (mini-calls)")

@@ -1,4 +1,4 @@
-"""What every benchmark says of the machine it ran on, and how it prints a table."""
+"""The facts of the machine that every benchmark reports, and the table that it prints."""
 
 import argparse
 import datetime
@@ -15,7 +15,7 @@ Facts = dict[str, str | int | None]
 
 
 def facts(device: torch.device, command: str) -> Facts:
-    """The machine, the versions and the command: what a number needs beside it to mean anything."""
+    """The machine, the versions and the command, which a number needs to be comparable."""
     import torchaudio
     import transformers
 
@@ -47,7 +47,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def count(value: str) -> int:
-    """A command line's argument that is at least 1."""
+    """Parse a command line argument that is at least 1."""
     number = int(value)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
@@ -65,7 +65,7 @@ def _cpu() -> str:
 
 
 def _driver() -> str | None:
-    """Version of the NVIDIA driver; torch does not tell it."""
+    """Version of the NVIDIA driver, which torch does not report."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

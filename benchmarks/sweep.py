@@ -2,8 +2,8 @@
 
     python3 -m benchmarks.sweep --track ta,twa --json sweep.json
 
-Features are synthetic, so that nothing but arithmetic is measured. Early stopping is off: all ways do the same epochs.
-The three ways take turns within one run, so that a slow moment of the machine meets all of them.
+Features are synthetic, so that only arithmetic is measured. Early stopping is off: all ways train the same epochs. The
+three ways take turns within one run, so that a slow moment of the machine affects all of them.
 """
 
 import argparse
@@ -27,20 +27,21 @@ from benchmarks.report import count, facts, table
 from benchmarks.synthetic import SyntheticTask
 from evaluator.backbone import Backbone, ready
 from evaluator.backbones import huggingface
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.heads import HEADS
 from leaderboard.records.protocol import Protocol
 
 _SEED = 0
 _SAMPLE_RATE = 16_000
-# HuBERT's convolutions make a frame of every 320 samples and need 400 for the first.
+# HuBERT's convolutions make one frame per 320 samples and need 400 samples for the first.
 _HOP, _RECEPTIVE_FIELD = 320, 400
-# Seconds of audio in one forward pass, as the suite's extraction fills its batches.
+# Seconds of audio per forward pass, as in the batches of the suite's extraction.
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
-# Rounding may flip the answer to an item that lies on a boundary; a real disagreement is far larger.
+# Rounding may change the prediction of an item near a decision boundary. A real disagreement is far larger.
 _TOLERANCE = 0.02
-# Above this rate probes are chaotic: a difference in the last digit doubles every few steps. In double precision the
-# curves of the same probe, trained together and alone, part there too, only later.
+# Above this rate training is chaotic: a difference in the last digit doubles every few steps. The curves of a probe
+# trained together with others and alone then diverge, in double precision too, but later.
 _STEADY_RATE = 1e-2
 
 Result = TypeVar("Result")
@@ -48,20 +49,20 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Setup:
-    """What is trained on what.
+    """The probes and the data of a benchmark.
 
     Attributes:
-        train, valid: clips of the two splits.
+        train, valid: number of clips of the two splits.
         classes: number of classes.
         layers: number of layers.
-        width: channels of each layer.
-        rates: learning rates, evenly over the logarithm of the search's range.
-        rates_at_once: how many of them are trained together.
-        epochs: exactly so many passes over the train split.
+        width: channels per layer.
+        rates: number of learning rates, evenly spaced over the logarithm of the search's range.
+        rates_at_once: number of rates that are trained together.
+        epochs: exact number of passes over the train split.
         seconds: length of every clip.
-        alone: probes that are trained one by one, spread evenly over layers and rates.
-        forward_clips: clips that the backbone hears.
-        repetitions: how often everything is measured.
+        alone: number of probes that are trained one by one, evenly spread over layers and rates.
+        forward_clips: number of clips that the backbone encodes.
+        repetitions: number of measurements of each way.
     """
 
     train: int
@@ -95,12 +96,12 @@ class Setup:
 
     @property
     def sampled(self) -> list[tuple[int, int]]:
-        """(layer, rate) of the probes that are trained one by one."""
+        """(layer, rate) indices of the probes that are trained one by one."""
         flat = torch.linspace(0, self.layers * self.rates - 1, self.alone).round().int().tolist()
         return [divmod(position, self.rates) for position in flat]
 
     def task(self, track: str, device: torch.device) -> SyntheticTask:
-        """The features."""
+        """Make the features for a track."""
         frames = (self.samples - _RECEPTIVE_FIELD) // _HOP + 1
         return SyntheticTask(
             train=self.train,
@@ -108,19 +109,19 @@ class Setup:
             classes=self.classes,
             layers=self.layers,
             width=self.width,
-            frames=frames if NEEDS_FRAMES[track] else None,
+            frames=frames if HEADS.get(track).reads_frames else None,
             device=device,
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Seconds of the three ways, one entry a repetition, for the whole sweep; the ratios are of their medians.
+    """Seconds of the three ways for the whole sweep, one entry per repetition, and ratios of their medians.
 
     Attributes:
         steady_difference: largest difference in validation accuracy, at any epoch, between the same probe trained
-            with the others and alone, over sampled rates up to 1e-2.
-        largest_difference: likewise, over all sampled rates.
+            with others and alone, over sampled rates up to 1e-2.
+        largest_difference: the same, over all sampled rates.
     """
 
     track: str
@@ -134,9 +135,9 @@ class Comparison:
 
 
 def compare(setup: Setup, track: str, device: torch.device) -> Comparison:
-    """Measure the three ways in turns, and compare what probes learn together and alone."""
+    """Measure the three ways in turns, and compare probes trained together and alone."""
     backbone = ready(huggingface.load(weights="random", architecture="hubert"), device).backbone
-    # Once on little, so that no timing pays for starting threads and choosing kernels.
+    # A first small run without timing starts the threads and chooses the kernels.
     small = replace(setup, train=64, valid=64, epochs=1, alone=1, forward_clips=2)
     _measure(small, track, small.task(track, device), backbone)
     task = setup.task(track, device)
@@ -159,7 +160,7 @@ def compare(setup: Setup, track: str, device: torch.device) -> Comparison:
 def _measure(
     setup: Setup, track: str, task: SyntheticTask, backbone: Backbone
 ) -> tuple[tuple[float, float, float], Tensor]:
-    """One turn: seconds of the three ways, scaled to the whole sweep; (alone, epochs) differences of the curves."""
+    """One turn: seconds of the three ways, scaled to the whole sweep, and (alone, epochs) differences of the curves."""
     batched, curves = _timed(partial(_batched, setup, track, task), task.device)
     together = torch.stack([curves[:, layer, rate] for layer, rate in setup.sampled])
     one_by_one, singles = _one_by_one(setup, track, task)
@@ -173,13 +174,13 @@ def _measure(
 
 
 def _batched(setup: Setup, track: str, task: SyntheticTask) -> Tensor:
-    """Train all probes the suite's way: (epochs, layers, rates) validation curves."""
+    """Train all probes as the suite does, and return (epochs, layers, rates) validation curves."""
+    stack = stack_of(HEADS.get(track), setup.width, setup.classes, task.device)
     fits = [
         fit(
-            HEADS[track](),
+            stack,
             task.stacked("train"),
             task.stacked("valid"),
-            classes=setup.classes,
             metric="accuracy",
             rates=rates.tolist(),
             seeds=(_SEED,),
@@ -197,7 +198,7 @@ def _one_by_one(setup: Setup, track: str, task: SyntheticTask) -> tuple[float, T
         run = partial(
             train_alone,
             track,
-            # Not timed: the ordinary way gets its layer in single precision on the device for nothing.
+            # Not timed: the one-by-one way gets its layer in single precision on the device at no cost.
             task.single("train", layer),
             task.single("valid", layer),
             classes=setup.classes,
@@ -214,7 +215,7 @@ def _one_by_one(setup: Setup, track: str, task: SyntheticTask) -> tuple[float, T
 
 @torch.inference_mode()
 def _forward(setup: Setup, backbone: Backbone, device: torch.device) -> float:
-    """Seconds of a forward pass over the sampled clips, which are noise in the device's memory."""
+    """Seconds of a forward pass over ``forward_clips`` clips of noise in the device's memory."""
     batch = max(1, int(_BATCH_SECONDS[device.type] / setup.seconds))
     noise = torch.randn(setup.forward_clips, setup.samples, generator=torch.Generator().manual_seed(_SEED)).to(device)
 
@@ -239,7 +240,7 @@ def _wait(device: torch.device) -> None:
 
 
 def describe(setup: Setup, found: Sequence[Comparison]) -> str:
-    """The table, and how its numbers came about."""
+    """The table, and how its numbers were measured."""
     header = ["track", "batched (s)", "one by one (s)", "forward (s)"]
     header += ["batched / one by one", "batched / forward", "difference"]
     rows = [
@@ -267,7 +268,7 @@ first for learning rates up to {_STEADY_RATE:g}, then for all, of which the high
 
 
 def main() -> int:
-    """Run from the command line; 1 if probes trained together and alone disagree."""
+    """Run from the command line. Return 1 if probes trained together and alone disagree."""
     arguments = _parse()
     name = arguments.device if arguments.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
@@ -279,7 +280,7 @@ def main() -> int:
         content = {"machine": machine, "setup": asdict(setup), "tracks": [asdict(entry) for entry in found]}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(content, indent=2) + "\n")
-    # Of few items a single one may be more than the tolerance.
+    # With few items, a single item may exceed the tolerance.
     allowed = max(_TOLERANCE, 1.5 / setup.valid)
     apart = [entry.track for entry in found if entry.steady_difference > allowed]
     if apart:
@@ -290,7 +291,7 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.sweep", description=(__doc__ or "").split("\n")[0])
     add = partial(parser.add_argument, metavar="N")
-    parser.add_argument("--track", type=_tracks, default=["ta"], help="ta, twa, or ta,twa (ta)")
+    parser.add_argument("--track", type=_tracks, default=["ta"], help="separated by commas (ta)")
     add("--train", type=count, default=512, help="clips of the train split (512)")
     add("--valid", type=count, default=128, help="clips of the validation split (128)")
     add("--classes", type=count, default=32, help="classes (32)")
@@ -310,8 +311,9 @@ def _parse() -> argparse.Namespace:
 
 def _tracks(value: str) -> list[str]:
     tracks = value.split(",")
-    if unknown := set(tracks) - set(HEADS):
-        raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {', '.join(HEADS)}")
+    if unknown := set(tracks) - set(HEADS.names()):
+        known = ", ".join(HEADS.names())
+        raise argparse.ArgumentTypeError(f"unknown track {', '.join(sorted(unknown))}: choose from {known}")
     return tracks
 
 

@@ -1,4 +1,4 @@
-"""Features of realistic size with something to learn in them, made from a seed."""
+"""Features of realistic size with classes that probes can learn, made from a seed."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,12 @@ from torch import Tensor
 from evaluator.features.samples import Frames, Pooled, Samples
 
 _SEED = 0
-# How far the class means lie apart, and how much clips and frames scatter around them: neither trivial nor hopeless.
+# Standard deviations of class means, clips and frames. The task is neither trivial nor impossible.
 _CLASS_SPREAD, _CLIP_SPREAD, _FRAME_SPREAD = 0.1, 1.0, 2.0
 
 
 class SyntheticTask:
-    """Two splits of features: a class mean for every layer, plus noise for every clip and every frame."""
+    """Two splits of features: one mean per layer and class, plus noise per clip and per frame."""
 
     def __init__(
         self,
@@ -31,9 +31,9 @@ class SyntheticTask:
             valid: items of the validation split.
             classes: number of classes.
             layers: number of layers.
-            width: channels of each.
-            frames: frames of every clip; None for features that are already averaged over frames.
-            device: where they are trained on.
+            width: channels per layer.
+            frames: frames per clip; None for features that are already averaged over frames.
+            device: device of the training.
         """
         generator = torch.Generator().manual_seed(_SEED)
         self.device = device
@@ -47,7 +47,7 @@ class SyntheticTask:
             if frames is None:
                 self.features[split] = pooled.to(device)
                 continue
-            # The host's memory holds them in half precision, as the feature store does.
+            # Host memory holds them in half precision, as the feature store does.
             halves = torch.empty(layers, items, frames, width, dtype=torch.float16)
             for item in range(items):
                 noise = torch.randn(layers, frames, width, generator=generator)

@@ -2,9 +2,10 @@
 
     python3 -m benchmarks.warm --json warm.json
 
-A detection task of noise is extracted once, by a model that costs nothing and has the layers of a base-sized encoder.
-Then fresh processes do what a second `beans submit` does before probes of track `ta`: read the manifest, find that all
-features are there, compare those of the train and validation splits with their checksums and bring them into memory.
+The features of a detection task of noise are extracted once, by a model that takes no time and has the layers of a
+base-sized encoder. Then fresh processes do the work of a second `beans submit` before it trains probes of track `ta`:
+read the manifest, find that all features are stored, check those of the train and validation splits against their
+checksums, and load them.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from tasks.task import load_task
 
 _LAYERS, _WIDTH, _RATE = 13, 768, 8000
 _RECORDING, _WINDOW, _SHIFT = 120, 2, 1  # seconds
-# Of recordings in their order: seven tenths, two tenths, one tenth.
+# Splits of ten successive recordings: seven for train, two for valid, one for test.
 _SPLITS = ("train", "valid", "test", *["train"] * 6, "valid")
 _FRAMES = 4
 # Seconds until the first probe of a task.
@@ -41,7 +42,7 @@ _CPU = torch.device("cpu")
 
 
 class Encoder(torch.nn.Module):
-    """Stretches of the waveform, louder from layer to layer."""
+    """A backbone that returns parts of the waveform, louder from layer to layer."""
 
     sample_rate, min_samples = _RATE, _WINDOW * _RATE
     layers = tuple(Layer(f"layer {number}", _WIDTH) for number in range(_LAYERS))
@@ -58,12 +59,12 @@ class Encoder(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Found:
-    """What one process took.
+    """The times of one process.
 
     Attributes:
-        items: windows of all splits.
-        known: seconds until it knew that all features are there.
-        read: seconds to bring those of train and validation into memory.
+        items: number of windows of all splits.
+        known: seconds until the process knows that all features are stored.
+        read: seconds to load the features of train and validation.
     """
 
     items: int
@@ -72,7 +73,7 @@ class Found:
 
 
 def prepare(folder: Path, windows: int) -> None:
-    """Write a detection task of at least three recordings of noise."""
+    """Write a detection task of at least three recordings of noise, with about ``windows`` windows."""
     generator = np.random.default_rng(0)
     recordings = max(3, round(windows / (_RECORDING - _WINDOW + _SHIFT)))
     recorded: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
@@ -93,14 +94,14 @@ def prepare(folder: Path, windows: int) -> None:
 
 
 def extract(folder: Path) -> Features:
-    """The features of the task, as `beans submit` asks for them."""
+    """Extract or find the features of the task, as `beans submit` does."""
     manifest = read_manifest(load_task(str(folder / "noise.toml"), data=folder))
     extractor = Extractor.of(ready(Encoder()), _CPU)
     return FeatureStore(folder / "features").extract(extractor, manifest, frames=False)
 
 
 def measure(folder: Path) -> Found:
-    """One warm start. Call it in a process that has done nothing else."""
+    """Measure one warm start. Call this in a fresh process."""
     start = time.perf_counter()
     features = extract(folder)
     known = time.perf_counter()
@@ -111,7 +112,7 @@ def measure(folder: Path) -> Found:
 
 
 def main() -> int:
-    """Run from the command line; 1 if the first probe waits for longer than the goal."""
+    """Run from the command line. Return 1 if the first probe waits longer than the goal."""
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.warm", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--windows", type=count, default=30_000, metavar="N", help="about so many items (30000)")
     parser.add_argument("--repetitions", type=count, default=5, metavar="N", help="fresh processes (5)")

@@ -1,13 +1,13 @@
-"""Read the imports of the three packages, print who imports whom, and draw docs/images/architecture.svg.
+"""Read the imports of the three packages, print the figures, and draw docs/images/architecture.svg.
 
 python docs/architecture.py                  # the figures as a table, and the picture
 python docs/architecture.py --json           # the same figures for a script; no picture
 python docs/architecture.py --root ../other  # of another checkout; the picture stays as it is
 
-The source is parsed and never imported. A room is a folder directly below a package, with everything in it, or a module
-that lies loose beside those folders. An arrow says that one room imports another at least once, wherever in a file the
-import stands: at the top, in a function, or for type checking alone. A module that is loaded by a name put together at
-run time, as the registries load theirs, is not seen. The exit code is 1 if a rule of the house is broken.
+The source is parsed and never imported. A room is a folder directly below a package, with all its files, or a loose
+module beside those folders. An arrow means that one room imports another at least once, at any place in a file: at the
+top, in a function, or for type checking alone. Modules that the registries load at run time, by a computed name, have
+no arrow. The exit code is 1 if a rule is broken.
 """
 
 import argparse
@@ -34,25 +34,25 @@ ORDER = {
         "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",
     ),
 }  # fmt: skip
-"""Packages and, in each, rooms and loose modules from the lowest up. Each may import only what stands before it."""
+"""The rooms and loose modules of each package, lowest first. Each may import only those before it."""
 
 LOOSE = {"leaderboard": 5, "evaluator": 5}
-"""How many loose modules a package may have, its ``__init__`` and ``__main__`` included."""
+"""Maximum number of loose modules per package, including ``__init__`` and ``__main__``."""
 
 LONGEST = 450
-"""Lines a file may have."""
+"""Maximum number of lines per file."""
 
 Node = TypeVar("Node", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class House:
-    """The packages as their source shows them.
+    """The files of the packages, as read from their source.
 
     Attributes:
-        lines: lines of each file, by its path from the root, such as ``evaluator/features/store.py``.
-        imports: pairs of files, of which the first imports the second.
-        docstrings: first paragraph of each file's docstring, where there is one.
+        lines: number of lines per file, by its path from the root, such as ``evaluator/features/store.py``.
+        imports: pairs of files; the first imports the second.
+        docstrings: first paragraph of each file's docstring, by path. Files without a docstring are left out.
     """
 
     lines: Mapping[str, int]
@@ -65,46 +65,46 @@ class House:
         return sorted({room_of(path) for path in self.lines})
 
     def arrows(self) -> Counter[tuple[str, str]]:
-        """Pairs of rooms, of which the first imports the second, and by how many imports."""
+        """Number of imports per pair of rooms; the first room imports the second."""
         pairs = ((room_of(importing), room_of(imported)) for importing, imported in self.imports)
         return Counter(pair for pair in pairs if pair[0] != pair[1])
 
     def circles(self) -> list[list[str]]:
-        """Rooms that import each other, directly or through others; then files that do."""
+        """Groups of rooms that import each other, directly or through others; then such groups of files."""
         return [*strongly_connected(self.arrows()), *strongly_connected(self.imports)]
 
     def upward(self) -> list[tuple[str, str]]:
-        """Imports against `ORDER`, as pairs of files. A room without a place in it is in `unplaced`, not here."""
+        """Imports that break `ORDER`, as pairs of files. Rooms that are not in `ORDER` are only in `unplaced`."""
         return sorted(pair for pair in self.imports if _is_upward(*map(room_of, pair)))
 
     def unplaced(self) -> list[str]:
-        """Rooms that have no place in `ORDER`."""
+        """Rooms that are not in `ORDER`."""
         return [room for room in self.rooms if place_of(room)[1] is None]
 
     def problems(self) -> list[str]:
-        """Each broken rule of the house, as one sentence that says what to do."""
+        """One sentence per broken rule, with the action to take."""
         return [
             *(
-                f"{importing} imports {imported}, which stands above it: move what both need down, or hand it over as"
-                " an argument."
+                f"{importing} imports {imported}, which is above it: move the shared code down, or pass it as an"
+                " argument."
                 for importing, imported in self.upward()
             ),
             *(f"These import each other in a circle: {', '.join(circle)}." for circle in self.circles()),
             *(f"{room} has no place yet: add it to ORDER in docs/architecture.py." for room in self.unplaced()),
             *(
-                f"{package}/ has {count} loose modules of at most {LOOSE[package]}: move some into a folder."
+                f"{package}/ has {count} loose modules, more than {LOOSE[package]}: move some into a folder."
                 for package, count in self.loose().items()
                 if count > LOOSE.get(package, count)
             ),
             *(
-                f"{path} has {count} lines of at most {LONGEST}: divide it."
+                f"{path} has {count} lines, more than {LONGEST}: divide it."
                 for path, count in sorted(self.lines.items())
                 if count > LONGEST
             ),
         ]
 
     def loose(self) -> dict[str, int]:
-        """Loose modules of each package."""
+        """Number of loose modules per package."""
         return {package: sum(is_loose(room) for room in self.rooms_of(package)) for package in ORDER}
 
     def rooms_of(self, package: str) -> list[str]:
@@ -112,7 +112,7 @@ class House:
         return [room for room in self.rooms if room.startswith(f"{package}/")]
 
     def figures(self) -> dict[str, Any]:
-        """Everything as plain values, for ``--json`` and for the table."""
+        """All figures as plain values, for ``--json`` and for the table."""
         arrows = self.arrows()
         packages = {}
         for package in ORDER:
@@ -153,23 +153,23 @@ def read(root: Path) -> House:
         text = path.read_text(encoding="utf-8")
         tree = ast.parse(text, filename=file)
         lines[file] = len(text.splitlines())
-        if says := ast.get_docstring(tree):
-            docstrings[file] = " ".join(says.partition("\n\n")[0].replace("`", "").split())
+        if docstring := ast.get_docstring(tree):
+            docstrings[file] = " ".join(docstring.partition("\n\n")[0].replace("`", "").split())
         imports |= {(file, names[name]) for name in _imported(tree, file, names) if names[name] != file}
     return House(lines, frozenset(imports), docstrings)
 
 
 def _module(file: str) -> str:
-    """``evaluator/features/store.py`` as ``evaluator.features.store``; a folder's ``__init__.py`` as the folder."""
+    """The module name: ``evaluator.features.store`` for its file; the folder's name for its ``__init__.py``."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _imported(tree: ast.AST, file: str, names: Mapping[str, str]) -> Iterator[str]:
-    """Names of the packages' modules that a file imports, wherever the import stands."""
+    """Names of the packages' modules that a file imports, at any place in the file."""
     folder = file.rpartition("/")[0].split("/")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            # ``import evaluator`` alone asks where the package is, and uses no module of it.
+            # ``import evaluator`` alone locates the package and uses none of its modules.
             yield from (alias.name for alias in node.names if alias.name in names and alias.name not in ORDER)
         elif isinstance(node, ast.ImportFrom):
             base = folder[: len(folder) - node.level + 1] if node.level else []
@@ -181,7 +181,7 @@ def _imported(tree: ast.AST, file: str, names: Mapping[str, str]) -> Iterator[st
 
 
 def room_of(path: str) -> str:
-    """The room that a file is in: the folder below its package, or itself."""
+    """The room of a file: the folder below its package, or the file itself."""
     return "/".join(path.split("/")[:2])
 
 
@@ -191,14 +191,14 @@ def is_loose(room: str) -> bool:
 
 
 def place_of(room: str) -> tuple[int, int | None]:
-    """Place of a room's package and its place in the package, counted from the lowest; None without one in `ORDER`."""
+    """Index of a room's package, and index of the room in the package, lowest first; None if not in `ORDER`."""
     package, _, name = room.removesuffix(".py").partition("/")
     places = ORDER[package]
     return list(ORDER).index(package), places.index(name) if name in places else None
 
 
 def _is_upward(importing: str, imported: str) -> bool:
-    """Whether the second room stands above the first."""
+    """Whether the imported room is above the importing room."""
     (package, place), (other_package, other_place) = place_of(importing), place_of(imported)
     if package != other_package:
         return package < other_package
@@ -206,7 +206,7 @@ def _is_upward(importing: str, imported: str) -> bool:
 
 
 def strongly_connected(arrows: Iterable[tuple[Node, Node]]) -> list[list[Node]]:
-    """Groups of two or more nodes of which each is reached from each along the arrows, sorted."""
+    """Groups of two or more nodes that all reach each other along the arrows, sorted."""
     following: dict[Node, set[Node]] = {}
     for start, end in arrows:
         following.setdefault(start, set()).add(end)
@@ -217,7 +217,7 @@ def strongly_connected(arrows: Iterable[tuple[Node, Node]]) -> list[list[Node]]:
 
 
 def reached(start: Node, following: Mapping[Node, set[Node]]) -> set[Node]:
-    """Nodes at the end of one or more arrows from ``start``; ``following`` has the ends of the arrows of each node."""
+    """Nodes that one or more arrows reach from ``start``; ``following`` holds the ends of each node's arrows."""
     seen: set[Node] = set()
     waiting = [start]
     while waiting:
@@ -228,7 +228,7 @@ def reached(start: Node, following: Mapping[Node, set[Node]]) -> set[Node]:
 
 
 def main() -> int:
-    """Print the figures, draw the picture of this checkout, and report what is broken."""
+    """Print the figures, draw the picture of this checkout, and return 1 if a rule is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout to read (default: this one)")
     parser.add_argument("--json", action="store_true", help="print JSON and draw nothing")
@@ -248,7 +248,7 @@ def main() -> int:
 
 
 def table(house: House) -> str:
-    """The figures in columns, then what is broken."""
+    """The figures in columns, then the broken rules."""
     figures = house.figures()
     rows = [("package", "rooms", "folders", "loose modules", "arrows", "files", "lines", "longest file")]
     for package, of in figures["packages"].items():

@@ -1,4 +1,4 @@
-"""Retake the pictures in docs/images from the results of a home, such as those that `make demo` leaves.
+"""Take the pictures in docs/images again, from the results of a home such as that of `make demo`.
 
 make demo
 for name in statistics random-hubert-small random-wavlm-small; do
@@ -6,7 +6,7 @@ for name in statistics random-hubert-small random-wavlm-small; do
 done
 python docs/screenshots.py random-hubert-small
 
-Each page is taken in light and dark, and in light as wide as a phone: NAME.png, NAME-dark.png, NAME-phone.png.
+Each page has three pictures: light, dark, and light at the width of a phone (NAME.png, NAME-dark.png, NAME-phone.png).
 """
 
 import argparse
@@ -35,7 +35,7 @@ from tasks.support.home import Home
 TABLE, CHART = "tbody tr", "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
 HEADING, INFO = "[data-testid=stHeading]", "[data-testid=stAlert]"
 RESULT, PROVENANCE = "h3:has-text('· T-')", "h3:has-text('Provenance')"
-# Where a picture begins and ends if it is not the whole page: that of a backbone is long, and makes two.
+# Start and end of a picture that shows a part of a page: the long page of a backbone gives two pictures.
 PARTS: dict[str, tuple[str | None, str]] = {"backbone": (None, RESULT), "result": (RESULT, PROVENANCE)}
 ARGUMENTS = [
     "--no-sandbox",
@@ -50,7 +50,7 @@ ARGUMENTS = [
 
 @dataclass(frozen=True)
 class Look:
-    """How a page is looked at: sizes in CSS pixels, and how many pixels of the picture each of them gets."""
+    """One kind of picture of a page: sizes in CSS pixels, and ``scale``, picture pixels per CSS pixel."""
 
     ending: str
     width: int
@@ -67,7 +67,7 @@ LOOKS = [
 
 
 def pages(home: Home, submission: str | None) -> dict[str, tuple[str, str]]:
-    """By the picture's name, the page's address below the board's, and a CSS selector of what must be there."""
+    """By name of the picture: the page's address relative to the board, and a CSS selector to wait for."""
     boards = read_standings(Store(home.database_url))
     if not boards:
         raise SystemExit(f"No results in {home.root}: run make demo first, or set BEANS_HOME.")
@@ -91,7 +91,7 @@ def pages(home: Home, submission: str | None) -> dict[str, tuple[str, str]]:
 
 @contextmanager
 def board(home: Home) -> Iterator[str]:
-    """Address of a board of ``home``, with links as when MLflow runs beside it."""
+    """Serve a board of ``home`` and yield its address. The board has links as if MLflow ran beside it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -119,7 +119,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def shoot(browser: Browser, url: str, ready: str, look: Look, part: tuple[str | None, str] | None) -> bytes:
-    """The page or a part of it as a PNG, once ``ready`` is there and nothing is being drawn any more."""
+    """Take a page, or a part of it, as PNG, once ``ready`` is on the page and the page is fully drawn."""
     page = browser.new_page(
         viewport={"width": look.width, "height": 900},
         device_scale_factor=look.scale,
@@ -129,7 +129,7 @@ def shoot(browser: Browser, url: str, ready: str, look: Look, part: tuple[str | 
     page.wait_for_selector(ready, timeout=60_000)
     page.wait_for_selector('[data-test-script-state="notRunning"]', timeout=60_000)
     page.wait_for_timeout(2000)
-    # The page scrolls inside a container, so the window is made as tall as its content. Charts are drawn again then.
+    # The page scrolls inside a container, so the window becomes as tall as the content. This redraws the charts.
     height = int(_box(page, "[data-testid=stMainBlockContainer]")["height"]) + 10
     page.set_viewport_size({"width": look.width, "height": height})
     page.wait_for_timeout(2000)
@@ -143,20 +143,20 @@ def shoot(browser: Browser, url: str, ready: str, look: Look, part: tuple[str | 
 
 
 def _box(page: Page, selector: str) -> FloatRect:
-    """Where something stands, in CSS pixels."""
+    """Position and size of an element, in CSS pixels."""
     box = page.locator(selector).bounding_box()
     assert box is not None, f"{selector} is not on the page"
     return box
 
 
 def save(png: bytes, target: Path) -> None:
-    """Keep 256 colours: the same to the eye, and a third of the size."""
+    """Save the picture with 256 colours: a third of the size without a visible difference."""
     image = Image.open(io.BytesIO(png)).convert("RGB")
     image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 def main() -> None:
-    """Take every page of the home's board, and the page of an empty one."""
+    """Take every page of the home's board, and the page of an empty board."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("submission", nargs="?", help="whose page is taken (default: the first of the board)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")

@@ -1,4 +1,4 @@
-"""What is shown: the result record, the database, ranking, the Streamlit app; and results as data frames.
+"""The leaderboard: records, the database, the ranking and the Streamlit app; and results as data frames.
 
 Each name of ``__all__`` is imported when it is first used, so that importing this package costs nothing.
 """

@@ -1,4 +1,4 @@
-"""From a task's CSV or JSON lines to its items; every mistake in them is one sentence that names file and line."""
+"""Reads the items of a task from its CSV or JSON lines file. Each error message names the file and the line."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from tasks.windows import Annotation, cut_windows
 COLUMNS = ("path", "label", "split")
 
 
-class _Clip(NamedTuple):
+class _ClipRow(NamedTuple):
     where: str  # file and line, for messages
     id: str
     path: str
@@ -25,7 +25,7 @@ class _Clip(NamedTuple):
     low: bool
 
 
-class _Recording(NamedTuple):
+class _RecordingRow(NamedTuple):
     where: str
     id: str
     path: str
@@ -37,26 +37,26 @@ class _Recording(NamedTuple):
 
 
 def manifest_files(task: Task) -> dict[str, Path]:
-    """The files that hold a task's items, by their key in the task file."""
+    """Return the files that hold a task's items, by their key in the task file."""
     keys = ("clips",) if task.kind == "classification" else SPLITS
     return {key: task.root / getattr(task, key) for key in keys}
 
 
 def read_manifest(task: Task) -> Manifest:
-    """The items of all three splits, in the order of the source files. No audio is opened or looked for.
+    """Read the items of all three splits, in the order of the source files. Audio files are not opened or checked.
 
-    Labels are the task's, in its order, or else the sorted labels of the train split. The items of a detection task
-    are the windows of its recordings.
+    The labels are those of the task file, in its order, or else the sorted labels of the train split. The items of a
+    detection task are the windows of its recordings.
 
     Raises:
-        UserError: a manifest that is missing, empty or does not hold together; the sentence names file and line.
+        UserError: the manifest is missing, empty or wrong. The message names file and line.
     """
     return _classification(task) if task.kind == "classification" else _detection(task)
 
 
 def places(task: Task, files: Set[Path]) -> dict[Path, str]:
-    """Where a readable manifest names these audio files first: file and line, for messages."""
-    found: dict[Path, str] = {}
+    """Return the first place (file and line) where a readable manifest names each of these audio files."""
+    first: dict[Path, str] = {}
     for manifest in manifest_files(task).values():
         with _opened(task, manifest) as text:
             if task.kind == "classification":
@@ -68,8 +68,8 @@ def places(task: Task, files: Set[Path]) -> dict[Path, str]:
                 )
             for path, number in named:
                 if task.root / path in files:
-                    found.setdefault(task.root / path, f"{manifest}, line {number}")
-    return found
+                    first.setdefault(task.root / path, f"{manifest}, line {number}")
+    return first
 
 
 # --- classification ---
@@ -103,8 +103,8 @@ def _classification(task: Task) -> Manifest:
     )
 
 
-def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
-    clips: dict[Split, list[_Clip]] = {split: [] for split in SPLITS}
+def _read_clips(task: Task, file: Path) -> dict[Split, list[_ClipRow]]:
+    clips: dict[Split, list[_ClipRow]] = {split: [] for split in SPLITS}
     seen: dict[str, str] = {}
     with _opened(task, file) as text:
         reader = csv.DictReader(text, strict=True)
@@ -112,7 +112,7 @@ def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
             _check_header(file, reader.fieldnames)
             for row in reader:
                 where = f"{file}, line {reader.line_num}"
-                # DictReader files surplus fields under None, and None for fields that are absent.
+                # DictReader puts surplus fields under the key None, and the value None into absent fields.
                 if None in row or None in row.values():
                     raise UserError(
                         f"{where}: the number of fields differs from the first line's; "
@@ -126,10 +126,10 @@ def _read_clips(task: Task, file: Path) -> dict[Split, list[_Clip]]:
                 name = row.get("id") or path
                 _enter(name, where, seen)
                 clips[row["split"]].append(
-                    _Clip(where, name, path, row["label"], row.get("recording") or name, row.get("low") == "1")
+                    _ClipRow(where, name, path, row["label"], row.get("recording") or name, row.get("low") == "1")
                 )
         except csv.Error as error:
-            # Where the broken row starts: an open quotation mark is noticed at the end of the file only.
+            # The broken row starts at this line. The reader notices an open quotation mark only at the end of the file.
             where = f"{file}, line {reader.line_num + 1}"
             raise UserError(f"{where}: not valid CSV ({error}); check the quotation marks.") from error
     if not seen:
@@ -168,9 +168,9 @@ def _detection(task: Task) -> Manifest:
     return Manifest(task, tuple(index), items)
 
 
-def _windows(task: Task, recordings: Iterable[_Recording], index: Mapping[str, int]) -> Iterator[Item]:
+def _windows(task: Task, recordings: Iterable[_RecordingRow], index: Mapping[str, int]) -> Iterator[Item]:
     width, shift = task.window_width, task.window_shift
-    assert width is not None and shift is not None  # Task makes sure of it
+    assert width is not None and shift is not None  # Task checks it
     for entry in recordings:
         annotations = [
             Annotation(st, ed, _lookup(label, index, task, entry.where)) for st, ed, label in entry.annotations
@@ -187,11 +187,11 @@ def _windows(task: Task, recordings: Iterable[_Recording], index: Mapping[str, i
 
 
 def _seconds(time: float) -> str:
-    # Microseconds: `:g` keeps six digits and would give neighbouring windows of a long recording the same name.
+    # Microseconds, because `:g` keeps six digits: neighbouring windows of a long recording would get the same id.
     return f"{time:.6f}".rstrip("0").rstrip(".")
 
 
-def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_Recording]:
+def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_RecordingRow]:
     recordings = []
     with _opened(task, file) as text:
         for number, line in enumerate(text, start=1):
@@ -208,7 +208,7 @@ def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_Reco
     return recordings
 
 
-def _recording(task: Task, entry: dict[str, Any], where: str, seen: dict[str, str]) -> _Recording:
+def _recording(task: Task, entry: dict[str, Any], where: str, seen: dict[str, str]) -> _RecordingRow:
     path = _path(_get(entry, "path", where), where)
     name = str(entry.get("id", path))
     _enter(name, where, seen)
@@ -223,19 +223,19 @@ def _recording(task: Task, entry: dict[str, Any], where: str, seen: dict[str, st
         place = f"{where}, annotation {number}"
         if not isinstance(annotation, dict):
             raise UserError(f'{place}: not an object; write {{"st": 0.5, "ed": 1.5, "label": "name"}}.')
-        # BEANS' own data are taken as BEANS takes them, down to their mistakes.
+        # Data of BEANS are read as BEANS reads them, including their mistakes.
         least = 0.0 if task.group == "own" else -sys.float_info.max
         st, ed = _time(annotation, "st", place, least), _time(annotation, "ed", place, least)
         if ed < st and task.group == "own":
             raise UserError(f"{place}: ends ({ed:g} s) before it starts ({st:g} s); exchange 'st' and 'ed'.")
         label = _get(annotation, "label", place)
-        # BEANS labels some tasks with integers. True is an integer to Python, and a mistake here.
+        # Some BEANS tasks have integer labels. True is an integer in Python, but not a label.
         if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
             raise UserError(f"{place}: label {label!r} is neither text nor a whole number; name the label.")
         spans.append((st, ed, str(label)))
     offset = _time(entry, "offset", where) if "offset" in entry else 0.0
     recording, low = str(entry.get("recording", name)), entry.get("low") is True
-    return _Recording(where, name, path, recording, low, offset, length, spans)
+    return _RecordingRow(where, name, path, recording, low, offset, length, spans)
 
 
 def _get(entry: dict[str, Any], key: str, where: str) -> Any:
@@ -247,7 +247,7 @@ def _get(entry: dict[str, Any], key: str, where: str) -> Any:
 def _time(entry: dict[str, Any], key: str, where: str, least: float = 0.0) -> float:
     value = _get(entry, key, where)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    # NaN and infinity fail this comparison too.
+    # NaN and infinity also fail this comparison.
     if not number or not least <= value <= sys.float_info.max:
         raise UserError(f"{where}: {key!r} is {value!r}; write a time in seconds, 0 or more.")
     return float(value)
@@ -258,7 +258,7 @@ def _time(entry: dict[str, Any], key: str, where: str, least: float = 0.0) -> fl
 
 @contextmanager
 def _opened(task: Task, file: Path) -> Iterator[TextIO]:
-    """The file as text, for csv and for reading line by line; a byte-order mark at its start is left out."""
+    """Open the file as text, for `csv` and for reading line by line. A byte-order mark at its start is skipped."""
     if not file.is_file():
         remedy = (
             f"check the paths in the task file, and --data-dir (they start at {task.root})"
@@ -282,7 +282,7 @@ def _path(path: object, where: str) -> str:
 
 
 def _enter(name: str, where: str, seen: dict[str, str]) -> None:
-    """Enter an id, or the path that stands for it, into ``seen`` (normal form: place), so that nothing counts twice."""
+    """Store an id (or the path used as id) and its place in ``seen``. A second use of the same file fails."""
     first = seen.setdefault(os.path.normpath(name), where)
     if first is not where:
         raise UserError(f"{where}: {name} was named before ({first}); name every file once, in one split.")

@@ -1,4 +1,4 @@
-"""Sound files: check a header, decode, mix to mono, resample, encode."""
+"""Sound files: check the header, decode, mix to mono, resample, encode."""
 
 import io
 import re
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from tasks.support.errors import UserError
 
-# A WAV file written as a stream declares a length near the end of the range because it is not known yet.
+# A WAV file written as a stream declares a length near the maximum, because the length is not known yet.
 _STREAMED_BYTES = 0x7FFF0000
-# MP3 headers may overstate the length by an encoder delay; anything beyond this is missing audio.
+# MP3 headers may overstate the length by an encoder delay. A larger difference is missing audio.
 _HEADER_SLACK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file's header says: native sample rate in Hz, and length in samples."""
+    """The header of a sound file: native sample rate in Hz, and length in samples."""
 
     sample_rate: int
     frames: int
@@ -29,7 +29,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """An audio file that lies inside another, as in a parquet table: its bytes, and a name for messages."""
+    """An audio file inside another file, such as a parquet table: its bytes, and a name for messages."""
 
     name: str
     bytes: bytes
@@ -39,7 +39,7 @@ class Content:
 
 
 def read_header(path: Path | Content) -> Header:
-    """Check a file without decoding it.
+    """Read and check the header of a file without decoding the file.
 
     Raises:
         UserError: the file is missing, empty, truncated or not audio.
@@ -56,7 +56,7 @@ def read_header(path: Path | Content) -> Header:
         raise UserError(f"{path} is not audio that libsndfile can read") from error
     if info.frames <= 0:
         raise UserError(f"{path} holds no samples")
-    # libsndfile silently clamps a WAV whose data chunk promises more than the file holds, but says so in its log.
+    # If the data chunk of a WAV declares more bytes than the file holds, libsndfile shortens it and only logs this.
     promised = re.search(r"^data : (\d+) \(should be (\d+)\)", info.extra_info, flags=re.MULTILINE)
     if promised and int(promised[2]) < int(promised[1]) < _STREAMED_BYTES:
         raise UserError(f"{path} is truncated ({promised[2]} of {promised[1]} bytes of audio)")
@@ -64,10 +64,10 @@ def read_header(path: Path | Content) -> Header:
 
 
 def decode(path: Path | Content, header: Header, stop: int, start: int = 0) -> Tensor:
-    """Samples ``start`` to ``stop`` as (samples,) float32 in [-1, 1], the mean over channels.
+    """Decode samples ``start`` to ``stop`` (exclusive): (samples,) float32 in [-1, 1], the mean over channels.
 
     Raises:
-        UserError: the file holds less audio than its header promised, or a sample that is not finite.
+        UserError: the file holds less audio than its header declares, or a sample that is not finite.
     """
     import soundfile
 
@@ -87,9 +87,9 @@ def decode(path: Path | Content, header: Header, stop: int, start: int = 0) -> T
 
 
 def encode_flac(samples: NDArray[np.float32], rate: int) -> bytes:
-    """(samples,) in [-1, 1] as a 16-bit FLAC file.
+    """Encode (samples,) in [-1, 1] as a 16-bit FLAC file, in memory.
 
-    In memory: a full disk is then Python's OSError, where libsndfile says "System error" or nothing.
+    Python then writes the file and raises an OSError on a full disk. libsndfile would report "System error" or nothing.
     """
     import soundfile
 
@@ -103,13 +103,13 @@ def _readable(path: Path | Content) -> str | io.BytesIO:
 
 
 def resample(waveforms: Tensor, native: int, rate: int) -> Tensor:
-    """(..., samples) at ``native`` Hz to ``rate`` Hz with torchaudio's default sinc kernel."""
+    """Resample (..., samples) from ``native`` Hz to ``rate`` Hz with torchaudio's default sinc kernel."""
     return waveforms if native == rate else _resampler(native, rate)(waveforms)
 
 
 @lru_cache(maxsize=64)
 def _resampler(native: int, rate: int) -> torch.nn.Module:
-    # Kept, because computing the kernel costs more than applying it to a short clip.
+    # Cached, because computing the kernel takes longer than applying it to a short clip.
     from torchaudio.transforms import Resample
 
     kernel: torch.nn.Module = Resample(native, rate)

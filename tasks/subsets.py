@@ -1,4 +1,4 @@
-"""Smaller manifests, the same on every machine: a quick look, BEANS' few-label split, k examples a class."""
+"""Smaller manifests: for a quick look, BEANS' few-label split, k examples per class. Equal on every machine."""
 
 import random
 from collections import Counter, defaultdict
@@ -12,23 +12,23 @@ from tasks.train_part import TrainPart
 
 
 def limit(manifest: Manifest, n: int) -> Manifest:
-    """A smaller manifest for a quick look: the same one on every call and every machine.
+    """Return a smaller manifest for a quick look. Every call on every machine returns the same one.
 
-    Classification keeps at most ``n`` items a split, as evenly over the labels as they allow and spread over each
-    label's items. Detection keeps whole recordings, those with labels not yet seen first, while their windows number
-    at most ``n``; the first is kept whatever its length, so that no split is empty. The label list stays as it is.
+    Classification keeps at most ``n`` items per split, as evenly over the labels as possible and spread over each
+    label's items. Detection keeps whole recordings with at most ``n`` windows in total; recordings with new labels come
+    first. The first recording is always kept, so that no split is empty. The list of labels does not change.
 
     Raises:
         UserError: ``n`` is not positive.
     """
     if n < 1:
-        raise UserError(f"The limit of items a split must be at least 1, not {n}.")
+        raise UserError(f"The limit of items per split must be at least 1, not {n}.")
     pick = _spread_over_labels if manifest.task.kind == "classification" else _whole_recordings
     return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
 
 
 def select_train(manifest: Manifest, part: TrainPart) -> Manifest:
-    """The manifest with a part of its train split.
+    """Return the manifest with a part of its train split.
 
     Raises:
         UserError: the task has no such part.
@@ -39,10 +39,10 @@ def select_train(manifest: Manifest, part: TrainPart) -> Manifest:
 
 
 def few_labels(manifest: Manifest) -> Manifest:
-    """The manifest with BEANS' own few-label subset of the train split.
+    """Return the manifest with BEANS' few-label subset of the train split.
 
     Raises:
-        UserError: there is none for this task, or not in the copy it was prepared from.
+        UserError: the task, or the copy that it was prepared from, has no such subset.
     """
     low = tuple(item for item in manifest.items["train"] if item.low)
     if not low:
@@ -51,7 +51,7 @@ def few_labels(manifest: Manifest) -> Manifest:
 
 
 def _why_no_low(task: Task) -> str:
-    """Why a task has no few-label split, and what to do instead."""
+    """Return why a task has no few-label split, and what to do instead."""
     if task.no_few_labels:
         return f"{task.no_few_labels}; use --shots"
     if task.has_own_files:
@@ -65,10 +65,10 @@ def _why_no_low(task: Task) -> str:
 
 
 def shots(manifest: Manifest, k: int, seed: int = 0) -> Manifest:
-    """The manifest with ``k`` train items a class, all there are where a class has fewer.
+    """Return the manifest with ``k`` train items per class, or all items of a class that has fewer.
 
-    Of a detection task, as many windows without any label are kept: k for every class. Items are drawn from as many
-    different recordings as there are. The draw for a smaller ``k`` is part of that for a larger one.
+    A detection task also keeps windows without any label: ``k`` times the number of classes. Items are drawn from as
+    many different recordings as possible. The draw for a smaller ``k`` is part of the draw for a larger one.
     """
     if k < 1:
         raise UserError(f"The number of shots must be at least 1, not {k}.")
@@ -82,7 +82,7 @@ def shots(manifest: Manifest, k: int, seed: int = 0) -> Manifest:
 
 
 def _draw(candidates: Iterable[Item], k: int, seed: str) -> set[str]:
-    # Sorted, so that the order of the files does not matter; seeded by text, which Python hashes alike everywhere.
+    # Sorted, so that the order of the files has no effect. A seed of text gives the same draw on every machine.
     shuffled = sorted(candidates, key=lambda item: item.id)
     random.Random(seed).shuffle(shuffled)
     drawn: Counter[str] = Counter()
@@ -118,7 +118,7 @@ def _whole_recordings(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
     kept: set[str] = set()
     total, unseen, waiting = 0, set().union(*labels.values()), list(windows)
     while waiting:
-        # Once every label is seen all are equal, and max takes the first: file order.
+        # After all labels are seen, the recordings are taken in file order.
         name = max(waiting, key=lambda name: len(labels[name] & unseen)) if unseen else waiting[0]
         waiting.remove(name)
         if not kept or total + len(windows[name]) <= n:
@@ -129,5 +129,5 @@ def _whole_recordings(items: tuple[Item, ...], n: int) -> tuple[Item, ...]:
 
 
 def _recording(window: Item) -> str:
-    """The recording, or the minute of it, that a window was cut from."""
+    """Return the recording, or the 60-s chunk of it, from which a window was cut."""
     return window.id.rpartition("@")[0]

@@ -20,7 +20,7 @@ Kind = Literal["classification", "detection"]
 Metric = Literal["accuracy", "map"]
 Group = Literal["core", "auxiliary", "builtin", "own"]
 
-# Below the home's data directory: the tasks that are prepared from a user's task file.
+# Directory below the home's data directory, for tasks that are prepared from a user's task file.
 OWN = "own"
 
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -31,10 +31,10 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Facts(BaseModel):
-    """What a reader wants to know of a data set; nothing here changes a result. ``native_rate`` is in Hz.
+    """Information about a data set for readers. Nothing here changes a result. ``native_rate`` is in Hz.
 
-    ``collections`` names the data set and those that its sounds come from: a model pretrained on one of them has an
-    advantage, which the board discloses.
+    ``collections`` names the data set and the collections that its sounds come from. A model that was pretrained on one
+    of them has an advantage, which the board shows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,12 +58,12 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class Published(BaseModel):
-    """What others found in the same data, for `beans tasks verify` to compare with.
+    """Published numbers of the same data, with which `beans tasks verify` compares.
 
     Attributes:
-        items: clips or windows of each split.
-        recordings: of a detection task, the recordings of each split.
-        ids_sha256: of each split, sha256 over the sorted ids, one a line.
+        items: number of clips or windows per split.
+        recordings: number of recordings per split, for a detection task.
+        ids_sha256: per split, the sha256 over the sorted ids, one per line.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,13 +74,13 @@ class Published(BaseModel):
 
 
 class Ids(BaseModel):
-    """How an item is called, whichever copy of the data set it is read from: after the name of its audio file.
+    """The rule for item ids. An id comes from the name of the audio file, so all copies of a data set give the same.
 
     Attributes:
         label: whether the label is part of the id, because file names are unique only within a label.
-        recording: a regular expression for the file's name without directory and suffix. Its one group is what items
-            are not independent of each other within: the recording, source clip or speaker. "" where names do not
-            contain it: then each file stands for itself.
+        recording: a regular expression for the file's name without directory and suffix. Its one group is the
+            recording, source clip or speaker; items that share it are not independent. "" if the names do not contain
+            it: then each file is its own recording.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,12 +100,12 @@ class Ids(BaseModel):
         return value
 
     def item(self, path: str | Path, label: str = "") -> str:
-        """The id of the item whose audio file has this path."""
+        """Return the id of the item whose audio file has this path."""
         stem = Path(path).stem
         return f"{label}/{stem}" if self.label else stem
 
     def recording_of(self, item: str) -> str:
-        """The recording that an item belongs to, by the item's id."""
+        """Return the recording of the item with this id."""
         match = re.fullmatch(self.recording, item.rpartition("/")[2]) if self.recording else None
         return match[1] if match else item
 
@@ -114,12 +114,12 @@ Table = TypeVar("Table", bound=BaseModel)
 
 
 class Prepare(BaseModel):
-    """How the task's files are brought onto the disk.
+    """How the task's files are prepared.
 
     Attributes:
-        source: the source that is used where ``--from`` names no other.
+        source: the source that is used if ``--from`` names no other.
 
-    Every further key is the table of one source, whose module says what it may contain.
+    Every further key is the table of one source. The module of the source declares its keys.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -128,14 +128,14 @@ class Prepare(BaseModel):
     __pydantic_extra__: dict[str, dict[str, Any]]
 
     def has(self, source: str) -> bool:
-        """Whether there is a table of that source."""
+        """Return whether the task file has a table of that source."""
         return source in self.__pydantic_extra__
 
     def table(self, source: str, schema: type[Table]) -> Table:
-        """The table of one source; empty where there is none.
+        """Return the table of one source; an empty one if the file has none.
 
         Raises:
-            UserError: it is not as the source needs it.
+            UserError: the table has wrong keys or values.
         """
         try:
             return schema.model_validate(self.__pydantic_extra__.get(source, {}))
@@ -149,9 +149,9 @@ class Task(BaseModel):
     A classification task names ``clips`` (CSV of path, label, split) and may crop each clip to its first
     ``max_duration`` seconds. A detection task names ``train``, ``valid`` and ``test`` (JSON lines of path, length,
     annotations) and the window to cut. A label that is not in ``labels`` counts as ``unknown_label``, if there is one.
-    ``benchmark`` names the collection of tasks that this one belongs to. ``no_few_labels`` says why there is no split
-    with few labels, where that is known. A task with ``prepare`` is brought onto the disk by `beans tasks prepare`; the
-    files of one without are the user's own. ``file`` is the path of the task file, None for a task of the catalogue.
+    ``benchmark`` names the benchmark that the task belongs to. ``no_few_labels`` states why there is no few-label
+    split, if the reason is known. `beans tasks prepare` prepares a task with ``prepare``; the files of a task without
+    it are the user's own. ``file`` is the path of the task file, None for a task of the catalogue.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -180,18 +180,18 @@ class Task(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command that prepares it."""
+        """The command that prepares the task."""
         return f"beans tasks prepare {self.file if self.file and self.group == 'own' else self.name}"
 
     @property
     def has_own_files(self) -> bool:
-        """Whether its files are the user's own, who put them where they are."""
+        """Whether the task's files are the user's own, so that nothing prepares them."""
         return self.group == "own" and self.prepare is None
 
     @model_validator(mode="before")
     @classmethod
     def _default_metric(cls, values: dict[str, object]) -> dict[str, object]:
-        # A kind that is wrong or absent is reported as that, not as an absent metric too.
+        # A wrong or missing kind is reported once, without a second error about the metric.
         kind = values.get("kind")
         return {"metric": DEFAULT_METRIC["detection" if kind == "detection" else "classification"], **values}
 
@@ -205,7 +205,7 @@ class Task(BaseModel):
     def _labels_are_text(cls, value: object) -> object:
         if value is not None and not isinstance(value, list | tuple):
             raise ValueError("write a list of names")
-        # Several BEANS tasks label with integers; "1" and 1 are the same class.
+        # Several BEANS tasks have integer labels; "1" and 1 are the same class.
         return value and [str(label) if type(label) is int else label for label in value]
 
     @model_validator(mode="after")
@@ -241,8 +241,8 @@ class Item:
     """One thing to predict: a clip, or one window of a recording.
 
     Attributes:
-        id: unique within the task, stable between machines: the manifest's id, or else the path as it spells it;
-            and for a window its start and end in seconds.
+        id: unique within the task and equal on all machines: the manifest's id, or else the path as written there; for
+            a window also its start and end in seconds.
         path: the audio file.
         labels: indices into the manifest's labels: exactly one for classification, any number for detection.
         recording: items that share it are not independent; the bootstrap resamples recordings.
@@ -260,7 +260,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All items of a task, split by split, in the order of the source files."""
+    """All items of a task, per split, in the order of the source files."""
 
     task: Task
     labels: tuple[str, ...]
@@ -268,7 +268,7 @@ class Manifest:
 
     @property
     def split_hash(self) -> str:
-        """sha256 over the sorted ids and labels of each split: equal manifests, equal hash, on any machine."""
+        """sha256 over the sorted ids and labels of each split. Equal manifests have equal hashes on all machines."""
         content = {
             split: sorted((item.id, [self.labels[index] for index in item.labels]) for item in items)
             for split, items in self.items.items()
@@ -277,21 +277,21 @@ class Manifest:
 
 
 def catalogue_names() -> list[str]:
-    """Names of the tasks that come with the suite, sorted."""
+    """Return the names of the tasks of the catalogue, sorted."""
     return sorted(entry.name.removesuffix(".toml") for entry in _catalogue() if entry.name.endswith(".toml"))
 
 
 def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) -> Task:
-    """The task of a catalogue name, or of a task file.
+    """Load a task by its catalogue name or from a task file.
 
     Args:
         name_or_path: a name such as ``mini-calls``, or a path that ends in ``.toml``.
         data: the home's data directory. A catalogue task's files are in ``data/NAME``, those of a task file that names
             a source in ``data/own/NAME``.
-        data_dir: where a task file's paths start, instead of the directory the file is in.
+        data_dir: the start of relative paths in a task file, instead of the directory of the file.
 
     Raises:
-        UserError: no such task, or a task file that does not hold together.
+        UserError: no such task, or a task file with a mistake.
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
@@ -308,10 +308,10 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
             task = _parse(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"Task file {path} cannot be read as UTF-8 text: {error}.") from error
-        # Only the catalogue may claim a place among the tasks that rank the public board.
+        # Only tasks of the catalogue may belong to a group, because the groups rank the public board.
         if task.group != "own":
             raise UserError(f"Task file {path}: group: only tasks that come with the suite have one; remove the key.")
-        # Preparing replaces the whole directory, so it must not be one with files of the user's.
+        # Preparing replaces the whole directory, so it must not hold files of the user.
         root = (data_dir or path.parent).resolve() if task.prepare is None else data / OWN / task.name
         return task.model_copy(update={"root": root, "file": path})
     if name_or_path not in catalogue_names():
@@ -341,7 +341,7 @@ def _parse(text: str, where: str) -> Task:
 
 
 def explain(error: ValidationError) -> str:
-    """A pydantic error as one sentence a user can act on: every wrong key with what is wrong about it."""
+    """Return a pydantic error as one sentence: every wrong key and what is wrong with it."""
     parts = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])

@@ -1,4 +1,4 @@
-"""Which items of the train split a probe is trained on: the words that a protocol has for it, and their options."""
+"""The part of the train split on which a probe is trained: its name in a protocol, and its options."""
 
 import re
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class TrainPart:
 
     @classmethod
     def parse(cls, name: str) -> "TrainPart":
-        """The part that has this name.
+        """Return the part that has this name.
 
         Raises:
-            UserError: no part has it.
+            UserError: no part has this name.
         """
         if name in ("all", "low"):
             return cls(low=name == "low")
@@ -38,7 +38,7 @@ class TrainPart:
 
     @staticmethod
     def is_name(text: str) -> bool:
-        """Whether `parse` accepts ``text``."""
+        """Return whether `parse` accepts ``text``."""
         return text in ("all", "low") or _SHOTS.fullmatch(text) is not None
 
     @property

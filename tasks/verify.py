@@ -1,4 +1,4 @@
-"""Is a prepared task the data set that others measured on? Counts, ids, lengths and sound; never encoded bytes."""
+"""Compares a prepared task with published numbers: counts, ids, lengths and decoded sound."""
 
 import hashlib
 import os
@@ -16,14 +16,14 @@ from tasks.support.findings import Finding
 from tasks.support.progress import Report
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
-# A manifest's length may round; beyond this the windows would be of something else.
+# A manifest's length may be rounded. A larger difference means other windows.
 _LENGTH_SLACK_SECONDS = 0.1
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class _Stretch:
-    """One clip, or one recording of a detection task: the stretch of a file in seconds, None for all of it."""
+    """One clip, or one recording of a detection task. ``span`` is its start and end in the file in seconds, or None."""
 
     id: str
     split: Split
@@ -32,8 +32,8 @@ class _Stretch:
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What a stretch sounds like. ``problem`` says why it cannot be used; ``sound`` is "" for silence."""
+class _Decoded:
+    """A decoded stretch. ``sound`` is a hash of its samples, "" for silence. ``problem`` states why it is unusable."""
 
     stretch: _Stretch
     rate: int = 0
@@ -43,11 +43,11 @@ class _Heard:
 
 
 def verify(task: Task, report: Report) -> list[Finding]:
-    """Check a prepared task against what is published of it, and every file of it by decoding it.
+    """Compare a prepared task with its published numbers, and decode every file of it.
 
     Args:
-        task: prepared, or a task of one's own.
-        report: told how many files are decoded, of how many.
+        task: a prepared task, or a user's own task.
+        report: receives the number of decoded files and of all files.
 
     Raises:
         UserError: the manifest cannot be read.
@@ -55,18 +55,18 @@ def verify(task: Task, report: Report) -> list[Finding]:
     manifest = read_manifest(task)
     findings = [_made(task), *_counts(manifest), *_identity(manifest)]
     stretches = list(_stretches(manifest))
-    heard = []
+    decoded = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for number, one in enumerate(pool.map(_listen, stretches), start=1):
-            heard.append(one)
-            report(f"{task.name}: listening", number, len(stretches), "")
+        for number, stretch in enumerate(pool.map(_decode, stretches), start=1):
+            decoded.append(stretch)
+            report(f"{task.name}: decoding", number, len(stretches), "")
     return [
         *findings,
-        _readable(task, heard),
-        *_lengths(task, heard),
-        _rates(task, heard),
-        _silence(heard),
-        _shared(heard),
+        _readable(task, decoded),
+        *_lengths(task, decoded),
+        _rates(task, decoded),
+        _silence(decoded),
+        _shared(decoded),
     ]
 
 
@@ -76,13 +76,13 @@ def _made(task: Task) -> Finding:
 
 
 def _counts(manifest: Manifest) -> Iterator[Finding]:
-    found = {"items": {split: len(items) for split, items in manifest.items.items()}}
+    counted = {"items": {split: len(items) for split, items in manifest.items.items()}}
     published = {"items": manifest.task.published.items}
     if manifest.task.kind == "detection":
         # Recordings too short for a window give none, so they are counted in the manifest's files.
-        found["recordings"] = {split: _lines(manifest.task, split) for split in SPLITS}
+        counted["recordings"] = {split: _lines(manifest.task, split) for split in SPLITS}
         published["recordings"] = manifest.task.published.recordings
-    for what, counts in found.items():
+    for what, counts in counted.items():
         says = " / ".join(str(counts[split]) for split in SPLITS)
         expected = published[what]
         if not expected:
@@ -112,7 +112,7 @@ def _identity(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _stretches(manifest: Manifest) -> Iterator[_Stretch]:
-    """What to listen to: every clip as far as it is used, and every recording once."""
+    """Yield what to decode: the used part of every clip, and every recording once."""
     for split, items in manifest.items.items():
         if manifest.task.kind == "classification":
             most = manifest.task.max_duration
@@ -127,7 +127,7 @@ def _stretches(manifest: Manifest) -> Iterator[_Stretch]:
             yield _Stretch(name, split, windows[0].path, (spans[0][0], spans[-1][1]))
 
 
-def _listen(stretch: _Stretch) -> _Heard:
+def _decode(stretch: _Stretch) -> _Decoded:
     from tasks.sound import decode, read_header
 
     try:
@@ -136,24 +136,24 @@ def _listen(stretch: _Stretch) -> _Heard:
         stop = header.frames if stretch.span is None else min(stop, header.frames)
         waveform = decode(stretch.path, header, stop, min(first, stop))
     except UserError as error:
-        return _Heard(stretch, problem=str(error))
-    # 16 bits are what every copy holds; a silent stretch may carry an offset.
+        return _Decoded(stretch, problem=str(error))
+    # Every copy holds at least 16 bits. A silent stretch may have a constant offset.
     rounded = (waveform * 2**15).round().short().numpy()
     silent = not len(rounded) or bool((rounded == rounded[0]).all())
     sound = "" if silent else hashlib.sha256(rounded.tobytes()).hexdigest()
-    return _Heard(stretch, header.sample_rate, len(waveform) / header.sample_rate, sound)
+    return _Decoded(stretch, header.sample_rate, len(waveform) / header.sample_rate, sound)
 
 
-def _readable(task: Task, heard: Sequence[_Heard]) -> Finding:
-    problems = [one.problem for one in heard if one.problem]
+def _readable(task: Task, decoded: Sequence[_Decoded]) -> Finding:
+    problems = [file.problem for file in decoded if file.problem]
     if problems:
         return Finding("readable", "fail", f"{_few(problems)}: {_mend(task, 'mend or replace')}")
-    return Finding("readable", "pass", f"all {len(heard)} decode to the end")
+    return Finding("readable", "pass", f"all {len(decoded)} decode to the end")
 
 
-def _lengths(task: Task, heard: Sequence[_Heard]) -> Iterator[Finding]:
+def _lengths(task: Task, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
     for split in SPLITS:
-        seconds = [one.seconds for one in heard if one.stretch.split == split and not one.problem]
+        seconds = [file.seconds for file in decoded if file.stretch.split == split and not file.problem]
         if seconds:
             yield Finding(
                 f"durations of {split}",
@@ -163,12 +163,12 @@ def _lengths(task: Task, heard: Sequence[_Heard]) -> Iterator[Finding]:
             )
     if task.window_width is None:
         return
-    # The last window of a recording may reach past its end, by less than a shift.
+    # The last window of a recording may end after the recording, by less than a shift.
     slack = (task.window_shift or 0) + _LENGTH_SLACK_SECONDS
     short = [
-        f"{one.stretch.id} ({one.seconds:.1f} s)"
-        for one in heard
-        if not one.problem and one.stretch.span and one.stretch.span[1] - one.stretch.span[0] - one.seconds > slack
+        f"{file.stretch.id} ({file.seconds:.1f} s)"
+        for file in decoded
+        if not file.problem and file.stretch.span and file.stretch.span[1] - file.stretch.span[0] - file.seconds > slack
     ]
     if short:
         yield Finding(
@@ -181,14 +181,14 @@ def _lengths(task: Task, heard: Sequence[_Heard]) -> Iterator[Finding]:
 
 
 def _mend(task: Task, own: str) -> str:
-    """What to do about files; ``own`` where they are the user's, which nothing prepares."""
+    """Return what to do about wrong files; ``own`` if they are the user's, because nothing prepares them."""
     if task.has_own_files:
         return f"{own} what is named here"
-    return f"prepare the task anew (`{task.command} --again`)"
+    return f"prepare the task again (`{task.command} --again`)"
 
 
-def _rates(task: Task, heard: Sequence[_Heard]) -> Finding:
-    rates = Counter(one.rate for one in heard if not one.problem)
+def _rates(task: Task, decoded: Sequence[_Decoded]) -> Finding:
+    rates = Counter(file.rate for file in decoded if not file.problem)
     says = ", ".join(f"{count} at {rate} Hz" for rate, count in rates.most_common())
     native = task.facts.native_rate
     if native and set(rates) != {native}:
@@ -196,16 +196,16 @@ def _rates(task: Task, heard: Sequence[_Heard]) -> Finding:
     return Finding("sample rates", "note", says or "none")
 
 
-def _silence(heard: Sequence[_Heard]) -> Finding:
-    silent = [one.stretch.id for one in heard if not one.problem and not one.sound]
+def _silence(decoded: Sequence[_Decoded]) -> Finding:
+    silent = [file.stretch.id for file in decoded if not file.problem and not file.sound]
     return Finding("silence", "note" if silent else "pass", f"silent: {_few(silent)}" if silent else "no silent file")
 
 
-def _shared(heard: Sequence[_Heard]) -> Finding:
+def _shared(decoded: Sequence[_Decoded]) -> Finding:
     places: dict[str, list[_Stretch]] = defaultdict(list)
-    for one in heard:
-        if one.sound:
-            places[one.sound].append(one.stretch)
+    for file in decoded:
+        if file.sound:
+            places[file.sound].append(file.stretch)
     shared = [
         " = ".join(f"{stretch.id} ({stretch.split})" for stretch in same)
         for same in places.values()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# An annotation that merely touches a window says little about it: this share must lie inside.
+# At least this share of an annotation (or of the window, if that is shorter) must be inside the window.
 MIN_OVERLAP = 0.2
 
 
@@ -25,20 +25,20 @@ class Window(NamedTuple):
 
 
 def count_windows(length: float, width: float, shift: float) -> int:
-    """How many windows a recording of ``length`` seconds gives: ``int((length - width) / shift) + 1``, never negative.
+    """Return the number of windows of a recording: ``int((length - width) / shift) + 1``, at least 0. All in seconds.
 
-    A recording that is shorter than one window by less than ``shift`` still gives one, which the reader pads; a
-    shorter one gives none.
+    A recording that is shorter than one window by less than ``shift`` gives one window, which the reader pads. A
+    shorter recording gives none.
     """
     return max(0, int((length - width) / shift) + 1)
 
 
 def is_positive(start: float, end: float, st: float, ed: float) -> bool:
-    """Whether an annotation from ``st`` to ``ed`` makes the window from ``start`` to ``end`` positive (all in seconds).
+    """Return whether an annotation (``st`` to ``ed``) makes a window (``start`` to ``end``) positive. All in seconds.
 
-    It does when it covers the whole window, or when one of its ends lies in the window (limits included) and the
-    overlap is more than 20 % of the shorter of the two. An annotation without length never does; one that ends before
-    it starts goes through the same arithmetic, because BEANS does not look.
+    A window is positive if the annotation covers all of it, or if one end of the annotation is in the window (limits
+    included) and the overlap is more than 20 % of the shorter of the two. An annotation of length 0 makes no window
+    positive. An annotation that ends before it starts gets the same arithmetic, because BEANS does not check for it.
     """
     if ed == st:
         return False
@@ -50,19 +50,19 @@ def is_positive(start: float, end: float, st: float, ed: float) -> bool:
 
 
 def cut_windows(length: float, annotations: Sequence[Annotation], width: float, shift: float) -> list[Window]:
-    """All windows of one recording with their labels.
+    """Return all windows of one recording with their labels.
 
     Args:
-        length: of the recording, in seconds.
-        annotations: in any order; they may overlap each other and reach past the end of the recording.
-        width: of a window, in seconds.
-        shift: from one window's start to the next, in seconds.
+        length: length of the recording, in seconds.
+        annotations: in any order. They may overlap and may end after the recording.
+        width: width of a window, in seconds.
+        shift: time from the start of one window to the start of the next, in seconds.
     """
     count = count_windows(length, width, shift)
     positive: list[set[int]] = [set() for _ in range(count)]
     for st, ed, label in annotations:
-        # Only windows the annotation can reach are tried, one more on each side against rounding: long recordings
-        # hold many annotations, and trying each on every window would take minutes.
+        # Only windows near the annotation are tested, with one more on each side against rounding. Testing every
+        # window for every annotation of a long recording would take minutes.
         first = max(0, math.floor((min(st, ed) - width) / shift) - 1)
         last = min(count - 1, math.ceil(max(st, ed) / shift) + 1)
         for index in range(first, last + 1):

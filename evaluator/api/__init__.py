@@ -1,1 +1,1 @@
-"""The suite from Python: what `from evaluator import ...` offers to notebooks."""
+"""The Python interface of the suite, for notebooks. `evaluator` exports its functions."""

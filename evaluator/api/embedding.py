@@ -1,4 +1,4 @@
-"""The vectors that a submission gives for audio files, without a task."""
+"""Embeddings of audio files, without a task."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from tasks.support.progress import Report, silent
 from tasks.task import Item, Task
 
 Key = int | str
-"""A layer: its index, where a negative one counts from the last layer, or its name."""
+"""A layer: its index, or its name. A negative index counts from the last layer."""
 
-# Of many bad files, so many are named in an error.
+# Maximum number of files that an error names.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
 class Part:
-    """What some of the files give, by layer as it was asked for.
+    """The result for some of the files, by layer as requested.
 
     Attributes:
-        positions: (clips,) place of each file in the list of paths.
+        positions: (clips,) position of each file in the list of paths.
         vectors: (clips, width) float32, the mean over the frames of each file.
-        frames: one array (frames, width) float16 per file; None where frames were not asked for.
+        frames: one array (frames, width) float16 per file; None if frames were not requested.
     """
 
     positions: list[int]
@@ -79,26 +79,27 @@ def embed(
 ) -> dict[Key, NDArray[np.float32]] | dict[Key, list[NDArray[np.float16]]]:
     """Encode audio files, and return the mean over the frames of each file, per layer.
 
-    Decoding, resampling, batching and pooling are those of an evaluation. The result is held in memory, the audio is
-    not. `embed_parts` is for more files than the memory holds vectors of.
+    Decoding, resampling, batching and pooling are those of an evaluation. The result must fit in memory; the audio need
+    not. `embed_parts` is for results that do not fit in memory.
 
     Args:
         submission: a submission, or the path of its file.
         paths: audio files of any sample rate, length and number of channels.
         layers: indices (a negative one counts from the last layer) or names; None for all.
         frames: return every frame, not the mean over them.
-        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+        device: "auto" (CUDA if it is available), "cpu" or "cuda".
         precision: the backbone's arithmetic, "fp32" or "bf16".
-        max_duration: encode only the first so many seconds of each file; None for all of it.
-        report: called with what is being done, the seconds of audio that are done, and their total.
+        max_duration: encode only this number of seconds from the start of each file; None for the whole file.
+        report: receives the encoded seconds of audio and their total.
 
     Returns:
-        By layer as it was asked for (by index where ``layers`` is None): (files, width) float32 in the order of
+        By layer as requested (by index if ``layers`` is None): (files, width) float32 in the order of
         ``paths``. With ``frames``: a list with one array (frames, width) float16 per file, in the same order.
 
     Raises:
         UserError: a file is missing or damaged, the submission does not load, or there is no such layer or device.
-            All files are opened before the backbone is loaded; damage inside a file is found when it is decoded.
+            The headers of all files are checked before the backbone is loaded. Damage inside a file is detected when
+            the file is decoded.
     """
     files = _files(paths)
     encoder = _Encoder.load(submission, files, layers, device, precision, max_duration)
@@ -128,9 +129,9 @@ def embed_parts(
     max_duration: float | None = None,
     report: Report = silent,
 ) -> Iterator[Part]:
-    """`embed`, some files after others: about four minutes of audio per part, files of similar length together.
+    """Encode audio files as `embed` does, in parts of about four minutes of audio with files of similar length.
 
-    Args and errors are those of `embed`. The parts are not in the order of ``paths``: each has its ``positions``.
+    Arguments and errors are those of `embed`. The parts are not in the order of ``paths``: each has ``positions``.
     """
     encoder = _Encoder.load(submission, _files(paths), layers, device, precision, max_duration)
     return encoder.parts(frames, report)
@@ -138,7 +139,7 @@ def embed_parts(
 
 @dataclass(frozen=True)
 class _Encoder:
-    """A loaded submission, the files that it encodes, and by layer as it was asked for its index and shape."""
+    """A loaded submission and the files to encode. ``layers`` maps a requested layer to its index and shape."""
 
     name: str
     extractor: Extractor
@@ -181,9 +182,9 @@ class _Encoder:
         return cls(entry.name, extractor, items, headers, max_duration, chosen)
 
     def parts(self, frames: bool, report: Report) -> Iterator[Part]:
-        """Shard by shard; the next are decoded while one is encoded."""
+        """Yield one part per shard. The next shards are decoded while one is encoded."""
         rate = self.extractor.model.backbone.sample_rate
-        # What `plan` needs of a task: how its clips are cropped.
+        # `plan` reads from a task how clips are cropped.
         task = Task(
             name="files", kind="classification", metric="accuracy", clips=Path(), max_duration=self.max_duration
         )
@@ -201,7 +202,7 @@ class _Encoder:
             if isinstance(sounds, UserError):
                 raise UserError(f"{sounds}: replace the file or take it out of the list.") from sounds
             encoded = self.extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
-            # Copies, so that a caller who keeps some layers does not keep the others in memory.
+            # Copies, so that keeping some layers does not keep the others in memory.
             vectors = {key: encoded.pooled[number][row].numpy().copy() for key, (number, row) in places.items()}
             pieces = None
             if encoded.pieces is not None:
@@ -212,7 +213,7 @@ class _Encoder:
             yield Part([clip.index for clip in shard.clips], vectors, pieces)
 
     def _place(self, layer: int) -> tuple[int, int]:
-        """The block that has a layer, and its row there."""
+        """Return the block that holds a layer, and the layer's row in it."""
         return next(
             (number, block.layers.index(layer))
             for number, block in enumerate(self.extractor.blocks)
@@ -227,18 +228,18 @@ def _files(paths: Iterable[str | Path]) -> list[Path]:
 
 
 def _choose(name: str, layers: Sequence[Layer], asked: Sequence[Key] | None) -> dict[Key, tuple[int, Layer]]:
-    """Index and shape of each layer that is asked for.
+    """Return index and shape of each requested layer.
 
     Raises:
         UserError: there is no such layer.
     """
     names = [layer.name for layer in layers]
-    found: dict[Key, tuple[int, Layer]] = {}
+    chosen: dict[Key, tuple[int, Layer]] = {}
     for key in range(len(layers)) if asked is None else asked:
         index = names.index(key) if isinstance(key, str) and key in names else key
         if isinstance(index, str) or not -len(layers) <= index < len(layers):
             raise UserError(
                 f"Submission {name} has no layer {key!r}: it has 0 to {len(layers) - 1} ({', '.join(names)})."
             )
-        found[key] = index % len(layers), layers[index]
-    return found
+        chosen[key] = index % len(layers), layers[index]
+    return chosen

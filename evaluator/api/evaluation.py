@@ -1,4 +1,4 @@
-"""What `beans submit` does, from Python."""
+"""Evaluation from Python, as `beans submit` does it."""
 
 import warnings
 from collections.abc import Sequence
@@ -44,37 +44,37 @@ def evaluate(
 ) -> Results:
     """Evaluate a submission, exactly as `beans submit` does: the same record, MLflow run and row on the board.
 
-    A result that is in the home already is not computed again. What fails after a record was written, such as an
-    MLflow server that is down, is a Python warning.
+    A result that is already in the home is not computed again. A failure after the record was written, such as an
+    MLflow server that is down, gives a Python warning.
 
     Args:
         submission: a submission, or the path of its file.
         task: the name of a prepared task, the path of a task file (``.toml``), or a list of them.
         track: the name of a head, or a list of them.
-        protocol: the rules. A setting that departs from the standard is part of the result's protocol name.
-        home: the home directory with its own SQLite files, or a `Home`; None for the one that the environment names,
+        protocol: the rules. A setting that differs from the standard is part of the result's protocol name.
+        home: the home directory with its own SQLite files, or a `Home`; None for the home that the environment names,
             as on the command line.
-        device: "auto" (CUDA where there is one), "cpu" or "cuda".
-        limit: at most so many items per split: a quick look, marked and never ranked.
-        data_dir: the directory where the paths of task files start; None for the directory of each file.
-        report: called with what is being done, how much of it is done, and the total.
+        device: "auto" (CUDA if it is available), "cpu" or "cuda".
+        limit: maximum number of items per split, for a quick look. The result is marked and never ranked.
+        data_dir: the start of relative paths in task files; None for the directory of each file.
+        report: receives the progress.
 
     Returns:
         One record per task and track, tasks in the outer loop.
 
     Raises:
-        UserError: the submission, a task, the track or the device cannot be used; this is raised before anything is
-            computed. Or a task failed: this is raised after the other tasks were evaluated. Their records are kept,
+        UserError: the submission, a task, the track or the device cannot be used; this is raised before the
+            computation. Or a task failed; this is raised after the other tasks were evaluated. Their records are kept,
             and a call without the failed task returns them at once.
     """
     entry = submission if isinstance(submission, Submission) else load_submission(submission)
     place = Home.of(home)
     tracks = list(dict.fromkeys([track] if isinstance(track, str) else track))
-    names = list(dict.fromkeys(str(one) for one in ([task] if isinstance(task, str | Path) else task)))
-    unknown = [name for name in tracks if name not in HEADS]
+    names = list(dict.fromkeys(str(entry) for entry in ([task] if isinstance(task, str | Path) else task)))
+    unknown = [name for name in tracks if name not in HEADS.names()]
     if unknown or not tracks or not names:
         what = f"There is no track {unknown[0]!r}" if unknown else "There is nothing to evaluate"
-        raise UserError(f"{what}: name at least one task, and a track of {', '.join(HEADS)}.")
+        raise UserError(f"{what}: name at least one task, and a track of {', '.join(HEADS.names())}.")
     part = TrainPart.parse(protocol.train)
     folder = None if data_dir is None else Path(data_dir)
     manifests = [select_train(read_task(name, place.data, folder, limit), part) for name in names]

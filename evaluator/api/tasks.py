@@ -1,4 +1,4 @@
-"""From the name of a task to its items, as an evaluation needs them."""
+"""Reads the items of a task for an evaluation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from tasks.task import Manifest, load_task
 
 
 class NotPreparedError(UserError):
-    """A task that exists and is not prepared here.
+    """A task exists but is not prepared.
 
     Attributes:
-        task: its name.
-        reason: what to do.
+        task: the name of the task.
+        reason: why, and what to do.
     """
 
     def __init__(self, task: str, reason: str) -> None:
@@ -25,17 +25,17 @@ class NotPreparedError(UserError):
 
 
 def read_task(name_or_path: str, data: Path, data_dir: Path | None = None, limit: int | None = None) -> Manifest:
-    """The items of a task.
+    """Read the items of a task.
 
     Args:
         name_or_path: the name of a task, or the path of a task file (``.toml``).
         data: the home's data directory.
-        data_dir: where the paths of a task file start, instead of its own directory.
-        limit: at most so many items per split.
+        data_dir: the start of relative paths in a task file, instead of its own directory.
+        limit: maximum number of items per split.
 
     Raises:
         NotPreparedError: the task is not prepared.
-        UserError: there is no such task, or its files do not hold together.
+        UserError: there is no such task, or its files have a mistake.
     """
     task = load_task(name_or_path, data=data, data_dir=data_dir)
     reason = why_not_prepared(task)
@@ -46,10 +46,10 @@ def read_task(name_or_path: str, data: Path, data_dir: Path | None = None, limit
 
 
 def require_different_names(manifests: Sequence[Manifest]) -> None:
-    """Refuse two tasks of one name.
+    """Check that the tasks have different names.
 
     Raises:
-        UserError: names them.
+        UserError: two tasks have one name.
     """
     names = [manifest.task.name for manifest in manifests]
     for name in names:

@@ -1,4 +1,4 @@
-"""``beans check``: what is wrong with a submission, before the long run."""
+"""The checks of ``beans check``, which find mistakes of a submission before the long run."""
 
 import time
 import traceback
@@ -32,14 +32,14 @@ def run(
     """Load a submission and check it.
 
     Args:
-        submission: as read from its file.
-        short: only loading, layers, determinism, batches and finite values, on clips below a second.
-        tasks: those whose band is compared with the backbone's sample rate.
-        device: where the backbone runs.
-        report: called with the check that runs.
+        submission: the submission, read from its file.
+        short: run only the checks of the short form, on clips below a second.
+        tasks: tasks whose frequency band is compared with the backbone's sample rate.
+        device: the device of the backbone.
+        report: receives the name of the current check.
 
     Returns:
-        One finding per check, "fail" where the submission must be corrected. If it does not load, no other check runs.
+        One finding per check; "fail" if the submission must be corrected. If it does not load, no other check runs.
     """
     report(f"{submission.name}: loading", 0, 1)
     start = time.perf_counter()
@@ -65,9 +65,9 @@ def examine(
     report: Report = silent,
     name: str = "submission",
 ) -> list[Finding]:
-    """Check a backbone that is loaded, and that ``Extractor.of`` has found to return what it declares.
+    """Check a loaded backbone. ``Extractor.of`` has already checked that it returns what it declares.
 
-    Arguments and result are those of ``run``. A check that crashes is a failure of its own and stops no other.
+    Arguments and result are those of ``run``. A check that raises an exception fails, and the other checks still run.
     """
     if not extractor.needs_audio:
         says = f"{len(extractor.model.backbone.layers)} layers computed elsewhere: there is no model to run"
@@ -89,10 +89,10 @@ def examine(
 
 
 def require(extractor: Extractor, *, name: str, report: Report = silent) -> None:
-    """The short form before a run: refuse a backbone that fails it.
+    """Run the short form of the checks before an evaluation.
 
     Raises:
-        UserError: names what is wrong.
+        UserError: a check failed; the message holds all failures.
     """
     findings = examine(extractor, short=True, report=report, name=name)
     wrong = [f"{finding.name}: {finding.says}" for finding in findings if finding.status == "fail"]

@@ -1,4 +1,4 @@
-"""What a module of `backbone/` declares."""
+"""The type that every module of `backbone/` declares."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Literal
 from evaluator.checks.subject import Subject
 
 Status = Literal["pass", "fail", "note"]
-"""A note is something to know, and no failure."""
+"""A note is information and not a failure."""
 
 Verdict = tuple[Status, str]
-"""What a check finds, and one sentence about it."""
+"""The status of a check, and one sentence about it."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class Check:
     """One check of a backbone.
 
     Attributes:
-        help: when it fails, for the documentation.
-        run: returns the verdict. In the short form, which `beans submit` runs, ``subject.short`` is set.
-        order: checks run from the lowest to the highest number, because some use what an earlier one encoded.
+        help: states when the check fails, for the documentation.
+        run: returns the verdict. In the short form, which `beans submit` runs, ``subject.short`` is True.
+        order: checks run from the lowest to the highest number. Some use the features that an earlier check encoded.
         in_short_form: whether `beans submit` runs it.
     """
 

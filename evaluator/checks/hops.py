@@ -1,4 +1,4 @@
-"""How many frames a layer has for how many samples."""
+"""The relation between a layer's number of frames and the number of samples."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,16 +8,16 @@ from evaluator.features.extraction import Block
 
 
 def frames(subject: Subject, sounds: Sequence[Sound]) -> Iterator[tuple[Block, list[int], list[int]]]:
-    """Each block, the samples of each sound, and the number of frames of each. The sounds must have been encoded."""
+    """Yield each block, the samples of each sound, and its number of frames. The sounds must have been encoded."""
     samples = [len(sound.waveform) for sound in sounds]
     for block in subject.extractor.blocks:
         yield block, samples, [subject.encoded[sound.name][block.layers[0]].count for sound in sounds]
 
 
 def constant_hop(samples: Sequence[int], counts: Sequence[int]) -> float | None:
-    """Samples per frame; 0 where all clips have the same number of frames; None where no hop explains the counts.
+    """Return the samples per frame; 0 if all clips have the same number of frames; None if no hop fits the counts.
 
-    Counts that are rounded from one hop are less than one frame away from the line through the first and the last.
+    Counts with one constant hop differ by at most one frame from the line through the first and the last count.
     """
     slope = (counts[-1] - counts[0]) / (samples[-1] - samples[0])
     points = zip(samples, counts, strict=True)

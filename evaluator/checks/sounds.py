@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Seconds beyond the shortest clip, at which frames are counted and clips of unequal length are put together.
+# Lengths of the noises in seconds, minus the shortest length. Key: whether the form is short.
 _FURTHER = {True: (0.0, 0.37), False: (0.0, 0.37, 0.83, 1.5, 2.41)}
 _SHORTEST_SECONDS = 0.5
 _VARIETY_SECONDS = {True: 0.5, False: 2.0}
@@ -21,14 +21,14 @@ class Sound:
 
 
 def ladder(rate: int, min_samples: int, short: bool) -> list[Sound]:
-    """Noise of several lengths, shortest first."""
+    """Return noises of several lengths, the shortest first."""
     lowest = max(round(_SHORTEST_SECONDS * rate), min_samples)
     lengths = [lowest + round(further * rate) for further in _FURTHER[short]]
     return [noise(f"noise of {samples / rate:.2f} s", samples, 10 + place) for place, samples in enumerate(lengths)]
 
 
 def equals(rate: int, min_samples: int, short: bool) -> list[Sound]:
-    """Noises of one length, one of them quiet and one loud."""
+    """Return noises of equal length, including a quiet and a loud one."""
     first = ladder(rate, min_samples, short)[0]
     samples = len(first.waveform)
     others = [noise("loud noise", samples, 20, 0.3), noise("quiet noise", samples, 21, 0.01)]
@@ -36,7 +36,7 @@ def equals(rate: int, min_samples: int, short: bool) -> list[Sound]:
 
 
 def variety(rate: int, min_samples: int, short: bool) -> list[Sound]:
-    """Different sounds of one length, those that break models among them."""
+    """Return different sounds of equal length, including sounds on which models often fail."""
     samples = max(round(_VARIETY_SECONDS[short] * rate), min_samples)
     trouble = [Sound("silence", torch.zeros(samples)), square("a full-scale square wave", samples)]
     if short:
@@ -51,7 +51,7 @@ def variety(rate: int, min_samples: int, short: bool) -> list[Sound]:
 
 
 def changing(rate: int, min_samples: int) -> Sound:
-    """Noise in the first half, a tone in the second."""
+    """Return a sound with noise in the first half and a tone in the second."""
     samples = max(round(_VARIETY_SECONDS[False] * rate), min_samples)
     half = samples // 2
     halves = [noise("", half, 32).waveform, tone("", samples - half).waveform]
@@ -59,15 +59,15 @@ def changing(rate: int, min_samples: int) -> Sound:
 
 
 def noise(name: str, samples: int, seed: int, amplitude: float = 0.1) -> Sound:
-    """White noise of the given standard deviation."""
+    """Return white noise with the standard deviation ``amplitude``."""
     return Sound(name, torch.randn(samples, generator=torch.Generator().manual_seed(seed)) * amplitude)
 
 
 def tone(name: str, samples: int) -> Sound:
-    """A tone at a sixteenth of the sample rate."""
+    """Return a tone at a sixteenth of the sample rate."""
     return Sound(name, 0.3 * torch.sin(torch.arange(samples) * (2 * math.pi / 16)))
 
 
 def square(name: str, samples: int) -> Sound:
-    """A full-scale square wave at a fiftieth of the sample rate: what a clipped recording looks like."""
+    """Return a full-scale square wave at a fiftieth of the sample rate, similar to a clipped recording."""
     return Sound(name, torch.where(torch.arange(samples) % 50 < 25, 1.0, -1.0))

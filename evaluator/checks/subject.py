@@ -1,4 +1,4 @@
-"""A backbone that is checked: its features of a few sounds, encoded as in real runs."""
+"""The backbone under test, and its features of a few sounds, encoded as in real runs."""
 
 import dataclasses
 import math
@@ -19,26 +19,26 @@ from tasks.support.errors import UserError
 from tasks.task import Item, Task
 
 MEANS_APART, FRAMES_APART = 1e-4, 2e-3
-"""How far features may differ, relative to a layer's scale: sums in another order move means by 1e-6, and frames are
-kept with 11 bits."""
+"""Tolerances of means and frames, relative to a layer's scale. Another order of summation changes means by about 1e-6;
+frames are stored with 11 bits."""
 
 HALF_MIN = torch.finfo(torch.float16).tiny
-"""Below this, half precision has fewer than 11 bits."""
+"""Smallest number with 11 bits in half precision."""
 
 SAME = 1e-5
-"""Rows that differ by less, relative to their scale, are the same."""
+"""Rows with a smaller difference, relative to their scale, are equal."""
 
 _FLOAT_MIN = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
-class Features:
-    """The features of one sound in one layer, as the suite keeps them.
+class LayerFeatures:
+    """The features of one sound in one layer, as the suite stores them.
 
     Attributes:
         means: (width,) float32, over all frames.
         count: number of frames.
-        frames: (frames, width) float16, or None where half precision cannot hold them.
+        frames: (frames, width) float16, or None if half precision cannot hold them.
     """
 
     means: Tensor
@@ -46,21 +46,21 @@ class Features:
     frames: Tensor | None
 
 
-PerLayer = list[Features]
+PerLayer = list[LayerFeatures]
 """The features of one sound: one entry per layer, in the order of ``Backbone.layers``."""
 
 
 class Subject:
-    """A backbone that is checked.
+    """The backbone under test.
 
     Attributes:
         extractor: the backbone as real runs use it, in float32.
         short: whether only short clips are encoded.
-        tasks: those whose band is compared with the backbone's.
+        tasks: tasks whose frequency band is compared with the backbone's.
         encoded: features of every sound that was encoded alone, by the sound's name.
-        passes: forward passes of the last ``encode``.
-        too_large: why frames cannot be kept in half precision, once that happened.
-        steady: whether two passes of one sound are equal; None before they were compared.
+        passes: number of forward passes of the last ``encode``.
+        too_large: the error for frames that half precision cannot hold, or None.
+        steady: whether two passes of one sound are equal; None before the comparison.
     """
 
     def __init__(self, extractor: Extractor, short: bool, tasks: Sequence[Task] = ()) -> None:
@@ -74,7 +74,7 @@ class Subject:
 
     @property
     def model(self) -> Loaded:
-        """The backbone with what identifies it."""
+        """The loaded backbone with its fingerprint."""
         return self.extractor.model
 
     @property
@@ -83,15 +83,15 @@ class Subject:
         return self.model.backbone.sample_rate
 
     def layer(self, index: int) -> str:
-        """A layer for people: index and name."""
+        """Return index and name of a layer, for messages."""
         return f"layer {index} ({self.model.backbone.layers[index].name})"
 
     def listed(self, indices: Sequence[int]) -> str:
-        """Some layers for people: the first, and how many more."""
+        """Return the first of some layers and the number of the others, for messages."""
         return self.layer(indices[0]) + (f" and {len(indices) - 1} more" if len(indices) > 1 else "")
 
     def alone(self, sound: Sound) -> PerLayer:
-        """The features of a sound in a pass of its own. A sound of the same name is encoded once.
+        """Return the features of a sound, encoded alone. Each name is encoded once.
 
         Raises:
             UserError: as ``encode``.
@@ -101,10 +101,10 @@ class Subject:
         return self.encoded[sound.name]
 
     def encode(self, sounds: Sequence[Sound]) -> list[PerLayer]:
-        """The features of sounds that share passes wherever the suite allows it, in the order of the sounds.
+        """Encode sounds in shared passes, as far as real runs share them. Return their features in the same order.
 
         Raises:
-            UserError: ``encode`` fails, or returns what cannot be used.
+            UserError: ``encode`` fails or returns a wrong result.
         """
         clips, padded = [], []
         for index, sound in enumerate(sounds):
@@ -115,7 +115,7 @@ class Subject:
         try:
             encoded = self._encode(clips, padded, frames=True)
         except UserError as error:
-            # Values that half precision cannot hold are refused only where frames are kept.
+            # Values that half precision cannot hold are refused only if frames are stored.
             encoded = self._encode(clips, padded, frames=False)
             self.too_large = str(error)
         return self._by_sound(encoded, len(sounds))
@@ -129,20 +129,20 @@ class Subject:
         return self.extractor.encode(clips, waveforms, frames=frames, on_batch=count)
 
     def _by_sound(self, encoded: Encoded, sounds: int) -> list[PerLayer]:
-        found: list[dict[int, Features]] = [{} for _ in range(sounds)]
+        features: list[dict[int, LayerFeatures]] = [{} for _ in range(sounds)]
         for number, block in enumerate(self.extractor.blocks):
             stops = encoded.counts[number].cumsum(0).tolist()
             for place, (stop, count) in enumerate(zip(stops, encoded.counts[number].tolist(), strict=True)):
                 for row, index in enumerate(block.layers):
                     frames = None if encoded.frames is None else encoded.frames[number][row, stop - count : stop]
-                    found[place][index] = Features(encoded.pooled[number][row, place], count, frames)
-        return [[layers[index] for index in sorted(layers)] for layers in found]
+                    features[place][index] = LayerFeatures(encoded.pooled[number][row, place], count, frames)
+        return [[layers[index] for index in sorted(layers)] for layers in features]
 
 
-def apart(one: Features, other: Features) -> tuple[float, float]:
-    """How far features of two passes differ in a layer, relative to its scale: in the means, and in the worst frame.
+def apart(one: LayerFeatures, other: LayerFeatures) -> tuple[float, float]:
+    """Return the largest difference between two passes in a layer, relative to its scale: of means, and of frames.
 
-    The scale is the mean magnitude, because a few channels of many models are a hundred times larger than the rest.
+    The scale is the mean magnitude, because in many models a few channels are a hundred times larger than the rest.
     """
     if one.count != other.count:
         return math.inf, math.inf
@@ -157,11 +157,11 @@ def _relative(one: Tensor, other: Tensor, scale: Tensor, smallest: float) -> flo
     return float(((one - other).abs() / (scale + one.abs()).clamp_min(smallest)).max())
 
 
-def same_means(one: Features, other: Features) -> bool:
-    """Whether two rows are equal up to rounding."""
+def same_means(one: LayerFeatures, other: LayerFeatures) -> bool:
+    """Return whether two rows are equal up to rounding."""
     return float((one.means - other.means).abs().max()) <= SAME * float(one.means.abs().mean())
 
 
 def percent(size: float) -> str:
-    """A difference for people; infinity stands for different numbers of frames."""
+    """Return a difference as text. Infinity means different numbers of frames."""
     return "its number of frames" if math.isinf(size) else f"{100 * size:.2g} %"

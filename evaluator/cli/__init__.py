@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("submit", epilog=submit.EXAMPLE)(submit.submit)
+app.command("submit", cls=submit.WithTracks, epilog=submit.EXAMPLE)(submit.submit)
 app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.add_typer(tasks.app, name="tasks")
@@ -37,7 +37,7 @@ def main() -> None:
     """Run the command line; a user's mistake is one sentence and exit code 2, a bug keeps its traceback."""
     try:
         # In its own mode typer would print a wrong option in a box, folded to the width of the terminal.
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(prog_name="beans", standalone_mode=False))
     except UserError as error:
         complain(str(error))
         sys.exit(2)

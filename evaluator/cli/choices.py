@@ -38,8 +38,10 @@ def read_submission(path: Path) -> "Submission":
     if path.is_dir():
         raise UserError(f"{path} is a directory: name a submission file in it, such as {path / 'my-model.toml'}.")
     # What follows a space is the next submission file.
-    if str(path) in HEADS and not path.exists():
-        raise UserError(f"{path} is a track and no submission file: join tracks by commas, as in --track ta,twa.")
+    if str(path) in HEADS.names() and not path.exists():
+        raise UserError(
+            f"{path} is a track and no submission file: join tracks by commas, as in --track {','.join(HEADS.names())}."
+        )
     return Submission.read(path)
 
 
@@ -63,13 +65,20 @@ def protocols(
 
 
 def tracks(value: str) -> list[str]:
-    """The tracks of a comma-separated option."""
+    """The tracks of a comma-separated option.
+
+    Raises:
+        UserError: a track is unknown, or its package cannot be imported.
+    """
     from evaluator.probes.heads import HEADS
 
     names = list(dict.fromkeys(split_list(value)))
-    unknown = [name for name in names if name not in HEADS]
+    unknown = [name for name in names if name not in HEADS.names()]
     if unknown or not names:
-        raise UserError(f"--track {value}: choose from {', '.join(HEADS)}, separated by commas.")
+        raise UserError(f"--track {value}: choose from {', '.join(HEADS.names())}, separated by commas.")
+    for name in names:
+        # A head of a broken package is refused before anything is computed.
+        HEADS.get(name)
     return names
 
 

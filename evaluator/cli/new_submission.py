@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from evaluator.backbones import LOADERS, Loader
 from tasks.support.errors import UserError, instead
-
-if TYPE_CHECKING:
-    from evaluator.backbones import Loader
 
 EXAMPLE = (
     "Example: `beans submissions new` asks. A script gives every answer: "
@@ -39,13 +37,6 @@ pretraining = [{ data = "LibriSpeech", domain = "speech", hours = 960 }]  # what
 _LINE = re.compile(r"^(\w+) = .*?  # (.*)$", re.MULTILINE)
 _HELP = dict(_LINE.findall(_ABOUT))
 _DATA_SET = "DATA; DOMAIN; HOURS; COLLECTION, COLLECTION"
-
-
-def loaders() -> str:
-    """The names of all loaders, as the help shows them."""
-    from evaluator.backbones import LOADERS
-
-    return ", ".join(LOADERS.names())
 
 
 def new(
@@ -79,7 +70,6 @@ def new(
     Only what is required is asked, and every answer is checked as it is given. Without a terminal nothing is asked, and
     a missing answer is an error.
     """
-    from evaluator.backbones import LOADERS
     from evaluator.submission import Submission
     from tasks.support.files import write_atomically
 
@@ -89,7 +79,7 @@ def new(
         called = _answer("Name on the board (letters, digits, . _ -)", "--name", called, valid)
         target = path or Path("submissions") / f"{called}.toml"
         _refuse_existing(target, force=force)
-        chosen = _answer(f"Loader ({loaders()})", "--loader", loader, LOADERS.get)
+        chosen = _answer(f"Loader ({', '.join(LOADERS.names())})", "--loader", loader, LOADERS.get)
         keys = _keys(chosen, settings or [], target.parent)
         words = {"description": description, "family": family, "authors": authors, "licence": licence}
         about: dict[str, Any] = {
@@ -167,13 +157,12 @@ def _valid(kind: Any, value: object, *, strict: bool = False) -> Any:
 def _refuse_existing(target: Path, *, force: bool) -> None:
     if target.suffix != ".toml" or target.is_dir():
         raise UserError(f"{target} is no name of a submission file: give one that ends in .toml.")
-    if not target.exists() or force:
-        return
-    if not sys.stdin.isatty() or not typer.confirm(f"{target} exists. Replace it?", default=False, err=True):
+    asks = target.exists() and not force
+    if asks and not (sys.stdin.isatty() and typer.confirm(f"{target} exists. Replace it?", default=False, err=True)):
         raise UserError(f"{target} exists and was left as it is: give another name, or --force to replace it.")
 
 
-def _keys(loader: "Loader", settings: list[str], base: Path) -> dict[str, Any]:
+def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
     """The loader's keys: those of ``--set``, and the answers to what is missing beside them."""
     from evaluator.submission import keys_of
 
@@ -185,10 +174,16 @@ def _keys(loader: "Loader", settings: list[str], base: Path) -> dict[str, Any]:
         """A key as it is written in the file, or as plain text: 16000, true, "text" and text."""
         if key in loader.code and not all(text.partition(":")):
             raise UserError("write module:function, or module:Class")
-        # A commit may look like a number, which is then no value of the key.
-        with suppress(tomllib.TOMLDecodeError, UserError):
-            return _valid(kinds[key], tomllib.loads(f"value = {text}")["value"], strict=True)
-        return _valid(kinds[key], text, strict=True)
+        value: object = text
+        with suppress(tomllib.TOMLDecodeError):
+            value = tomllib.loads(f"value = {text}")["value"]
+        try:
+            return _valid(kinds[key], value, strict=True)
+        except UserError:
+            # A commit may look like a number.
+            with suppress(UserError):
+                return _valid(kinds[key], text, strict=True)
+            raise
 
     for setting in settings:
         key, equals, text = map(str.strip, setting.partition("="))

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from evaluator.backbones import LOADERS
 from evaluator.cli import new_submission
 from evaluator.cli.console import print_json, print_table, warn
 from evaluator.cli.late_help import late_help
@@ -15,7 +16,9 @@ app = typer.Typer(
     no_args_is_help=True,
     epilog="Example: beans submissions show statistics",
 )
-app.command("new", cls=late_help(loader=new_submission.loaders), epilog=new_submission.EXAMPLE)(new_submission.new)
+app.command("new", cls=late_help(loader=lambda: ", ".join(LOADERS.names())), epilog=new_submission.EXAMPLE)(
+    new_submission.new
+)
 
 Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Directory = Annotated[Path, typer.Option(help="Where submission files lie.")]
@@ -76,8 +79,6 @@ def show(
 @app.command("loaders", epilog="Example: beans submissions loaders")
 def list_loaders(as_json: Json = False) -> None:
     """List what a submission's key loader may name, with those of installed packages."""
-    from evaluator.backbones import LOADERS
-
     rows: list[dict[str, str]] = []
     for name, found in LOADERS.each():
         added = LOADERS.distribution(name)

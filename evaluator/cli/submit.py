@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from evaluator.cli import choices
 from evaluator.cli.console import (
@@ -29,13 +30,33 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: beans submit submissions/statistics.toml --tasks mini-calls,my-task.toml --track ta,twa"
 
 
+class WithTracks(TyperCommand):
+    """The command, whose help lists the heads. They are looked up only then, since this imports torch."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        from rich.markup import escape
+
+        from evaluator.probes.heads import HEADS
+
+        (option,) = (option for option in self.params if isinstance(option, TyperOption) and option.name == "track")
+        lines = [str(option.help)]
+        for name, head in HEADS.each():
+            if isinstance(head, UserError):
+                lines.append(f"{name}: {escape(str(head))}")
+            else:
+                lines.append(f"{name}: {escape(head.help)}" + (" (reads frames)" if head.reads_frames else ""))
+        option.help = "\n\n".join(lines)
+        super().format_help(ctx, formatter)
+
+
 def submit(
     submission: Annotated[list[Path], typer.Argument(help="Submission files (TOML).", show_default=False)],
     tasks: Annotated[
         str | None, typer.Option(help="Task names or task files, separated by commas. [default: all prepared tasks]")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the paths of task files start.")] = None,
-    track: Annotated[str, typer.Option(help="Tracks, separated by commas: ta, twa.")] = "ta",
+    track: Annotated[str, typer.Option(help="Tracks, separated by commas.")] = "ta",
     trials: Annotated[int, typer.Option(min=1, help="Learning rates to search.")] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
@@ -59,8 +80,8 @@ def submit(
             min=0,
             max=1e6,
             metavar="GIB",
-            help="Disk for the frames of a task (track twa); beyond it the backbone runs again in every epoch."
-            " [default: half of the free disk]",
+            help="Disk for the frames of a task (tracks that read frames); beyond it the backbone runs again in every"
+            " epoch. [default: half of the free disk]",
         ),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,

@@ -20,7 +20,8 @@ from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from evaluator.features.samples import Whole
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.automatic import stack_of
+from evaluator.probes.heads import load
 from evaluator.submission import Submission
 from tasks.sound import Header, decode, read_header, resample
 from tasks.support.errors import UserError
@@ -38,7 +39,10 @@ _GROUP_SECONDS = 240.0
 
 
 class ProbeInfo(BaseModel):
-    """Description of an exported probe. Lengths are in seconds; ``labels`` are in the order of the scores."""
+    """Description of an exported probe.
+
+    Lengths are in seconds. ``labels`` are in the order of the scores. ``head`` is the source of the `Head`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,6 +53,7 @@ class ProbeInfo(BaseModel):
     kind: Kind
     labels: tuple[str, ...]
     track: str
+    head: str
     layer: int
     layer_name: str
     seed: int
@@ -80,10 +85,9 @@ class ProbeModel:
         from safetensors.torch import load_file
 
         self.info = ProbeInfo.model_validate_json((directory / ABOUT).read_bytes())
-        self.head = HEADS[self.info.track]()
-        parameters = load_file(directory / PARAMETERS)
-        # A head computes stacked probes: here one group of one layer, with one probe.
-        self.parameters = {name: tensor[None, None] for name, tensor in parameters.items()}
+        self.head = load(self.info.head)
+        # A stack computes many probes: here one group of one layer, with one probe.
+        self.state = {name: tensor[None, None] for name, tensor in load_file(directory / PARAMETERS).items()}
         model = ready(Submission.read(directory / BACKBONE).load(), device)
         if model.weights_sha256 != self.info.weights_sha256:
             raise UserError(
@@ -96,6 +100,8 @@ class ProbeModel:
             for number, block in enumerate(self.extractor.blocks)
             if self.info.layer in block.layers
         )
+        width = self.extractor.blocks[self.block].width
+        self.stack = stack_of(self.head, width, len(self.info.labels), torch.device("cpu"))
 
     def predict(
         self, model_input: "pd.DataFrame | Sequence[Mapping[str, Any]]", params: dict[str, Any] | None = None
@@ -121,7 +127,7 @@ class ProbeModel:
         answers: list[dict[str, object]] = []
         for group in _groups(self._pieces(rows), _GROUP_SECONDS * self.extractor.model.backbone.sample_rate):
             clips, sounds = [piece.clip for piece in group], [piece.sound for piece in group]
-            encoded = self.extractor.encode(clips, sounds, frames=NEEDS_FRAMES[self.info.track])
+            encoded = self.extractor.encode(clips, sounds, frames=self.head.reads_frames)
             answers += [self._answer(piece, row) for piece, row in zip(group, self._logits(encoded), strict=True)]
         return pd.DataFrame(answers, columns=self._columns())
 
@@ -157,12 +163,12 @@ class ProbeModel:
         items = torch.arange(len(encoded.counts[self.block]))[None]
         if encoded.frames is None:
             vectors = encoded.pooled[self.block][self.place][None]
-            return self.head.logits(self.parameters, Whole(slice(None), items, vectors))[0, 0].T
+            return self.stack.logits(self.state, Whole(slice(None), items, vectors))[0, 0].T
         counts = encoded.counts[self.block]
         frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
         inputs = pad_sequence(list(frames), batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
-        return self.head.logits(self.parameters, Whole(slice(None), items, inputs[None], valid))[0, 0].T
+        return self.stack.logits(self.state, Whole(slice(None), items, inputs[None], valid))[0, 0].T
 
     def _answer(self, piece: _Piece, logits: Tensor) -> dict[str, object]:
         answer: dict[str, object] = {"item": piece.row, "scores": logits.tolist()}

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,10 @@ from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, Probe
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.head import Head
+from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
@@ -89,9 +92,10 @@ def export_probe(
             f"{record.submission.name} is a table of embeddings computed elsewhere: there is no backbone to export."
         )
     rules = protocol_of(record)
-    if record.track not in HEADS or not 1 <= record.epoch <= rules.epochs or record.best_layer >= len(record.layers):
+    head = _head(record)
+    if not 1 <= record.epoch <= rules.epochs or record.best_layer >= len(record.layers):
         raise UserError(
-            f"Record {record.id} names track {record.track!r}, epoch {record.epoch} and layer {record.best_layer} of"
+            f"Record {record.id} names epoch {record.epoch} and layer {record.best_layer} of"
             f" {len(record.layers)}, which no probe of this suite can have: export it with the version that made it."
         )
     if not 0 <= seed < rules.seeds:
@@ -103,11 +107,11 @@ def export_probe(
     features = FeatureStore(home.features).extract(
         extractor,
         manifest,
-        frames=NEEDS_FRAMES[record.track],
+        frames=head.reads_frames,
         on_progress=lambda progress: report(f"{submission.name} · {task.name}: audio", progress.done, progress.total),
     )
     report(f"{submission.name} · {task.name}: probe", 0, 1)
-    parameters, logits = _retrain(features, record, rules, device)
+    parameters, logits = _retrain(features, record, head, rules, device)
     predictions = stored.predictions
     if predictions.ids != [item.id for item in manifest.items["test"]]:
         raise UserError(f"The predictions of {record_file} are of other test items than {task.name} has here.")
@@ -120,6 +124,7 @@ def export_probe(
         kind=record.task.kind,
         labels=manifest.labels,
         track=record.track,
+        head=HEADS.source(head.name),
         layer=record.best_layer,
         layer_name=record.best_layer_name,
         seed=seed,
@@ -137,7 +142,7 @@ def export_probe(
         _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, submission)
         report(f"{submission.name} · {task.name}: saved model", 0, 1)
         _require_right_answers(data, manifest, logits[seed], record, device)
-        _save_model(scratch / "model", data, info, _requirement(submission.loader))
+        _save_model(scratch / "model", data, info, head, submission.loader)
         if directory.exists():
             shutil.rmtree(directory)
         (scratch / "model").rename(directory)
@@ -197,6 +202,22 @@ def protocol_of(record: Record) -> Protocol:
         ) from error
 
 
+def _head(record: Record) -> Head:
+    """The head that a record was made with."""
+    if record.track not in HEADS.names():
+        raise UserError(
+            f"Record {record.id} is of track {record.track!r}, which is not installed here: install the package that"
+            " adds this head."
+        )
+    head = HEADS.get(record.track)
+    if record.head is not None and record.head.version != head.version:
+        raise UserError(
+            f"Record {record.id} was made with version {record.head.version} of the head {head.name}, and version"
+            f" {head.version} is installed: export it with the version that made it."
+        )
+    return head
+
+
 def _manifest(record: Record, rules: Protocol, task: Task) -> Manifest:
     """The items that the record's probe was trained and tested on."""
     if task.name != record.task.name:
@@ -230,29 +251,27 @@ def _extractor(record: Record, rules: Protocol, submission: Submission, device: 
 
 
 def _retrain(
-    features: Features, record: Record, rules: Protocol, device: torch.device
+    features: Features, record: Record, head: Head, rules: Protocol, device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Train the chosen probe again. Returns its parameters (seeds, ...) and test logits (seeds, items, classes)."""
     layers = (record.best_layer,)
-    frames = NEEDS_FRAMES[record.track]
     train, valid, test = (
-        features.samples(split, layers, device, frames=frames) for split in ("train", "valid", "test")
+        features.samples(split, layers, device, frames=head.reads_frames) for split in ("train", "valid", "test")
     )
-    head = HEADS[record.track]()
+    stack = stack_of(head, train.width, len(features.manifest.labels), device)
     fitted = fit(
-        head,
+        stack,
         train,
         valid,
-        classes=len(features.manifest.labels),
         metric=record.metric,
         rates=[record.lr],
         seeds=range(rules.seeds),
         protocol=rules,
         keep=torch.tensor([record.epoch]),
     )
-    assert fitted.parameters is not None
-    logits = predict(head, fitted.parameters, test, rules.seeds)[0, :, 0].float().cpu()
-    return {name: tensor[:, 0].cpu() for name, tensor in fitted.parameters.items()}, logits
+    assert fitted.state is not None
+    logits = predict(stack, fitted.state, test, rules.seeds)[0, :, 0].float().cpu()
+    return {name: tensor[:, 0].cpu() for name, tensor in fitted.state.items()}, logits
 
 
 def _require_equal(logits: Tensor, stored: NDArray[np.float32], who: str, record: Record) -> None:
@@ -345,15 +364,14 @@ def _requirement(loader: str) -> str:
     return "" if added is None else f"{added.name}=={added.version}"
 
 
-def _save_model(directory: Path, data: Path, info: ProbeInfo, package: str) -> None:
-    """Write MLflow's directory; ``package`` is the requirement that adds the submission's loader, or empty."""
+def _save_model(directory: Path, data: Path, info: ProbeInfo, head: Head, loader: str) -> None:
+    """Write MLflow's directory."""
     import warnings
 
-    import evaluator
-    import tasks
-
     # The code is copied, so that later changes of the suite do not change the model. Nothing is pickled.
-    code = [str(Path(str(package.__file__)).parent) for package in (evaluator, tasks)]
+    modules = ("evaluator", "tasks", re.split("[.:]", info.head)[0])
+    code = [_code(name) for name in dict.fromkeys(modules)]
+    package = _requirement(loader)
     with warnings.catch_warnings():
         # MLflow warns that there is no example of the input. An example would publish one of the task's recordings.
         warnings.simplefilter("ignore")
@@ -367,10 +385,23 @@ def _save_model(directory: Path, data: Path, info: ProbeInfo, package: str) -> N
             signature=_signature(),
             pip_requirements=[
                 *(f"{name}=={version(name).partition('+')[0]}" for name in _PACKAGES),
-                *([package] if package else []),
+                *dict.fromkeys([*([package] if package else []), *_required(head)]),
             ],
             metadata=info.model_dump(mode="json", exclude_none=True),
         )
+
+
+def _code(module: str) -> str:
+    """The folder of a package, or the file of a module that is not in one."""
+    file = Path(str(sys.modules[module].__file__))
+    return str(file.parent if file.name == "__init__.py" else file)
+
+
+def _required(head: Head) -> list[str]:
+    """What the package of a head asks for, beside this suite."""
+    package = HEADS.distribution(head.name)
+    lines = (package.requires if package else None) or []
+    return [line for line in lines if "extra ==" not in line and not re.match(r"beans[-_.]probe\b", line)]
 
 
 def _signature() -> "ModelSignature":

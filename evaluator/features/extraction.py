@@ -236,7 +236,7 @@ class Extractor:
                 place = int(torch.isinf(outputs.frames).flatten(2).any(2).any(0).nonzero()[0])
                 raise UserError(
                     f"Layers of {clips[begun.batch[place]].item.path} have values beyond ±{_HALF_MAX:.0f}, which frames"
-                    " in half precision cannot hold: run the track ta alone, or scale the layers."
+                    " in half precision cannot hold: choose tracks that do not read frames, or scale the layers."
                 )
 
 

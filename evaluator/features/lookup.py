@@ -100,7 +100,10 @@ class Lookup(Extractor):
     ) -> Encoded:
         """The clips' vectors."""
         if frames:
-            raise UserError("Embeddings hold one vector a clip, and no frames: run the track ta alone.")
+            raise UserError(
+                "Embeddings hold one vector per clip, and no frames: choose tracks that do not read frames"
+                " (`beans submit --help` lists them)."
+            )
         assert self.vectors is not None
         rows = [self.vectors[clip.item.id] for clip in clips]
         on_batch(sum(clip.samples for clip in clips) / self.model.backbone.sample_rate)

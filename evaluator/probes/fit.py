@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from evaluator.features.samples import Samples
-from evaluator.probes.heads import Head, Parameters, initial, without_denormals
+from evaluator.probes.head import Stack, State, Step, random_seed
 from evaluator.probes.metrics import score
 from leaderboard.records.protocol import Protocol
 
@@ -30,11 +29,11 @@ class Fit:
 
     Attributes:
         valid: (epochs, L, S, K) validation metric of each epoch; NaN once a probe has stopped.
-        parameters: per parameter (L * S, K, ...), each probe as it was after the epoch asked for; None if none was.
+        state: parameters and buffers (L * S, K, ...), each probe as it was after the epoch asked for; None if none was.
     """
 
     valid: Tensor
-    parameters: Parameters | None
+    state: State | None
 
     def best(self) -> tuple[Tensor, Tensor]:
         """(L, S, K) best validation metric, and the first epoch (from 1) that reached it."""
@@ -43,11 +42,10 @@ class Fit:
 
 
 def fit(
-    head: Head,
+    stack: Stack,
     train: Samples,
     valid: Samples,
     *,
-    classes: int,
     metric: "Metric",
     rates: Sequence[float],
     seeds: Sequence[int],
@@ -61,10 +59,9 @@ def fit(
     ``protocol.patience`` epochs without improvement on validation.
 
     Args:
-        head: the kind of probe.
+        stack: the kind of probe.
         train: what is learned from.
         valid: what each epoch is scored on.
-        classes: number of classes.
         metric: the task's metric.
         rates: the K learning rates.
         seeds: the S seeds.
@@ -74,25 +71,26 @@ def fit(
         on_epoch: called after every epoch.
     """
     shape = (len(train.layers), len(seeds), len(rates))
-    stack = _Stack(_start(head, train, classes, seeds, len(rates)), rates, protocol.weight_decay)
+    learners = _Learners(_start(stack, train, seeds, len(rates)), stack.trained, rates, protocol.weight_decay)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    kept = {name: torch.empty_like(tensor) for name, tensor in stack.parameters.items()} if keep is not None else None
-    history = []
+    kept = {name: torch.empty_like(tensor) for name, tensor in learners.state.items()} if keep is not None else None
+    history, steps = [], 0
     best = torch.full(shape, -1.0, dtype=torch.double, device=train.targets.device)
     stale = torch.zeros_like(best, dtype=torch.long)
     for epoch in range(1, (protocol.epochs if keep is None else int(keep.max())) + 1):
         order = torch.stack([torch.randperm(len(train.targets), generator=generator) for generator in orders])
         for index in torch.split(order.to(best.device), protocol.batch_size, dim=1):
+            steps += 1
+            drawn = [random_seed(layer, seed, steps) for layer in train.layers for seed in seeds]
             for batch in train.batches(index):
-                slope = partial(_slope, metric, train.targets[batch.items])
-                head.differentiate(
-                    _of(stack.parameters, batch.groups), _of(stack.gradients, batch.groups), batch, slope
-                )
-            stack.step()
+                step = Step(metric, train.targets[batch.items], drawn[batch.groups])
+                state, gradients = _of(learners.state, batch.groups), _of(learners.gradients, batch.groups)
+                stack.differentiate(state, gradients, batch, step)
+            learners.step()
         values = torch.full_like(best, torch.nan)
-        logits = predict(head, stack.parameters, valid, len(seeds))
+        logits = predict(stack, learners.state, valid, len(seeds))
         # Layer by layer, since the order of all scores takes several times their memory.
-        values[..., stack.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
+        values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
         if keep is None:
             values = torch.where(stale < protocol.patience, values, torch.nan)
         history.append(values)
@@ -101,45 +99,39 @@ def fit(
         stale = torch.where(improved, 0, stale + 1)
         if kept is not None and keep is not None:
             done = (keep.repeat_interleave(len(seeds)) == epoch).nonzero()[:, 0].to(best.device)
-            for name, tensor in stack.parameters.items():
+            for name, tensor in learners.state.items():
                 kept[name][done] = tensor[done]
         on_epoch()
         if keep is None:
             going = (stale < protocol.patience).flatten(0, 1).any(0).nonzero()[:, 0].tolist()
             if not going:
                 break
-            stack.keep(going)
+            learners.keep(going)
     return Fit(torch.stack(history).cpu(), kept)
 
 
 @torch.inference_mode()
-def predict(head: Head, parameters: Parameters, samples: Samples, seeds: int) -> Tensor:
-    """(L, S, K, items, classes) logits of the probes that ``parameters`` (L * S, K, ...) hold."""
+def predict(stack: Stack, state: State, samples: Samples, seeds: int) -> Tensor:
+    """(L, S, K, items, classes) logits of the probes that ``state`` (L * S, K, ...) holds."""
     # All probes of a layer read the same items here, so seeds join the learning rates as further probes of one group.
-    joined = {
-        name: tensor.reshape(-1, seeds * tensor.shape[1], *tensor.shape[2:]) for name, tensor in parameters.items()
-    }
-    layers, probes, classes = joined["bias"].shape
-    logits = joined["bias"].new_empty(layers, probes, len(samples.targets), classes)
+    joined = {name: tensor.reshape(-1, seeds * tensor.shape[1], *tensor.shape[2:]) for name, tensor in state.items()}
+    some = joined[stack.trained[0]]
+    logits = some.new_empty(*some.shape[:2], len(samples.targets), stack.classes)
     for index in torch.split(torch.arange(len(samples.targets), device=logits.device), _EVALUATION_BATCH):
         for batch in samples.batches(index[None]):
-            found = head.logits(_of(joined, batch.groups), batch)
+            found = stack.logits(_of(joined, batch.groups), batch)
             logits[batch.groups, :, batch.items[0]] = found.transpose(2, 3)
-    return logits.view(layers, seeds, -1, *logits.shape[2:])
+    return logits.view(len(logits), seeds, -1, *logits.shape[2:])
 
 
-def _of(parameters: Parameters, groups: slice) -> Parameters:
+def _of(state: State, groups: slice) -> State:
     """What belongs to some groups."""
-    return {name: tensor[groups] for name, tensor in parameters.items()}
+    return {name: tensor[groups] for name, tensor in state.items()}
 
 
-def _start(head: Head, train: Samples, classes: int, seeds: Sequence[int], probes: int) -> Parameters:
-    """Initial parameters (L * S, K, ...)."""
-    singles = [
-        initial(head, width=train.width, classes=classes, layer=layer, seed=seed)
-        for layer in train.layers
-        for seed in seeds
-    ]
+def _start(stack: Stack, train: Samples, seeds: Sequence[int], probes: int) -> State:
+    """Initial parameters and buffers (L * S, K, ...)."""
+    singles = [stack.initial(layer, seed) for layer in train.layers for seed in seeds]
     return {
         name: torch.stack([single[name] for single in singles])
         .to(train.targets.device)[:, None]
@@ -149,27 +141,29 @@ def _start(head: Head, train: Samples, classes: int, seeds: Sequence[int], probe
     }
 
 
-class _Stack:
-    """Parameters (G, K, ...) of all probes with their gradients and torch's fused Adam, one learning rate a probe.
+class _Learners:
+    """All probes (G, K, ...) with their gradients and torch's fused Adam, one learning rate per probe.
 
     Attributes:
-        parameters, gradients: of the probes that still learn.
+        state: parameters and buffers of the probes that still learn.
+        gradients: of their trained parameters.
         probes: which of the K these are.
     """
 
-    def __init__(self, parameters: Parameters, rates: Sequence[float], weight_decay: float) -> None:
-        self.parameters = parameters
-        self.gradients = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
+    def __init__(self, state: State, trained: Sequence[str], rates: Sequence[float], weight_decay: float) -> None:
+        self.state = state
+        self.gradients = {name: torch.zeros_like(state[name]) for name in trained}
         self.probes = list(range(len(rates)))
-        self._moments = [{name: torch.zeros_like(tensor) for name, tensor in parameters.items()} for _ in range(2)]
+        self._moments = [{name: torch.zeros_like(state[name]) for name in trained} for _ in range(2)]
         self._rates = list(rates)
         self._weight_decay = weight_decay
-        self._step = torch.zeros((), device=next(iter(parameters.values())).device)
+        self._step = torch.zeros((), device=next(iter(state.values())).device)
         self._divide()
 
     def _divide(self) -> None:
         """Per probe: lists of its parameters, gradients and moments, which share the stacks' memory."""
-        stacks = (self.parameters, self.gradients, *self._moments)
+        trained = {name: self.state[name] for name in self.gradients}
+        stacks = (trained, self.gradients, *self._moments)
         self._singles = [
             [[group for tensor in stack.values() for group in tensor[:, place]] for stack in stacks]
             for place in range(len(self.probes))
@@ -202,21 +196,8 @@ class _Stack:
         if list(probes) == self.probes:
             return
         places = [self.probes.index(probe) for probe in probes]
-        for stack in (self.parameters, self.gradients, *self._moments):
+        for stack in (self.state, self.gradients, *self._moments):
             stack.update({name: tensor[:, places] for name, tensor in stack.items()})
         self._rates = [self._rates[place] for place in places]
         self.probes = list(probes)
         self._divide()
-
-
-def _slope(metric: "Metric", targets: Tensor, logits: Tensor) -> Tensor:
-    """The derivative of each probe's loss, a mean over the batch, with respect to its logits (G, K, classes, batch).
-
-    Targets are (G, batch) class indices, for cross-entropy, or (G, batch, classes), for binary cross-entropy.
-    """
-    classes, batch = logits.shape[2:]
-    if metric == "accuracy":
-        derivative = without_denormals(logits.softmax(2))
-        right = targets[:, None, None].expand(-1, logits.shape[1], 1, -1)
-        return derivative.scatter_add_(2, right, logits.new_full((), -1.0).expand_as(right)).div_(batch)
-    return without_denormals(logits.sigmoid()).sub_(targets.transpose(1, 2)[:, None]).div_(classes * batch)

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from evaluator.features.samples import Samples
 from evaluator.features.store import Features
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import Fit, fit, predict
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES
+from evaluator.probes.head import Stack
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 from evaluator.probes.search import Choice
 from leaderboard.records.protocol import Protocol
@@ -29,12 +31,12 @@ class Trainer:
 
     def __init__(self, features: Features, track: str, device: torch.device, rules: Protocol) -> None:
         self.features = features
-        self.track = track
+        self.head = HEADS.get(track)
         self.device = device
         self.rules = rules
-        self.head = HEADS[track]()
         self.metric = features.manifest.task.metric
         self.classes = len(features.manifest.labels)
+        self._stacks: dict[int, Stack] = {}
         # The last of each split: the two batches of a search read the same.
         self._read: dict[str, Samples] = {}
 
@@ -62,8 +64,9 @@ class Trainer:
         seeds = tuple(range(self.rules.seeds))
         layers = (choice.layer,)
         found = self._fit(layers, [choice.lr], seeds=seeds, keep=torch.tensor([choice.epoch]))
-        assert found.parameters is not None
-        logits = predict(self.head, found.parameters, self._samples("test", layers), len(seeds))
+        assert found.state is not None
+        samples = self._samples("test", layers)
+        logits = predict(self._stack(samples.width), found.state, samples, len(seeds))
         return logits[0, :, 0].float().cpu(), found.valid[:, 0, 0, 0].tolist()
 
     def test_curve(self, best: Sequence[Choice]) -> list[float]:
@@ -75,9 +78,9 @@ class Trainer:
                 layers = [layer for layer in block.layers if best[layer].lr == rate]
                 epochs = torch.tensor([best[layer].epoch for layer in layers])
                 found = self._fit(layers, [rate], seeds=(0,), keep=epochs)
-                assert found.parameters is not None
+                assert found.state is not None
                 samples = self._samples("test", layers)
-                logits = predict(self.head, found.parameters, samples, 1)
+                logits = predict(self._stack(samples.width), found.state, samples, 1)
                 curve[layers] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
         return curve.tolist()
 
@@ -90,11 +93,11 @@ class Trainer:
         keep: Tensor | None = None,
         on_epoch: Callable[[], None] = lambda: None,
     ) -> Fit:
+        train = self._samples("train", layers)
         return fit(
-            self.head,
-            self._samples("train", layers),
+            self._stack(train.width),
+            train,
             self._samples("valid", layers),
-            classes=self.classes,
             metric=self.metric,
             rates=rates,
             seeds=seeds,
@@ -103,20 +106,26 @@ class Trainer:
             on_epoch=on_epoch,
         )
 
+    def _stack(self, width: int) -> Stack:
+        if width not in self._stacks:
+            self._stacks[width] = stack_of(self.head, width, self.classes, self.device)
+        return self._stacks[width]
+
     def _samples(self, split: "Split", layers: Sequence[int]) -> Samples:
         if split not in self._read or tuple(self._read[split].layers) != tuple(layers):
             # What was read before must not fill the memory while the next is read.
             self._read.pop(split, None)
-            self._read[split] = self.features.samples(split, layers, self.device, frames=NEEDS_FRAMES[self.track])
+            frames = self.head.reads_frames
+            self._read[split] = self.features.samples(split, layers, self.device, frames=frames)
         return self._read[split]
 
     def _groups(self, probes: int) -> Iterator[list[int]]:
         """Layers of one width and hop that are trained at once: as many as there is memory for."""
         splits = [len(self.features.manifest.items[split]) for split in ("train", "valid")]
-        frames = NEEDS_FRAMES[self.track]
+        frames = self.head.reads_frames
         for block in self.features.blocks:
             # Parameters, gradients, two moments and what a step needs beside them; then scores and their order.
-            learned = 5 * probes * self.classes * block.width + 8 * probes * splits[1] * self.classes
+            learned = 5 * probes * self._stack(block.width).size + 8 * probes * splits[1] * self.classes
             layer = 4 * (learned + (0 if frames else sum(splits) * block.width))
             count = max(1, self._memory() // layer)
             if frames and self.features.streamed is not None:

@@ -14,13 +14,22 @@ from evaluator.backbone import Loaded
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features
 from evaluator.probes import metrics
-from evaluator.probes.heads import NEEDS_FRAMES
+from evaluator.probes.heads import HEADS
 from evaluator.probes.search import Choice, best_of_layer, edge_flags
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Efficiency, LayerScore, Record, SubmissionInfo, TaskInfo, Trial, file_stem
+from leaderboard.records.record import (
+    Efficiency,
+    HeadInfo,
+    LayerScore,
+    Record,
+    SubmissionInfo,
+    TaskInfo,
+    Trial,
+    file_stem,
+)
 from leaderboard.records.stored import StoredRecord
 from tasks.prepare import preparation
 from tasks.task import Metric
@@ -66,6 +75,7 @@ def store_record(
     The record is written last: if it exists, its predictions exist too.
     """
     choice = measured.choice
+    head = HEADS.get(track)
     layers = _layer_scores(extractor.model, measured.trials, measured.curve)
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(
@@ -74,6 +84,7 @@ def store_record(
         protocol=protocol.name,
         limit=limit,
         track=track,
+        head=HeadInfo(help=head.help, version=head.version),
         submission=submission_info(submission, extractor.model),
         task=task_info(features),
         metric=features.manifest.task.metric,
@@ -151,7 +162,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
         "pooling": "valid frames",
-        **(streamed if NEEDS_FRAMES[track] and features.streamed is not None else {}),
+        **(streamed if HEADS.get(track).reads_frames and features.streamed is not None else {}),
     }
 
 

@@ -5,6 +5,7 @@ import json
 
 from evaluator.features.store import Features
 from evaluator.probes import metrics, search
+from evaluator.probes.automatic import VERSION as AUTOMATIC
 from evaluator.probes.fit import VERSION as TRAINING
 from evaluator.probes.heads import HEADS
 from evaluator.submission import Submission
@@ -17,6 +18,7 @@ def identity(submission: Submission, features: Features, track: str, protocol: P
 
     No source text, file name or file time is part of it: the same content gives the same id everywhere.
     """
+    head = HEADS.get(track)
     content = {
         "submission": submission.name,
         "features": features.directory.name,
@@ -29,7 +31,8 @@ def identity(submission: Submission, features: Features, track: str, protocol: P
         "protocol": protocol.name,
         "limit": limit,
         "versions": {
-            "head": HEADS[track].VERSION,
+            "head": head.version,
+            **({} if head.stacked else {"automatic": AUTOMATIC}),
             "training": TRAINING,
             "search": search.VERSION,
             "metrics": metrics.VERSION,

@@ -1,4 +1,4 @@
-"""Who is ranked with whom, and in what order. Pure functions: the same results give the same boards, in any order."""
+"""Which submissions are ranked together, and in which order. The result does not depend on the order of the input."""
 
 import math
 from bisect import bisect_left
@@ -24,7 +24,7 @@ OTHER_DATA = "not comparable: measured on other data than most submissions of th
 class Cell:
     """One submission on one task: a result, or the reason why there is none.
 
-    ``overlap`` says in words what the submission heard of the task in pretraining; the score counts all the same.
+    ``overlap`` describes how the pretraining overlaps with the task. Such a score counts as any other.
     """
 
     result: Result | None
@@ -34,7 +34,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class BoardTask:
-    """One task of a board; ``recordings`` is how many its test split has, None until the resamples tell."""
+    """One task of a board. ``recordings`` counts those of the test split; None until the resamples are read."""
 
     task: str
     metric: Metric
@@ -46,14 +46,14 @@ class Row:
     """One submission on a board.
 
     Attributes:
-        rank: 1 is best, equal means share it; None where a task is missing or ``limit`` is set.
-        mean: unweighted mean over all tasks of the board; None where one is missing, since the mean over other tasks
+        rank: 1 is best, equal means share a rank; None if a task is missing or ``limit`` is set.
+        mean: unweighted mean over all tasks of the board; None if a task is missing, since means over different tasks
             cannot be compared.
-        cells: one a column of the board.
-        limit: the row's results saw only so many items a split.
-        vram_bytes: peak allocated memory for one 10-s clip on ``device``; None with ``vram_reason``.
-        standing: how far the rank can be trusted; None until `leaderboard.ranking.standings.with_certainty` has found
-            it, and where it cannot be: ``standing_reason`` says why.
+        cells: one per column of the board.
+        limit: maximum number of items per split that the row's results used; None without a limit.
+        vram_bytes: peak allocated memory for one 10-s clip on ``device``; if None, ``vram_reason`` gives the reason.
+        standing: certainty of the rank. `leaderboard.ranking.standings.with_certainty` computes it; None before that,
+            and if it cannot be computed, for the reason in ``standing_reason``.
     """
 
     rank: int | None
@@ -70,22 +70,22 @@ class Row:
 
     @property
     def covered(self) -> int:
-        """Tasks with a result."""
+        """Number of tasks with a result."""
         return sum(cell.result is not None for cell in self.cells)
 
     @property
     def newest(self) -> Result | None:
-        """The result that was submitted last: what it says of the submission holds for the row."""
+        """The result that was submitted last. Its facts about the submission hold for the row."""
         return max((cell.result for cell in self.cells if cell.result is not None), key=_age, default=None)
 
     @property
     def remote_code(self) -> bool:
-        """Whether a result of the row was made by code that came with the checkpoint."""
+        """Whether code that came with the checkpoint ran for a result of the row."""
         return any(cell.result is not None and cell.result.remote_code for cell in self.cells)
 
     @property
     def runs(self) -> tuple[Tracking, ...]:
-        """The MLflow runs of its results."""
+        """The MLflow runs of the row's results."""
         return tuple(cell.result.run for cell in self.cells if cell.result is not None and cell.result.run is not None)
 
     @property
@@ -106,7 +106,7 @@ class Board:
 
 
 def current(results: Iterable[Result]) -> list[Result]:
-    """The newest result of each submission, task, track, protocol and limit; older ones are history."""
+    """The newest result per submission, task, track, protocol and limit, without older results."""
     newest: dict[tuple[object, ...], Result] = {}
     for result in results:
         key = (result.submission, result.task, result.track, result.protocol, result.limit)
@@ -116,48 +116,48 @@ def current(results: Iterable[Result]) -> list[Result]:
 
 
 def boards(results: Iterable[Result], catalogue: Sequence[Task] = (), failures: Iterable[Failure] = ()) -> list[Board]:
-    """Every board there is, standard protocol, ``ta`` track and core tasks first.
+    """All boards: standard protocol, ``ta`` track and core tasks first.
 
     Args:
         results: in any order, superseded ones included.
-        catalogue: the suite's own tasks. They fix the columns of their groups, so that one submission that ran nine of
-            ten core tasks is not ranked on the nine, and nobody can add a column; a result that claims a group its
-            task is not in counts as an own task. Without a catalogue the columns are the tasks that were run.
-        failures: what was tried without a result: they say why a cell is empty, and make no row.
+        catalogue: the suite's own tasks. They fix the columns of their groups: a submission with nine of ten core
+            tasks is not ranked on the nine, and nobody can add a column. A result that claims a group which does not
+            contain its task counts as an own task. Without a catalogue the columns are the tasks with results.
+        failures: failed attempts. They give the reason for an empty cell, and add no row.
     """
     results = list(results)
     overlaps = disclosures(results, catalogue)
     failed = {failure.key: failure for failure in failures}
     group_of = {task.name: task.group for task in catalogue}
     fixed = set(group_of.values())
-    found: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
+    by_board: dict[tuple[str, str, Group], list[Result]] = defaultdict(list)
     for result in current(results):
         own = result.group in fixed and group_of.get(result.task) != result.group
-        found[result.protocol, result.track, "own" if own else result.group].append(result)
+        by_board[result.protocol, result.track, "own" if own else result.group].append(result)
     return [
         _board(protocol, track, group, members, [task for task in catalogue if task.group == group], overlaps, failed)
-        for (protocol, track, group), members in sorted(found.items(), key=lambda item: _board_order(*item[0]))
+        for (protocol, track, group), members in sorted(by_board.items(), key=lambda item: _board_order(*item[0]))
     ]
 
 
 def disclosures(results: Iterable[Result], catalogue: Sequence[Task]) -> dict[str, tuple[str, ...]]:
-    """By record id, how the pretraining of its submission overlaps with its task; records without overlap are left out.
+    """By record id, the overlaps of a submission's pretraining with its task. Records without overlap are left out.
 
-    What the newest result of the same name and weights says holds for all of them, since a submitter may have learned
-    more since. A user's own task may have the name of one of the catalogue and be another.
+    The newest result of a name and its weights states the pretraining for all results of them, since a submitter may
+    complete the statement later. An own task may share its name with a different task of the catalogue.
     """
     results = sorted(results, key=_age)
-    told = {(result.submission, result.weights_sha256): result.pretraining for result in results}
+    stated = {(result.submission, result.weights_sha256): result.pretraining for result in results}
     collections = {(task.name, task.group): task.facts.collections for task in catalogue}
-    found = {
+    overlaps = {
         result.record_id: overlap(
-            told[result.submission, result.weights_sha256],
+            stated[result.submission, result.weights_sha256],
             result.task,
             collections.get((result.task, result.group), ()),
         )
         for result in results
     }
-    return {record_id: reasons for record_id, reasons in found.items() if reasons}
+    return {record_id: reasons for record_id, reasons in overlaps.items() if reasons}
 
 
 def _age(result: Result) -> tuple[datetime, str]:
@@ -165,7 +165,7 @@ def _age(result: Result) -> tuple[datetime, str]:
 
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
-    # "beans-probe/1" before "beans-probe/1+trials=4": departures are appended, and the standard track is "ta".
+    # Fewer departures come first: "beans-probe/1" before "beans-probe/1+trials=4". The standard track is "ta".
     return len(Protocol.split(protocol)[1]), protocol, track != "ta", track, GROUPS.index(group)
 
 
@@ -201,7 +201,7 @@ def _board(
 
 
 def _definition(results: list[Result]) -> tuple[str, Metric]:
-    """The data and metric by which most submissions were measured; of equally many, the one used last."""
+    """The data and metric of most submissions. Of equally frequent ones, it is the one used last."""
     users: dict[tuple[str, Metric], list[Result]] = defaultdict(list)
     for result in results:
         users[result.split_hash, result.metric].append(result)
@@ -227,7 +227,7 @@ def _row(
             if failure is not None:
                 return Cell(None, failure.words)
             return Cell(None, NOT_RUN if result is None else OTHER_WEIGHTS)
-        # A limited result has its own, smaller split; it is never compared.
+        # A limited result has its own smaller split and is never compared.
         if limit is None and (result.split_hash, result.metric) != definitions[task]:
             return Cell(None, OTHER_DATA)
         return Cell(result, overlap=overlaps.get(result.record_id, ()))
@@ -249,15 +249,15 @@ def _row(
 
 
 def mean(cells: Sequence[Cell]) -> float | None:
-    """Unweighted mean of the test scores; None where one is missing."""
+    """Unweighted mean of the test scores; None if one is missing."""
     scores = [cell.result.test for cell in cells if cell.result is not None]
     return math.fsum(scores) / len(scores) if len(scores) == len(cells) else None
 
 
 def ranked(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """``rows``, which have no rank yet, by mean: ranked ones first, then incomplete, then limited ones."""
+    """Rank ``rows`` by mean. Ranked rows come first, then incomplete rows, then limited rows."""
     rows = list(rows)
-    # Means that differ only by rounding, as of (0.1, 0.2) and (0.15, 0.15), are the same mean.
+    # Means that differ only by rounding are equal, such as those of (0.1, 0.2) and (0.15, 0.15).
     scored = sorted(
         ((-round(row.mean, 12), row.submission, row) for row in rows if row.limit is None and row.mean is not None),
         key=lambda entry: entry[:2],

@@ -1,4 +1,4 @@
-"""What a column of the board is: how it is named, read, shown, sorted and written to files. `columns` lists them."""
+"""The definition of a board column: its name, value, display, order and type in files. `columns` lists all columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +17,18 @@ ALL_TABLES: tuple[Table, ...] = ("page", "terminal", "latex")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A value as a reader sees it.
+    """A value as readers see it.
 
     Attributes:
         text: the value.
         spread: half of its 95 % interval, or the range of a rank.
         sub: a second fact, which the page shows below the first.
-        title: the page shows it on hover: the value in full or, where there is none, the reason.
-        mark: a sign after the value, and ``note`` its meaning.
+        title: text on hover on the page: the value in full, or the reason for an empty value.
+        mark: a sign after the value.
+        note: the meaning of ``mark``.
         interval: lower end, upper end and value, in 0..1; the page draws it.
-        line: what the terminal prints, where it is not text, mark and spread.
-        empty: there is no value.
+        line: text in the terminal; None means text, mark and spread.
+        empty: whether there is no value.
     """
 
     text: str
@@ -47,27 +48,27 @@ class Shown:
 
 
 def missing(reason: str) -> Shown:
-    """No value, and why: the reason up to its colon below the dash, the whole of it on hover."""
+    """An empty value: below the dash the reason up to its colon, on hover the full reason."""
     return Shown("–", sub=reason.split(":", maxsplit=1)[0], title=reason, line=reason, empty=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry(Generic[Source]):
-    """What a column is.
+    """The definition of a column.
 
     Attributes:
-        key: its name: ``sort=KEY`` in the page's address, and in files and JSON unless ``file`` is another.
-        value: what is sorted and written to files; None where there is no value.
-        file_type: int, float, str or bool, the type in Parquet; None: the column is in no file and not in JSON.
-        label: the header of tables, and the name among the orders to choose from.
-        help: one sentence; the page shows it on hover over the header.
-        sub: a second line of the header.
-        text: how a value is shown; without it, by the value's type.
-        sort: whether the first rows are those with the smallest values or the largest; "": the board cannot be sorted
-            by it.
-        tables: which tables have the column.
-        style: how the page draws it; the terminal and LaTeX align by it.
-        best: the best value among the rows that are not limited is set in bold.
+        key: name of the column: ``sort=KEY`` in the page's address, and in files and JSON unless ``file`` is set.
+        value: reads the value for sorting and for files; None means no value.
+        file_type: int, float, str or bool, the type in Parquet. With None the column is not in files and JSON.
+        file: name in files and JSON, if it differs from ``key``.
+        label: header in tables, and name in the list of orders.
+        help: one sentence that the page shows on hover over the header.
+        sub: second line of the header.
+        text: formats a value for readers; without it, the type of the value decides.
+        sort: whether the smallest or the largest values come first; with "" the board cannot be sorted by the column.
+        tables: tables that have the column.
+        style: drawing style on the page, and alignment in the terminal and in LaTeX.
+        best: whether the best value among the rows without a limit is bold.
     """
 
     key: str
@@ -85,11 +86,11 @@ class _Entry(Generic[Source]):
 
     @property
     def name(self) -> str:
-        """Its name in files and JSON."""
+        """The column's name in files and JSON."""
         return self.file or self.key
 
     def shown(self, source: Source) -> Shown:
-        """The value of a row or cell, as readers see it."""
+        """Format the value of a row or cell for readers."""
         return _by_type(self.value(source)) if self.text is None else self.text(source)
 
 
@@ -98,7 +99,7 @@ class Column(_Entry[Row]):
     """A column that the board has once.
 
     Attributes:
-        gaps: a note below the table gives the reasons of empty cells, which are the ``title`` of `Shown`.
+        gaps: whether a note below the table lists the reasons for empty cells, from the ``title`` of `Shown`.
     """
 
     gaps: bool = False
@@ -106,16 +107,17 @@ class Column(_Entry[Row]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskColumn(_Entry[Cell]):
-    """A column that the board has once for each of its tasks.
+    """A column that the board has once per task.
 
     Attributes:
-        main: the column is called like the task; the others are called ``TASK.KEY`` in files, and by task and label.
+        main: whether the column has the name of the task. Other columns are named ``TASK.KEY`` in files, and have task
+            and label in the header.
     """
 
     main: bool = False
 
     def of(self, task: BoardTask, place: int) -> Column:
-        """The column of one task, which stands at ``place`` among the board's tasks."""
+        """The column of one task; ``place`` is the task's index on the board."""
         return Column(
             key=f"task:{task.task}" if self.main else f"task:{task.task}.{self.key}",
             value=lambda row: self.value(row.cells[place]),

@@ -1,6 +1,6 @@
-"""The columns of the board, in one list: the page, the terminal, JSON, CSV, Parquet and LaTeX go through it.
+"""The columns of the board, in one list for the page, the terminal, JSON, CSV, Parquet and LaTeX.
 
-To add a column, add an entry to `COLUMNS`: a `Column` is read from a row, a `TaskColumn` from the cell of each task.
+To add a column, add an entry to `COLUMNS`. A `Column` reads a row; a `TaskColumn` reads the cell of each task.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ def _of_result(field: str) -> Callable[[Cell], Value]:
 
 
 def _unranked(row: Row) -> list[str]:
-    """Why a row has no rank, if it has none."""
+    """The reasons why a row has no rank; empty for a row with all tasks and without a limit."""
     limited = [] if row.limit is None else [f"limited to {row.limit}"]
     return limited if row.covered == len(row.cells) else [*limited, row.coverage]
 
@@ -42,7 +42,7 @@ def _rank(row: Row) -> Shown:
         return Shown(str(row.rank), title=row.standing_reason, line=line)
     group = f"group {formats.tie_group(row.standing.group)}"
     low, high = row.standing.rank_low, row.standing.rank_high
-    title = f"rank {row.rank}, {low} to {high} in 95 % of the resamples; {group}: not told apart from its first"
+    title = f"rank {row.rank}, {low} to {high} in 95 % of the resamples; {group}: not distinguished from its first"
     return Shown(str(row.rank), spread=formats.rank_interval(row), sub=group, title=title, line=line)
 
 
@@ -64,11 +64,11 @@ def _submission(row: Row) -> Shown:
 def _mean(row: Row) -> Shown:
     if row.mean is None:
         return Shown("–", title="a mean needs every task of the board", line=row.coverage, empty=True)
-    shown, found = formats.score(row.mean), row.standing
-    if found is None:
+    shown, standing = formats.score(row.mean), row.standing
+    if standing is None:
         return Shown(shown, title=f"{row.mean:.4f}")
-    title = f"{row.mean:.4f}, 95 % interval [{found.low:.4f}, {found.high:.4f}]"
-    return Shown(shown, spread=formats.half_interval(found.low, found.high), title=title, line=shown)
+    title = f"{row.mean:.4f}, 95 % interval [{standing.low:.4f}, {standing.high:.4f}]"
+    return Shown(shown, spread=formats.half_interval(standing.low, standing.high), title=title, line=shown)
 
 
 def _score(cell: Cell) -> Shown:
@@ -114,12 +114,12 @@ def _vram(row: Row) -> Shown:
 
 
 def _in_files(key: str, file_type: type, value: Callable[[Row], Value]) -> Column:
-    """A column of files and JSON that no table has."""
+    """A column that only files and JSON have."""
     return Column(key=key, value=value, file_type=file_type, tables=())
 
 
 def _in_files_per_task(key: str, file_type: type, value: Callable[[Cell], Value]) -> TaskColumn:
-    """As `_in_files`, for each task."""
+    """As `_in_files`, per task."""
     return TaskColumn(key=key, value=value, file_type=file_type, tables=())
 
 
@@ -236,7 +236,7 @@ COLUMNS: tuple[Column | TaskColumn, ...] = (
         key="borda",
         label="Borda",
         sub="mean rank",
-        help=f"{formats.BORDA_LEGEND} Mean rank: mean over tasks of its rank there.",
+        help=f"{formats.BORDA_LEGEND} Mean rank: mean of its ranks on the tasks.",
         value=_of_standing("borda"),
         text=_borda,
         file_type=float,
@@ -262,24 +262,24 @@ COLUMNS: tuple[Column | TaskColumn, ...] = (
     _in_files("pretraining_domains", str, lambda row: "; ".join(row.newest.domains) if row.newest else ""),
     RUNS,
 )
-"""Every column, in the order of tables and files. The columns of a task stand together, once for each task."""
+"""Every column, in the order of tables and files. The columns of one task are together, once per task."""
 
 
 def columns_of(board: Board, table: Table | None = None) -> list[Column]:
-    """The columns of a board, those of each task included; with ``table`` only the columns of that table."""
+    """The columns of a board, including those of each task. With ``table``, only the columns of that table."""
     of_tasks = [entry for entry in COLUMNS if isinstance(entry, TaskColumn)]
-    found: list[Column] = []
+    columns: list[Column] = []
     for entry in COLUMNS:
         if isinstance(entry, Column):
-            found.append(entry)
+            columns.append(entry)
         elif entry is of_tasks[0]:
-            found += _of_board(board)
-            found += [each.of(task, place) for place, task in enumerate(board.columns) for each in of_tasks]
-    return [column for column in found if table is None or table in column.tables]
+            columns += _of_board(board)
+            columns += [each.of(task, place) for place, task in enumerate(board.columns) for each in of_tasks]
+    return [column for column in columns if table is None or table in column.tables]
 
 
 def _of_board(board: Board) -> list[Column]:
-    """What sets this board apart from others: the same in each row, so that files of several boards can be joined."""
+    """Columns that identify the board. Every row repeats them, so that files of several boards can be joined."""
 
     def fixed(value: str) -> Callable[[Row], Value]:
         return lambda row: value
@@ -289,27 +289,27 @@ def _of_board(board: Board) -> list[Column]:
 
 
 def best_value(column: Column, board: Board) -> Value:
-    """The best value of a column in which it is set in bold, limited rows left out; None where there is none."""
+    """The value that is bold in a column: the best one among rows without a limit; None if there is none."""
     values = [column.value(row) for row in board.rows if row.limit is None] if column.best else []
     known: list[Any] = [value for value in values if value is not None]
     return (min if column.sort == "smallest first" else max)(known, default=None)
 
 
 def sort_names(board: Board) -> dict[str, str]:
-    """Every order the board can have, by its name in the address, and its label; see `sort_rows`."""
+    """The labels of all orders of the board, by their names in the address; see `sort_rows`."""
     columns = [column for column in columns_of(board) if column.sort]
-    # The order of the board itself comes first.
+    # The board's own order comes first.
     columns.sort(key=lambda column: column.key != MEAN.key)
     plain = {column.key: column.label for column in columns}
     return {**plain, **{f"-{key}": f"{label}, reversed" for key, label in plain.items()}}
 
 
 def sort_rows(board: Board, key: str) -> list[Row]:
-    """The board's rows by another column; rows without a value, then limited rows, stay below.
+    """Sort the board's rows by a column. Rows without a value come last, and limited rows after them.
 
     Args:
         board: any board.
-        key: one of `sort_names`; a leading ``-`` turns the order round. Anything else means ``mean``, since the key
+        key: one of `sort_names`; a leading ``-`` reverses the order. Any other text means ``mean``, since the key
             comes from an address that anybody can type.
     """
     sortable = {column.key: column for column in columns_of(board) if column.sort}
@@ -329,26 +329,26 @@ def sort_rows(board: Board, key: str) -> list[Row]:
 
 
 def board_values(board: Board) -> dict[str, Any]:
-    """The board for programs: all that it holds, and in each row and cell the values of the columns by their names."""
+    """The board for programs: all its fields, and in each row and cell the values of the columns by name."""
     of_row = [entry for entry in COLUMNS if isinstance(entry, Column) and entry.file_type]
     of_cell = [entry for entry in COLUMNS if isinstance(entry, TaskColumn) and entry.file_type]
-    found = asdict(board)
-    for row, held in zip(board.rows, found["rows"], strict=True):
-        cells = zip(row.cells, held["cells"], strict=True)
-        held["cells"] = [{**{entry.name: entry.value(cell) for entry in of_cell}, **more} for cell, more in cells]
-    found["rows"] = [
-        {**{entry.name: entry.value(row) for entry in of_row}, **held}
-        for row, held in zip(board.rows, found["rows"], strict=True)
+    values = asdict(board)
+    for row, plain in zip(board.rows, values["rows"], strict=True):
+        cells = zip(row.cells, plain["cells"], strict=True)
+        plain["cells"] = [{**{entry.name: entry.value(cell) for entry in of_cell}, **more} for cell, more in cells]
+    values["rows"] = [
+        {**{entry.name: entry.value(row) for entry in of_row}, **plain}
+        for row, plain in zip(board.rows, values["rows"], strict=True)
     ]
-    return found
+    return values
 
 
 def gap_notes(rows: Iterable[Row], *, explained: bool = False) -> list[str]:
-    """A sentence for each measured column that is empty in some rows, with the reasons.
+    """One sentence per measured column that is empty in some rows, with the reasons.
 
     Args:
         rows: of one or more boards.
-        explained: say what the column is, for readers who cannot hover over its header.
+        explained: whether to explain the column, for readers who cannot hover over its header.
     """
     notes = []
     rows = list(rows)

@@ -1,10 +1,8 @@
-"""How numbers and ranks are written on the pages, in the terminal and in files, and the legends that explain them."""
+"""The text of numbers and ranks on the pages, in the terminal and in files, and the legends that explain them."""
 
 from leaderboard.ranking.boards import Board, Row
 from leaderboard.records.result import Result
 
-TRACKS = {"ta": "T-A", "twa": "T-WA"}
-TRACK_HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
 # mAP is the macro mean over classes, as in BEANS.
 METRICS = {"accuracy": "accuracy", "map": "mAP"}
@@ -13,38 +11,38 @@ OVERLAP_LEGEND = f"{OVERLAP_MARK} The pretraining overlaps with the task; this i
 REMOTE_CODE_MARK = "‡"
 REMOTE_CODE = "runs code that came with the checkpoint (trust_remote_code = true)"
 RANK_LEGEND = (
-    "3 (2-5), for example, is rank 3 and the range it takes in 95 % of 1000 resamples of the test recordings, "
-    "the same ones for every submission."
+    "3 (2-5), for example, is rank 3, with ranks 2 to 5 in 95 % of 1000 resamples of the test recordings. "
+    "All submissions share the resamples."
 )
 TIE_LEGEND = (
-    "Ranks that share a group (A, B, ...) cannot be told apart: the 95 % interval of the paired difference between "
-    "their mean and that of the group's first holds 0. Groups are not corrected for the number of submissions."
+    "Ranks that share a group (A, B, ...) cannot be distinguished: the 95 % interval of the paired difference between "
+    "their mean and that of the group's first contains 0. Groups are not corrected for the number of submissions."
 )
-BORDA_LEGEND = "Borda: summed over tasks, how many submissions it beats; a tie counts half."
-# Resamples of fewer recordings than this show too little of what others would have given.
+BORDA_LEGEND = "Borda: the number of submissions that it beats, summed over tasks; a tie counts half."
+# With fewer recordings than this, resamples show too little of the variation between recordings.
 FEW_RECORDINGS = 10
 REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
 
 
 def score(value: float) -> str:
-    """Three decimals, as the papers print them."""
+    """A score with three decimals, as in papers."""
     return f"{value:.3f}"
 
 
 def half_interval(low: float, high: float) -> str:
-    """Half the width of an interval, to print after a score."""
+    """Half the width of an interval, printed after a score."""
     return f"± {(high - low) / 2:.3f}"
 
 
 def rank_interval(row: Row) -> str:
-    """The range of the rank, such as "(2-5)"; "(–)" where it is not known, nothing where there is no rank."""
+    """The range of the rank, such as "(2-5)"; "(–)" if it is unknown, "" without a rank."""
     if row.rank is None:
         return ""
     return "(–)" if row.standing is None else f"({row.standing.rank_low}-{row.standing.rank_high})"
 
 
 def tie_group(number: int) -> str:
-    """A for the first group, Z for the 26th, AA for the 27th."""
+    """The letters of a group's number: A for 1, Z for 26, AA for 27."""
     letters = ""
     while number:
         number, letter = divmod(number - 1, 26)
@@ -53,12 +51,12 @@ def tie_group(number: int) -> str:
 
 
 def certainty_notes(board: Board) -> list[str]:
-    """What a reader needs to know of ranks, groups and counts, and why some are missing."""
+    """Sentences that explain ranks, groups and Borda counts, and the reasons for missing ones."""
     return [*certainty_legends(board), *certainty_gaps(board)]
 
 
 def certainty_legends(board: Board) -> list[str]:
-    """How to read ranks, groups and counts; boards side by side share these sentences."""
+    """How to read ranks, groups and Borda counts. Boards side by side share these sentences."""
     few = [
         f"{column.task} ({column.recordings})"
         for column in board.columns
@@ -71,7 +69,7 @@ def certainty_legends(board: Board) -> list[str]:
 
 
 def certainty_gaps(board: Board) -> list[str]:
-    """Why this board's ranks have no range, where they have none."""
+    """The reasons why ranks of this board have no range."""
     ranked = [row for row in board.rows if row.rank is not None]
     reasons = sorted({row.standing_reason for row in ranked if row.standing is None and row.standing_reason})
     settled = sum(row.standing is not None for row in ranked)
@@ -79,22 +77,24 @@ def certainty_gaps(board: Board) -> list[str]:
     if reasons:
         notes.append(f"Ranks without a range: {'; '.join(reasons)}.")
     if settled and reasons:
-        notes.append(f"Ranges, groups and Borda counts are of the {settled} rows with a range; others keep place.")
+        notes.append(
+            f"Ranges, groups and Borda counts are of the {settled} rows with a range; others keep their place."
+        )
     return notes
 
 
 def signed(value: float) -> str:
-    """A difference: three decimals and a sign, unless nothing is left of it."""
+    """A difference with three decimals and a sign; "0.000" if it rounds to zero."""
     return f"{value:+.3f}".replace("-", "−") if round(value, 3) else "0.000"
 
 
 def p_value(value: float) -> str:
-    """Three decimals, and no 0.000: a share of resamples is never nothing."""
+    """A p-value with three decimals, but never 0.000: resamples show no p of zero."""
     return f"p {value:.3f}" if value >= 0.0005 else "p < 0.001"
 
 
 def interval_in_words(result: Result) -> str:
-    """Everything behind one score."""
+    """The full numbers of one score, as text."""
     return (
         f"{result.test:.4f}, 95 % interval [{result.ci_low:.4f}, {result.ci_high:.4f}], "
         f"standard deviation over seeds {result.test_std:.4f}; "
@@ -103,7 +103,7 @@ def interval_in_words(result: Result) -> str:
 
 
 def parameters(count: int) -> str:
-    """Millions of parameters."""
+    """A number of parameters in millions."""
     return f"{count / 1e6:.1f} M" if count >= 50_000 else f"{count / 1e6:.2g} M" if count else "0"
 
 

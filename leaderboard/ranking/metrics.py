@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 def average_precision(hits: "Numbers", ranks: "Numbers", axis: int = 0) -> "Numbers":
-    """The mean of the precision at each positive; 0 for a class without positives.
+    """The mean precision over the positive items; 0 for a class without positives.
 
-    Only operations that numpy's arrays and torch's tensors share are used, so that a page without torch gives what the
-    training gives.
+    The function uses only operations that numpy arrays and torch tensors share, so that a page without torch computes
+    the same values as training.
 
     Args:
-        hits: (..., items, ...) floats: 1 where an item is positive, else 0; items in descending score, and items with
-            equal scores in their own order.
+        hits: (..., items, ...) floats: 1 for a positive item, else 0. Items are in descending score; items with equal
+            scores keep their own order.
         ranks: 1, 2, ... along ``axis``, in a shape that broadcasts to that of ``hits``.
-        axis: that of the items.
+        axis: axis of the items.
 
     Returns:
-        In [0, 1], without ``axis``.
+        Values in [0, 1], in the shape of ``hits`` without ``axis``.
     """
     precision = hits.cumsum(axis) / ranks
     mean: Numbers = (precision * hits).sum(axis) / hits.sum(axis).clip(1)
@@ -32,5 +32,5 @@ def average_precision(hits: "Numbers", ranks: "Numbers", axis: int = 0) -> "Numb
 
 
 def descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(items,) the items in descending score; items with equal scores keep their order."""
+    """(items,) indices in descending score; items with equal scores keep their order."""
     return np.argsort(-scores, kind="stable")

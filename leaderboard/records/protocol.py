@@ -1,6 +1,6 @@
-"""The rules that make results comparable, as data, and their name, which only this module writes and reads.
+"""The rules that make results comparable, and the name of the rules. Only this module writes and parses the name.
 
-Changing a default here is a new version of the protocol.
+A changed default is a new version of the protocol.
 """
 
 import math
@@ -12,38 +12,38 @@ from tasks.support.errors import UserError
 from tasks.train_part import TrainPart
 
 PRECISIONS = ("fp32", "bf16")
-# Learning rates beyond these train nothing, and records do not take them.
+# Learning rates outside this range train nothing, and records refuse them.
 LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
-# Characters of a name, which is also the name of an MLflow experiment.
+# Maximum number of characters of a name, which is also the name of an MLflow experiment.
 LONGEST_NAME = 500
 
-# Settings that an option of `beans submit` sets, beside `train`, which has options of its own.
+# The option of `beans submit` that sets each setting. `train` has its own options.
 _OPTIONS = {"trials": "--trials", "grid": "--lr", "seeds": "--seeds", "precision": "--precision"}
 _NAME = re.compile(r"beans-probe/[1-9][0-9]*(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
-# Numbers such as 1e+06 have a plus sign too. One that starts a setting is followed by a word and an equals sign.
+# A plus sign before a word and an equals sign starts a setting. Other plus signs belong to numbers such as 1e+06.
 _PLUS = re.compile(r"\+(?=[a-z_]+=)")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules of ``beans-probe/1``, section by section. The name states every setting that departs from them.
+    """The rules of ``beans-probe/1``. The name states every setting that differs from them.
 
     Attributes:
         version: name of this set of rules.
         batch_size: items per training step.
         weight_decay: Adam's L2 penalty; the only number that may be 0.
-        epochs: most passes over the train split.
+        epochs: maximum number of passes over the train split.
         patience: a probe stops after this many epochs without improvement on validation.
         lr_low, lr_high: range of the log-uniform learning-rate search.
-        trials: number of learning rates searched.
-        grid: these learning rates instead of a search; empty for the search.
+        trials: number of learning rates in the search.
+        grid: learning rates that replace the search; empty for the search.
         seeds: number of times that the chosen probe is retrained for the test result.
-        bootstrap: resamples behind the 95 % interval.
+        bootstrap: number of resamples for the 95 % interval.
         precision: the backbone's arithmetic, one of `PRECISIONS`.
         train: name of the `TrainPart` that probes are trained on.
 
     Raises:
-        UserError: the version is not this one, a setting has a value that the suite cannot use, or the grid has so
+        UserError: the suite has another version, a setting has a value that the suite cannot use, or the grid has so
             many rates that the name is longer than `LONGEST_NAME`.
     """
 
@@ -69,15 +69,15 @@ class Protocol:
                 raise UserError(f"protocol {self.name}: {key} cannot be {text}")
         if len(self.name) > LONGEST_NAME:
             raise UserError(
-                f"The protocol's name states every learning rate and would have {len(self.name)} characters, of which"
-                f" {LONGEST_NAME} are possible: choose fewer rates, or rates with fewer digits."
+                f"The protocol's name states every learning rate and would have {len(self.name)} characters, but"
+                f" {LONGEST_NAME} are the maximum: choose fewer rates, or rates with fewer digits."
             )
 
     @classmethod
     def from_options(
         cls, trials: int, grid: tuple[float, ...], seeds: int, precision: str, train: TrainPart
     ) -> "Protocol":
-        """The protocol that the options of ``beans submit`` ask for.
+        """The protocol of the options of ``beans submit``.
 
         The rates of a grid are sorted, each occurs once, and their number replaces ``trials``.
         """
@@ -88,11 +88,11 @@ class Protocol:
 
     @classmethod
     def parse(cls, name: str) -> "Protocol":
-        """The protocol that has this name.
+        """The protocol with this name.
 
         Raises:
-            UserError: it has another version, an unknown setting, a value that cannot be used, or is not written as
-                `name` writes it. Such a name still identifies the results that carry it; their rules are unknown.
+            UserError: the name has another version, an unknown setting or an unusable value, or `name` would write it
+                differently. Results with such a name can still be compared with each other; their rules are unknown.
         """
         version, stated = cls.split(name)
         standard = vars(cls(version))
@@ -111,7 +111,7 @@ class Protocol:
 
     @staticmethod
     def split(name: str) -> tuple[str, dict[str, str]]:
-        """Version and stated settings of a name, also of one that this version of the suite cannot `parse`.
+        """Version and stated settings of a name, including a name that this version of the suite cannot `parse`.
 
         ``beans-probe/1+trials=4`` gives ``("beans-probe/1", {"trials": "4"})``.
         """
@@ -121,17 +121,17 @@ class Protocol:
 
     @staticmethod
     def is_name(text: str) -> bool:
-        """Whether ``text`` can name a protocol on a board, also one that this version of the suite cannot `parse`."""
+        """Whether ``text`` can name a protocol on a board, even if this version of the suite cannot `parse` it."""
         return _NAME.fullmatch(text) is not None
 
     @property
     def name(self) -> str:
-        """The version and every setting that departs from it: two results are ranked together if this is equal."""
+        """The version and every setting that differs from it. Results with equal names are ranked together."""
         return "+".join([self.version, *(f"{key}={text}" for key, text in self.departures.items())])
 
     @property
     def departures(self) -> dict[str, str]:
-        """The settings that differ from the version's, in the order of the fields, as `name` writes them."""
+        """The settings that differ from those of the version, in the order of the fields, as `name` writes them."""
         return {
             field.name: _write(getattr(self, field.name), field.default)
             for field in fields(self)
@@ -142,11 +142,11 @@ class Protocol:
     def options(self) -> list[str]:
         """The options of ``beans submit`` that set the departures, except those in `unreachable`."""
         unreachable = self.unreachable
-        found: list[str] = []
+        options: list[str] = []
         for key, text in self.departures.items():
             if key not in unreachable:
-                found += TrainPart.parse(text).options if key == "train" else [_OPTIONS[key], text]
-        return found
+                options += TrainPart.parse(text).options if key == "train" else [_OPTIONS[key], text]
+        return options
 
     @property
     def unreachable(self) -> dict[str, str]:
@@ -175,18 +175,18 @@ def _is_usable(key: str, value: Any) -> bool:
 def _write(value: Any, default: object) -> str:
     if isinstance(default, tuple):
         return ",".join(map(_write_rate, value))
-    # An int in the place of a float is the same setting, and so has the same name.
+    # An int instead of a float is the same setting, so it has the same name.
     return f"{float(value)}" if isinstance(default, float) else f"{value}"
 
 
 def _write_rate(rate: float) -> str:
-    """Six digits, as in the names of all earlier records; all digits where six give another rate."""
+    """A rate with six digits, as in the names of all earlier records; with all digits if six give another rate."""
     short = f"{rate:g}"
     return short if float(short) == rate else f"{float(rate)}"
 
 
 def _read(text: str, standard: object) -> object:
-    """A setting's value, of the type that the standard has.
+    """Parse the value of a setting. It has the type of the standard value.
 
     Raises:
         ValueError: the text is not of that type.

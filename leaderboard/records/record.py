@@ -55,6 +55,13 @@ class TaskInfo(_Model):
     n_test: Items
 
 
+class HeadInfo(_Model):
+    """The head of a track, as it was declared when it was trained: one line for readers, and its VERSION."""
+
+    help: Annotated[str, Field(max_length=200)]
+    version: Count
+
+
 class LayerScore(_Model):
     """One point of the diagnostic curve: the layer's best probe on validation, and that probe on test."""
 
@@ -115,7 +122,7 @@ class Record(_Model):
 
     ``id`` is a hash: the same weights, data, code and settings give the same id. ``protocol`` contains every deviation
     from the standard settings, so that results with one protocol can be compared. ``test`` is the mean of
-    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval.
+    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval. ``head`` is None in records of older versions.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -124,6 +131,7 @@ class Record(_Model):
     protocol: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     limit: Annotated[int, Field(gt=0)] | None
     track: Name
+    head: HeadInfo | None = None
     submission: SubmissionInfo
     task: TaskInfo
     metric: Metric

@@ -1,4 +1,4 @@
-"""The command that makes a record again."""
+"""The command that reproduces a record."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from tasks.support.errors import UserError
 
 
 def command(record: Record) -> str:
-    """The ``beans submit`` command, to be run beside the file of `submission_file`."""
+    """The ``beans submit`` command. It runs in the directory that contains the file of `submission_file`."""
     task = f"{record.task.name}.toml" if record.task.group == "own" else record.task.name
     arguments = ["beans", "submit", file_name(record), "--tasks", task, "--track", record.track]
     rules = _rules(record)
@@ -24,7 +24,7 @@ def command(record: Record) -> str:
 
 
 def caveat(record: Record) -> str:
-    """What in the record's protocol `command` does not state, as a sentence; empty where it states all."""
+    """A sentence about the settings of the record's protocol that `command` does not set; empty if it sets all."""
     rules = _rules(record)
     if rules is None:
         return (
@@ -51,13 +51,13 @@ def file_name(record: Record) -> str:
 def submission_file(record: Record) -> str:
     """The submission as TOML, from what the record holds."""
     info = record.submission
-    # A submission may have no facts for readers; an empty table of them would be refused.
+    # A submission may have no facts for readers. The suite refuses an empty table of facts.
     about = {"about": info.about} if info.about else {}
     return toml({"submission": {"name": info.name, "loader": info.loader, **info.arguments}, **about})
 
 
 def toml(tables: Mapping[str, Mapping[str, object]]) -> str:
-    """Tables of values as TOML text; a value that is None, which TOML does not have, is left out."""
+    """Tables of values as TOML text. Values that are None are left out, since TOML has no None."""
     return tomli_w.dumps({name: _stated(table) for name, table in tables.items()})
 
 

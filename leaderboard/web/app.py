@@ -29,24 +29,24 @@ _STYLE = """
 
 @st.cache_resource(show_spinner=False)
 def open_store(database_url: str) -> Store:
-    """One store a process, so that the schema is looked at once."""
+    """Open the store. There is one per process, so that the schema is checked once."""
     return Store(database_url)
 
 
 def mlflow_server() -> str | None:
-    """The MLflow server that shows this home's runs, as browsers reach it.
+    """The MLflow server that shows this home's runs, at the address that browsers use; None without a server.
 
-    ``BEANS_MLFLOW_URL`` names it. Without, it is the one that was started beside the board, under the name by which the
-    reader reached the board.
+    ``BEANS_MLFLOW_URL`` sets the address. Without this variable it is the server that was started with the board, on
+    the host name in the reader's address bar.
 
     Raises:
-        UserError: BEANS_MLFLOW_URL is no address of the web.
+        UserError: BEANS_MLFLOW_URL is not a web address.
     """
     named = os.environ.get("BEANS_MLFLOW_URL")
     if named:
         if (address := text.web_address(named)) is None:
             raise UserError(
-                "BEANS_MLFLOW_URL is no address of the web: write for example https://mlflow.example.org "
+                "BEANS_MLFLOW_URL is not a web address: write for example https://mlflow.example.org "
                 "and start the board again."
             )
         return address
@@ -56,7 +56,7 @@ def mlflow_server() -> str | None:
 
 
 def main() -> None:
-    """Draw the page that the address asks for."""
+    """Draw the page that the browser's address names."""
     st.set_page_config(page_title="BEANS probe", page_icon="🐾", layout="wide")
     home = Home.from_environment()
     store = open_store(home.database_url)

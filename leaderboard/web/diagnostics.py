@@ -1,4 +1,4 @@
-"""What lies behind a score: which classes are confused, which rates were at an edge, and who pays least for a score."""
+"""Details behind a score: confused classes, learning rates at an edge, and the Pareto front of score and cost."""
 
 import math
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 
-# The evaluator flags a rate in the outer twentieth of the range's logarithm; a test holds the two together.
+# The evaluator flags a rate in the outer twentieth of the logarithmic range. A test checks that it uses this value too.
 _EDGE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """A class that was taken for another one: by index, how often over all seeds, and for which share of its items."""
+    """Two confused classes: their indices, the count over all seeds, and the share of the true class's items."""
 
     true: int
     predicted: int
@@ -27,13 +27,14 @@ class Confusion:
 
 
 def confusion_matrix(test: PredictedScores) -> NDArray[np.int64]:
-    """How often each class was taken for each, summed over seeds.
+    """Count how often each true class was predicted as each class, summed over seeds.
 
     Args:
         test: of a classification task.
 
     Returns:
-        (classes, classes); a row is a true class, a column the class with the highest score, the first of equal ones.
+        (classes, classes); one row per true class, one column per predicted class. The predicted class has the highest
+        score; of equal scores, the first class.
     """
     classes = test.scores.shape[-1]
     cells = test.targets * classes + test.scores.argmax(-1)
@@ -41,14 +42,14 @@ def confusion_matrix(test: PredictedScores) -> NDArray[np.int64]:
 
 
 def row_shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Each row of a confusion matrix as shares of 1; NaN for a class without items."""
+    """Divide each row of a confusion matrix by its sum. The row of a class without items is NaN."""
     items = matrix.sum(1, keepdims=True)
     shares: NDArray[np.float64] = np.divide(matrix, items, out=np.full(matrix.shape, np.nan), where=items > 0)
     return shares
 
 
 def most_confused(matrix: NDArray[np.int64], most: int) -> list[Confusion]:
-    """The pairs of classes that were confused most often; of equally often ones the larger share, then the first."""
+    """The ``most`` pairs with the highest count. Of equal counts, larger shares come first, then lower indices."""
     shares = row_shares(matrix)
     pairs = [
         Confusion(int(true), int(predicted), int(matrix[true, predicted]), float(shares[true, predicted]))
@@ -59,7 +60,7 @@ def most_confused(matrix: NDArray[np.int64], most: int) -> list[Confusion]:
 
 
 def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
-    """Average precision of each class as BEANS computes it, mean over seeds; the mean over classes is the task's score.
+    """Average precision per class as BEANS computes it, mean over seeds. The mean over classes is the task's score.
 
     Args:
         test: of a detection task.
@@ -69,17 +70,17 @@ def average_precisions(test: PredictedScores) -> NDArray[np.float64]:
     """
     seeds, items, classes = test.scores.shape
     ranks = np.arange(1.0, items + 1)
-    found = np.zeros((seeds, classes))
+    precisions = np.zeros((seeds, classes))
     for seed, scores in enumerate(test.scores):
         for column in np.flatnonzero(test.targets.any(0)):
             hits = (test.targets[descending(scores[:, column]), column] > 0).astype(np.float64)
-            found[seed, column] = average_precision(hits, ranks)
-    mean: NDArray[np.float64] = found.mean(0)
+            precisions[seed, column] = average_precision(hits, ranks)
+    mean: NDArray[np.float64] = precisions.mean(0)
     return mean
 
 
 def searched_rates(protocol: str) -> tuple[float, float] | None:
-    """The lowest and highest learning rate that a protocol of this name tries; None for one rate and unknown rules."""
+    """The lowest and highest learning rate that the protocol searches; None for a single rate or unknown rules."""
     try:
         low, high = Protocol.parse(protocol).rate_range
     except UserError:
@@ -88,19 +89,19 @@ def searched_rates(protocol: str) -> tuple[float, float] | None:
 
 
 def edges(low: float, high: float) -> tuple[float, float]:
-    """A learning rate up to the first or from the second on lies at an edge of the range ``low`` to ``high``."""
+    """Limits of the edges of the range: a rate up to the first, or from the second on, is at an edge."""
     part = (high / low) ** _EDGE
     return low * part, high / part
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """The names that no other beats: none costs as little and gains as much, and is better in one of the two.
+    """The names on the Pareto front: no other point has as low a cost and as high a gain, and is better in one of them.
 
     Args:
         points: by name, a cost (less is better) and a gain (more is better).
 
     Returns:
-        Cheapest first; of equal points all, by name.
+        Cheapest first. Equal points are all in it, sorted by name.
     """
     front: list[str] = []
     best = -math.inf

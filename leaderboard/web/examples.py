@@ -1,4 +1,4 @@
-"""What a task's data look and sound like: how many items a class has, and examples to see and hear."""
+"""The data of a task: item counts per class, and examples with their picture and sound."""
 
 import io
 import math
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
-# Whoever builds a model may listen to these and still be measured on items that nobody has heard.
+# Examples come from the train split, so that authors of models do not hear the test items.
 HEARD: Split = "train"
-# Of each class; taken from different recordings.
+# Examples per class, each from another recording.
 MOST_EXAMPLES = 3
-# Seconds that a player lasts.
+# Longest sound that a page plays, in seconds.
 LONGEST = 10.0
-# A recording faster than this was made for sounds above what people hear (20 kHz); it is played ten times slower.
+# A higher sample rate is for ultrasound (people hear up to 20 kHz). The page plays such a recording ten times slower.
 ULTRASONIC_RATE = 96_000
 SLOWED = 10
-# Browsers play no less.
+# The lowest sample rate that browsers play.
 _LEAST_RATE = 8_000
 
 _COLUMNS = 640
@@ -31,7 +31,7 @@ _MOST_MELS = 80
 _RANGE_DB = 60.0
 _FLOOR_DB = -100.0
 
-# Everybody may pass on what has one of these, with attribution; the page names source, licence and citation.
+# Licences that let everybody publish the data with attribution. The page names source, licence and citation.
 _FREE = re.compile(
     r"CC0([ -]1\.0)?|CC[ -]BY([ -]SA)?([ -][1-4]\.\d)?|public domain|no restriction( \(NOAA\))?", re.IGNORECASE
 )
@@ -39,7 +39,7 @@ _FREE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One item to show: its id, its file, its window in seconds (None for the whole file), its class names."""
+    """One item to show: its id, its file, its window in seconds (None for the whole file), and its class names."""
 
     id: str
     path: Path
@@ -49,14 +49,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """A manifest in numbers.
+    """Counts and examples of a manifest.
 
     Attributes:
         labels: (classes,) names.
-        items: how many each split has.
-        counts: of each split, (classes,) items that have the class; a window may have several.
-        unlabelled: of each split, items without any class.
-        examples: (classes,) up to `MOST_EXAMPLES` of each, of the split that may be heard.
+        items: number of items per split.
+        counts: per split, (classes,) number of items with the class; a window may have several classes.
+        unlabelled: per split, number of items without a class.
+        examples: (classes,) up to `MOST_EXAMPLES` per class, from the split `HEARD`.
     """
 
     labels: tuple[str, ...]
@@ -66,24 +66,24 @@ class Overview:
     examples: tuple[tuple[Example, ...], ...]
 
     def most_common(self, number: int) -> list[int]:
-        """The classes with most items to hear, at most so many, in the order of the labels."""
+        """The ``number`` classes with the most items in the split `HEARD`, in the order of the labels."""
         counts = self.counts[HEARD]
         by_count = sorted(range(len(counts)), key=lambda index: (-counts[index], index))
         return sorted(index for index in by_count[:number] if counts[index])
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """An example made ready for a page.
+class ExampleClip:
+    """The sound and the picture of an example.
 
     Attributes:
         audio: FLAC, mono.
-        picture: PNG of the mel spectrogram, low frequencies at the bottom; its lines are equally far apart on the mel
-            scale of what is played.
-        seconds: of the recording, in the picture and in the player.
-        whole: seconds that the item itself lasts.
-        top: highest frequency of the picture in Hz of the recording.
-        slowed: how many times slower it is played.
+        picture: PNG of the mel spectrogram, low frequencies at the bottom. Its rows have equal distances on the mel
+            scale of the played sound.
+        seconds: length of the picture and the sound, in seconds of the recording.
+        whole: length of the whole item in seconds.
+        top: highest frequency of the picture, in Hz of the recording.
+        slowed: factor by which the played sound is slower than the recording.
     """
 
     audio: bytes
@@ -95,7 +95,7 @@ class Clip:
 
 
 def overview(manifest: Manifest) -> Overview:
-    """Count the items of every class and choose the examples; the same manifest gives the same."""
+    """Count the items per class and choose the examples. The result depends on the manifest alone."""
     counted = {split: Counter(label for item in manifest.items[split] for label in item.labels) for split in SPLITS}
     classes = range(len(manifest.labels))
     of_class: list[list[Item]] = [[] for _ in classes]
@@ -112,7 +112,7 @@ def overview(manifest: Manifest) -> Overview:
 
 
 def _choose(items: list[Item], labels: tuple[str, ...]) -> tuple[Example, ...]:
-    """Items with the fewest other classes, the first of each recording."""
+    """Choose one item per recording: the one with the fewest classes."""
     first_of: dict[str, Item] = {}
     for item in sorted(items, key=lambda item: len(item.labels)):
         first_of.setdefault(item.recording, item)
@@ -123,10 +123,10 @@ def _choose(items: list[Item], labels: tuple[str, ...]) -> tuple[Example, ...]:
 
 
 def why_not_played(task: Task) -> str | None:
-    """Why a page that anybody may open does not play the task's sounds, in one sentence; None where it may.
+    """The reason why a public page does not play the task's sounds, as one sentence; None if it plays them.
 
-    Who serves a sound to everybody publishes it. So its licence must be known to allow that to everybody, also
-    commercially, or the sounds were generated.
+    A public page publishes the sounds that it plays. So the sounds must be generated, or their licence must be known to
+    allow everybody to publish them, also commercially.
     """
     licence = " ".join(task.facts.licence.split())
     if task.group == "builtin":
@@ -138,7 +138,7 @@ def why_not_played(task: Task) -> str | None:
     return f"The licence ({licence}) does not let every public page play the sounds."
 
 
-def make_clip(example: Example, max_duration: float | None = None) -> Clip:
+def make_clip(example: Example, max_duration: float | None = None) -> ExampleClip:
     """Decode the start of an example and draw it.
 
     Args:
@@ -146,9 +146,9 @@ def make_clip(example: Example, max_duration: float | None = None) -> Clip:
         max_duration: seconds to which the task crops its clips.
 
     Raises:
-        UserError: the file is missing or damaged; the sentence names the file without its directory.
+        UserError: the file is missing or damaged; the message names the file without its directory.
     """
-    # It imports torch, which takes a second.
+    # Imported here because the module imports torch, which takes a second.
     from tasks.sound import decode, encode_flac, read_header, resample
 
     try:
@@ -160,18 +160,18 @@ def make_clip(example: Example, max_duration: float | None = None) -> Clip:
             first, stop = (min(int(second * rate), header.frames) for second in example.window)
         elif max_duration is not None:
             stop = min(stop, int(max_duration * rate))
-        heard = min(stop, first + int(LONGEST / slowed * rate))
-        if heard <= first:
+        end = min(stop, first + int(LONGEST / slowed * rate))
+        if end <= first:
             raise UserError(f"{example.path} ends before the window starts")
-        samples = decode(example.path, header, heard, first)
+        samples = decode(example.path, header, end, first)
     except UserError as error:
         raise UserError(str(error).replace(str(example.path), example.path.name)) from error
     played = rate // slowed
-    audible = max(played, _LEAST_RATE)
-    return Clip(
-        audio=encode_flac(resample(samples, played, audible).numpy(), audible),
+    flac_rate = max(played, _LEAST_RATE)
+    return ExampleClip(
+        audio=encode_flac(resample(samples, played, flac_rate).numpy(), flac_rate),
         picture=_picture(mel_decibels(samples.numpy(), played)),
-        seconds=(heard - first) / rate,
+        seconds=(end - first) / rate,
         whole=(stop - first) / rate,
         top=played * slowed / 2,
         slowed=slowed,
@@ -179,17 +179,17 @@ def make_clip(example: Example, max_duration: float | None = None) -> Clip:
 
 
 def mel(frequency: float) -> float:
-    """Hz on the mel scale (O'Shaughnessy)."""
+    """Convert a frequency in Hz to mel (O'Shaughnessy's formula)."""
     return 2595 * math.log10(1 + frequency / 700)
 
 
 def mel_decibels(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """(bands, columns) power of a mel spectrogram from 0 to half of ``rate`` Hz, in dB of full scale."""
+    """Compute a mel spectrogram from 0 to half of ``rate`` Hz: (bands, columns) power in dB of full scale."""
     import torch
     from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
     width = 2 ** max(4, round(math.log2(_WINDOW_SECONDS * rate)))
-    # The lowest bands are narrowest, 0.62 Hz a mel; with more of them some would fall between two lines of the FFT.
+    # The lowest bands are the narrowest: 0.62 Hz per mel. With more bands, some would fall between two FFT bins.
     bands = int(0.62 * mel(rate / 2) * width / rate)
     spectrogram = MelSpectrogram(
         rate,
@@ -206,7 +206,7 @@ def mel_decibels(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]
 def _picture(decibels: NDArray[np.float32]) -> bytes:
     from matplotlib.image import imsave
 
-    # Silence stays dark.
+    # The fixed floor keeps silence dark.
     low = max(float(decibels.max()) - _RANGE_DB, _FLOOR_DB)
     drawn = io.BytesIO()
     imsave(drawn, decibels, vmin=low, vmax=low + _RANGE_DB, cmap="magma", origin="lower", format="png")

@@ -1,4 +1,4 @@
-"""A board as a file: every number in full, one column a field; and as a LaTeX table to paste."""
+"""A board as a file: CSV and Parquet with every number in full and one column per field, and a LaTeX table."""
 
 import io
 import re
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-# How pandas holds each type: whole numbers and truth values may be missing too.
+# The pandas type of each column type. All of these types allow empty values.
 _DTYPES = {int: "Int64", float: "float64", str: "object", bool: "boolean"}
 
 
 def to_frame(board: Board) -> "pd.DataFrame":
-    """One line per submission, in the order of the board's rows, with every column that files have.
+    """The board as a frame: one line per submission, in the order of the board's rows, with every column of files.
 
-    A task's columns are ``TASK`` (the score) and ``TASK.FIELD``; ``TASK.note`` gives the reason of an empty score,
-    ``TASK.overlap`` what the pretraining shares with the task; ``standing_note`` gives the reason why the columns of
-    `leaderboard.ranking.significance.Standing` are empty.
+    A task's columns are ``TASK`` (the score) and ``TASK.FIELD``. ``TASK.note`` gives the reason for an empty score.
+    ``TASK.overlap`` lists what the pretraining shares with the task. ``standing_note`` gives the reason why the columns
+    of `leaderboard.ranking.significance.Standing` are empty.
     """
     import pandas as pd
 
@@ -38,7 +38,7 @@ def to_frame(board: Board) -> "pd.DataFrame":
 
 
 def to_csv(board: Board) -> str:
-    """`to_frame` as CSV. An apostrophe stands before text that a spreadsheet would run as a formula."""
+    """`to_frame` as CSV. Text that a spreadsheet would run as a formula starts with an apostrophe."""
     frame = to_frame(board)
     words = frame.select_dtypes("object")
     frame[words.columns] = words.map(_spreadsheet, na_action="ignore")
@@ -53,14 +53,14 @@ def to_parquet(board: Board) -> bytes:
 
 
 def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
-    """A table for a paper, which needs the package booktabs.
+    """The board as a LaTeX table for a paper. The table needs the package booktabs.
 
-    It has the columns for LaTeX, scores with half of their 95 % interval; the best of each column among the rows that
-    are given is bold. Names are escaped; what is not in ASCII loses its accents, or becomes a question mark.
+    It has the columns for LaTeX, and scores with half of their 95 % interval. The best value per column among the rows
+    of ``board`` is bold. Names are escaped. A letter outside ASCII loses its accent or becomes a question mark.
 
     Args:
-        board: in the order of its rows.
-        notes: sentences to stand below the table, such as what was filtered.
+        board: its rows keep their order.
+        notes: sentences below the table, such as the filters in use.
     """
     import pandas as pd
 
@@ -80,18 +80,18 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
     )
     below = [
         f"BEANS probe {version('beans-probe')}, protocol {board.protocol}, track "
-        f"{formats.TRACKS.get(board.track, board.track)}, {formats.GROUPS[board.group].lower()} tasks. "
+        f"{board.track}, {formats.GROUPS[board.group].lower()} tasks. "
         "Test score ± half of its 95 % interval; the best of each column is bold.",
         *notes,
     ]
     if any(row.standing for row in board.rows):
-        below.append("In parentheses the range of the rank in 95 % of the resamples.")
+        below.append("In parentheses: the range of the rank in 95 % of the resamples.")
     if any(cell.overlap for row in board.rows for cell in row.cells):
         below.append(formats.OVERLAP_LEGEND)
     if any(row.remote_code for row in board.rows):
         below.append(formats.REMOTE_CODE_LEGEND)
     if any(cell.result is None for row in board.rows for cell in row.cells):
-        below.append("–: no result that can be compared.")
+        below.append("–: no comparable result.")
     return "\n".join(
         [
             "% \\usepackage{booktabs}",
@@ -105,7 +105,7 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
     )
 
 
-# Not pandas' own escape="latex": that leaves ligatures, and letters which the fonts of a paper may not have.
+# pandas' escape="latex" is not enough: it keeps ligatures, and letters that the fonts of a paper may not have.
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -130,12 +130,12 @@ _LATEX = {
 }
 
 
-# Two of these would be set as one other sign.
+# LaTeX would join two of these signs into another sign.
 _LIGATURE = re.compile(r"-(?=[-–])|,(?=,)|'(?=['\"])")
 
 
 def latex(words: str) -> str:
-    """``words`` on one line, such that LaTeX prints them as they are and runs nothing in them."""
+    """``words`` on one line, escaped so that LaTeX prints them literally and runs no command in them."""
     plain = "".join(map(_ascii, " ".join(words.split())))
     apart = {match.start() for match in _LIGATURE.finditer(plain)}
     return "".join(
@@ -144,7 +144,7 @@ def latex(words: str) -> str:
 
 
 def _ascii(character: str) -> str:
-    """Without accents, since what LaTeX knows of the others depends on its fonts."""
+    """The character without its accent, or a question mark: it depends on the font which others LaTeX can print."""
     if character in _LATEX:
         return character
     base = unicodedata.normalize("NFKD", character)[:1]
@@ -161,21 +161,21 @@ def _cell(column: Column, shown: Shown, *, bold: bool) -> str:
 
 
 def _named(board: Board) -> list[tuple[str, type, Column]]:
-    """Every column of the files with its name and type. No name stands twice."""
-    found: dict[str, tuple[str, type, Column]] = {}
+    """Every column of the files with its name and type. Names are unique."""
+    named: dict[str, tuple[str, type, Column]] = {}
     for column in columns_of(board):
         if column.file_type is None:
             continue
-        # Own tasks may be called as they like, "rank" or "a.note" beside "a".
+        # An own task can have any name: "rank", or "a.note" beside a task "a".
         name = column.name
-        while name in found:
+        while name in named:
             name += "_"
-        found[name] = name, column.file_type, column
-    return list(found.values())
+        named[name] = name, column.file_type, column
+    return list(named.values())
 
 
 def _schema(board: Board) -> "pa.Schema":
-    """The types of the files, so that a column without a value has the same type as one with values."""
+    """The Parquet types of all columns, so that an empty column has the same type as a filled one."""
     import pyarrow as pa
 
     types = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
@@ -183,5 +183,5 @@ def _schema(board: Board) -> "pa.Schema":
 
 
 def _spreadsheet(words: str) -> str:
-    # A spreadsheet runs what begins like a formula, and anybody can choose a name.
+    # A spreadsheet runs text that starts like a formula, and anybody can choose the name of a submission.
     return f"'{words}" if words.startswith(("=", "+", "-", "@", "\t", "\r")) else words

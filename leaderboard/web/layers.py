@@ -1,4 +1,4 @@
-"""The layer curves of many records at once: how the test score runs from the first layer to the last."""
+"""The layer curves of many records: the test score from the first layer to the last."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from pydantic import BaseModel
 from leaderboard.database.cache import Latest
 from leaderboard.database.store import Store, StoredDocument, Version
 
-# Databases bound how many values one statement may hold.
+# Records per statement: databases limit the number of values in one statement.
 _AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What one record says of its layers.
+    """The layers of one record.
 
     Attributes:
-        best_layer: index of the layer that validation chose.
-        indices: (layers,) of all layers, ascending; 0 is the input of the first block.
-        names: (layers,) what the backbone calls them.
-        tests: (layers,) test score of each.
+        best_layer: index of the layer that was chosen on validation.
+        indices: (layers,) index per layer, ascending; 0 is the input of the first block.
+        names: (layers,) name per layer, as the backbone names it.
+        tests: (layers,) test score per layer.
     """
 
     best_layer: int
@@ -39,12 +39,12 @@ class Curve:
 
     @property
     def depths(self) -> tuple[float, ...]:
-        """(layers,) where each layer lies between the first (0) and the last (1); empty for a single layer."""
+        """(layers,) relative depth per layer, from 0 (first) to 1 (last); empty for a single layer."""
         return tuple(index / self.last for index in self.indices) if self.last else ()
 
     @property
     def depth(self) -> float | None:
-        """Where the chosen layer lies, or None for a single layer."""
+        """Relative depth of the chosen layer; None for a single layer."""
         return self.best_layer / self.last if self.last else None
 
 
@@ -55,7 +55,7 @@ class _Layer(BaseModel):
 
 
 class _Document(BaseModel):
-    """Of a record only what a curve needs: reading all of it takes ten times as long."""
+    """The part of a record that a curve needs. Reading the whole record takes ten times as long."""
 
     best_layer: int
     layers: list[_Layer]
@@ -65,24 +65,24 @@ _latest: WeakKeyDictionary[Store, Latest[tuple[Version, tuple[str, ...]], dict[s
 
 
 def read_curves(store: Store, record_ids: Iterable[str]) -> dict[str, Curve]:
-    """The curves of these records by id, without those that are not in the store.
+    """Read the curves of these records, by id. Records that are not in the store are left out.
 
-    What was read last from a store is kept until it changes, since a page is drawn many times.
+    The last result per store is cached until the store changes, since a page is drawn many times.
     """
-    asked = tuple(record_ids)
+    ids = tuple(record_ids)
     latest = _latest.setdefault(store, Latest())
-    return latest.get((store.version(), asked), lambda: _read(store, asked))
+    return latest.get((store.version(), ids), lambda: _read(store, ids))
 
 
 def _read(store: Store, record_ids: tuple[str, ...]) -> dict[str, Curve]:
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     columns = (StoredDocument.record_id, StoredDocument.document)
     with store.transaction() as connection:
         for start in range(0, len(record_ids), _AT_ONCE):
-            some = record_ids[start : start + _AT_ONCE]
-            for record_id, document in connection.execute(sa.select(*columns).where(columns[0].in_(some))):
-                found[record_id] = _curve(_Document.model_validate_json(document))
-    return found
+            ids = record_ids[start : start + _AT_ONCE]
+            for record_id, document in connection.execute(sa.select(*columns).where(columns[0].in_(ids))):
+                curves[record_id] = _curve(_Document.model_validate_json(document))
+    return curves
 
 
 def _curve(document: _Document) -> Curve:
@@ -96,10 +96,13 @@ def _curve(document: _Document) -> Curve:
 
 
 def median_curve(curves: Sequence[Curve], depths: Sequence[float]) -> NDArray[np.float64]:
-    """(depths,) the median over curves of the test score at each depth, linear between two layers.
+    """Compute the median over curves of the test score at each depth, linear between two layers.
 
     Args:
-        curves: at least one, each of two layers or more.
-        depths: from 0 to 1.
+        curves: at least one; each has two layers or more.
+        depths: relative depths, from 0 to 1.
+
+    Returns:
+        (depths,) scores.
     """
     return np.median([np.interp(depths, curve.depths, curve.tests) for curve in curves], axis=0)

@@ -1,4 +1,4 @@
-"""Start the leaderboard, and MLflow beside it, and end both together."""
+"""Start the leaderboard, and MLflow if wanted, and stop both together."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from types import FrameType
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
-# Seconds a child gets to end by itself, and between two looks at the children.
+# Seconds that a child process has to end after a signal, and seconds between two checks of the child processes.
 GRACE = 5.0
 POLL = 0.2
 
@@ -32,7 +32,7 @@ THEME = {
     "theme.dark.borderColor": "#2c3936",
     "theme.baseRadius": "8px",
 }
-# Nothing leaves this machine, nothing opens by itself, and no developer's menu on a page for readers.
+# No usage statistics, no browser that opens by itself, and no developer menu.
 OPTIONS = {
     "server.headless": "true",
     "server.fileWatcherType": "none",
@@ -46,13 +46,13 @@ def serve(home: Home, *, port: int = 8501, mlflow_port: int | None = None, host:
     """Serve the board of ``home`` until Ctrl-C or SIGTERM.
 
     Args:
-        home: whose database, tracking address and artifacts are shown.
-        port: of the leaderboard.
-        mlflow_port: of MLflow; None leaves it out, and so does a home whose tracking address is a server already.
-        host: the interface both listen on.
+        home: its database, tracking address and artifacts are shown.
+        port: port of the leaderboard.
+        mlflow_port: port of MLflow; None starts no MLflow. Ignored if the home's tracking address is already a server.
+        host: the interface that both listen on.
 
     Raises:
-        UserError: a port is taken or a server ended by itself.
+        UserError: a port is in use, or a server ended by itself.
     """
     if home.tracking_uri.startswith(("http://", "https://")):
         mlflow_port = None
@@ -72,7 +72,7 @@ def serve(home: Home, *, port: int = 8501, mlflow_port: int | None = None, host:
         environment["BEANS_MLFLOW_PORT"] = str(mlflow_port)
         commands["MLflow"] = (_mlflow_command(host, mlflow_port), _mlflow_environment(home))
         print(f"MLflow       http://{_name(host)}:{mlflow_port}", flush=True)
-    _run_until_told(commands)
+    _run_until_stopped(commands)
 
 
 def leaderboard_command(host: str, port: int) -> list[str]:
@@ -90,7 +90,7 @@ def _mlflow_command(host: str, port: int) -> list[str]:
 
 
 def _mlflow_environment(home: Home) -> dict[str, str]:
-    # By environment and not by argument: the address may hold a password, and every user can list arguments.
+    # Passed by environment: the address may contain a password, and every user can list the arguments of a process.
     return {
         **{key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
         "MLFLOW_BACKEND_STORE_URI": home.tracking_uri,
@@ -99,22 +99,22 @@ def _mlflow_environment(home: Home) -> dict[str, str]:
     }
 
 
-def _run_until_told(commands: Mapping[str, tuple[list[str], dict[str, str]]]) -> None:
-    told = False
+def _run_until_stopped(commands: Mapping[str, tuple[list[str], dict[str, str]]]) -> None:
+    stopped = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
+        nonlocal stopped
+        stopped = True
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, (command, environment) in commands.items():
-            # Sessions of their own: Ctrl-C reaches us alone, and we end each child with all that it started.
+            # Each child has its own session: Ctrl-C reaches only this process, and `_end` ends a child's processes too.
             children[name] = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
             )
-        while not told:
+        while not stopped:
             for name, child in children.items():
                 if child.poll() is not None:
                     raise UserError(f"{name} ended by itself with code {child.returncode}: its messages are above.")
@@ -145,7 +145,7 @@ def _require_free(host: str, port: int | None) -> None:
         return
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As the servers do: a port that only waits for its last packets is free.
+        # The servers set this too: a port of a closed connection in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -1,4 +1,4 @@
-"""The table of the pages: intervals in the cells, headers that sort, rows that open."""
+"""The table of the pages, with intervals in cells, headers that sort, and rows that open a page."""
 
 import json
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from leaderboard.ranking.column import Column, Shown, Style, TaskColumn
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """One column. ``sort`` is what a click on it reports; ``order`` says how the rows are sorted by it now."""
+class ColumnHeader:
+    """The header of one column. A click on it reports ``sort``; ``order`` is the present order of the rows by it."""
 
     label: str
     sub: str = ""
@@ -26,44 +26,44 @@ class Header:
 
 
 def cell(content: str, **more: Any) -> dict[str, Any]:
-    """One cell: ``sub`` below the text, ``title`` on hover, ``href`` with ``key`` to open in place, ``style``.
+    """Make one cell: ``sub`` below the text, ``title`` on hover, ``href`` with ``key`` to open in place, ``style``.
 
-    ``mark`` is a sign after the text, and ``note`` what it means: shown on hover, and read out.
+    ``mark`` is a sign after the text. ``note`` explains it, on hover and for screen readers.
     """
     return {"text": content, **more}
 
 
-def header(entry: Column | TaskColumn, **changes: Any) -> Header:
-    """The header of a column of the board; ``changes`` replace fields of it."""
-    return replace(Header(entry.label, sub=entry.sub, title=entry.help, kind=entry.style), **changes)
+def header(entry: Column | TaskColumn, **changes: Any) -> ColumnHeader:
+    """Make the header of a board column; ``changes`` replace its fields."""
+    return replace(ColumnHeader(entry.label, sub=entry.sub, title=entry.help, kind=entry.style), **changes)
 
 
 def shown(value: Shown, **changes: Any) -> dict[str, Any]:
-    """One cell with a value of a column of the board; ``changes`` replace or add slots of it."""
-    found: dict[str, Any] = {"text": value.text, "title": value.title}
+    """Make one cell with the value of a board column; ``changes`` replace or add slots."""
+    slots: dict[str, Any] = {"text": value.text, "title": value.title}
     if value.spread:
-        found["spread"] = value.spread
+        slots["spread"] = value.spread
     if value.sub:
-        found["sub"] = value.sub
+        slots["sub"] = value.sub
     if value.empty:
-        found["style"] = "empty"
+        slots["style"] = "empty"
     if value.mark:
-        found |= {"mark": value.mark, "note": value.note}
+        slots |= {"mark": value.mark, "note": value.note}
     if value.interval is not None:
-        # As fine as a screen shows it.
+        # A screen shows no finer steps.
         low, high, at = value.interval
-        found["interval"] = {"low": round(low, 3), "high": round(high, 3), "at": round(at, 3)}
-    return found | changes
+        slots["interval"] = {"low": round(low, 3), "high": round(high, 3), "at": round(at, 3)}
+    return slots | changes
 
 
 def row(cells: list[dict[str, Any]], *, key: str | None = None, style: str = "") -> dict[str, Any]:
-    """One row; a click on it reports ``key``."""
+    """Make one row; a click on it reports ``key``."""
     return {"cells": cells, "style": style, **({} if key is None else {"key": key})}
 
 
 def show(
     name: str,
-    headers: list[Header],
+    headers: list[ColumnHeader],
     rows: list[dict[str, Any]],
     *,
     label: str,
@@ -72,17 +72,18 @@ def show(
     """Draw the table.
 
     Args:
-        name: its key; ``st.session_state[name].sort`` holds the clicked header's ``sort`` while ``on_sort`` runs.
-        headers: the columns.
-        rows: made by `row`.
-        label: what the table is, for screen readers.
+        name: key of the table; ``st.session_state[name].sort`` holds the clicked header's ``sort`` while ``on_sort``
+            runs.
+        headers: one per column.
+        rows: from `row`.
+        label: name of the table for screen readers.
         on_sort: called after a click on a header.
 
     Returns:
-        The key of the row that was just clicked.
+        The key of the row that was just clicked; None without a click.
     """
-    columns = [{slot: getattr(header, slot) for slot in Header.__slots__} for header in headers]
-    # One text: Streamlit looks into every value of what is not, and a long table has a hundred thousand.
+    columns = [{slot: getattr(header, slot) for slot in ColumnHeader.__slots__} for header in headers]
+    # One text for all rows: Streamlit inspects every value of nested data, and a long table has a hundred thousand.
     content = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
     state = _component()(
         key=name,

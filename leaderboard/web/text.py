@@ -1,4 +1,4 @@
-"""Sentences, facts and links of the pages. Names come from records that anybody can send: all of them are escaped."""
+"""Sentences, facts and links of the pages. All names are escaped, since anybody can send a record."""
 
 import html
 import json
@@ -18,18 +18,18 @@ FILTERS = {
     "domain": "Pretraining domain",
     "device": "Device",
 }
-NO_RUN = "Results without a run were not sent to MLflow yet; beans records push does so."
+NO_RUN = "Results without a run are not in MLflow yet; beans records push sends them."
 NO_SERVER = "Runs in a local MLflow are linked when the board is started with beans leaderboard serve --mlflow."
 
 
 def filter_value(name: str, value: str) -> str:
-    """How a value of a filter is shown: 10-100 M for the size 10-100."""
-    named = {"size": size_names(), "taxa": {"none": "none in particular"}, "domain": {"none": "none (no sound heard)"}}
+    """The shown text of a filter value: 10-100 M for the size 10-100."""
+    named = {"size": size_names(), "taxa": {"none": "none in particular"}, "domain": {"none": "none (no audio)"}}
     return named.get(name, {}).get(value, value)
 
 
 def filters(chosen: Mapping[str, Sequence[str]]) -> str:
-    """Filters in words, such as "family HuBERT or WavLM; parameters < 10 M"."""
+    """The filters as text, such as "family HuBERT or WavLM; parameters < 10 M"."""
     parts = [
         f"{FILTERS[name].lower()} {' or '.join(filter_value(name, value) for value in values)}"
         for name, values in chosen.items()
@@ -38,32 +38,32 @@ def filters(chosen: Mapping[str, Sequence[str]]) -> str:
 
 
 def scope(shown: Board, ranked: Board, whole: Board, chosen: Filters) -> list[str]:
-    """Which filters are in use, what they leave, and among whom the ranks are; nothing without a filter.
+    """Sentences about the filters in use, the rows that pass, and the rows that are ranked; none without a filter.
 
     Args:
-        shown: the rows that pass.
-        ranked: all rows, over the tasks that are chosen.
-        whole: all rows over all tasks.
+        shown: the rows that pass the filters.
+        ranked: all rows, over the chosen tasks.
+        whole: all rows, over all tasks.
         chosen: the filters.
     """
     if not chosen.chosen():
         return []
-    told = [f"Filtered by {filters(chosen.chosen())}."]
+    sentences = [f"Filtered by {filters(chosen.chosen())}."]
     if chosen.taxa:
-        told.append(f"Mean over {len(shown.columns)} of {len(whole.columns)} tasks; ranks are by it.")
+        sentences.append(f"Mean over {len(shown.columns)} of {len(whole.columns)} tasks; ranks use this mean.")
     among = sum(row.rank is not None for row in ranked.rows)
     if len(shown.rows) < len(ranked.rows):
-        told.append(f"{len(shown.rows)} of {len(ranked.rows)} rows; ranks are among all {among} that are ranked.")
-    return told
+        sentences.append(f"{len(shown.rows)} of {len(ranked.rows)} rows; ranks are among all {among} ranked rows.")
+    return sentences
 
 
 def pretraining(about: Mapping[str, object]) -> list[str]:
-    """Each data set with what is known of it, such as "FSD50K (general audio, 108 h, drawn from Freesound)"."""
+    """Each data set with its known facts, such as "FSD50K (general audio, 108 h, drawn from Freesound)"."""
     entries = about.get("pretraining")
     if not isinstance(entries, list | tuple):
-        return ["not stated, so nothing is known of an overlap with a task"]
-    told = [_data_set(entry) if isinstance(entry, Mapping) else str(entry) for entry in entries]
-    return told or ["none"]
+        return ["not stated, so overlaps with tasks are unknown"]
+    data_sets = [_data_set(entry) if isinstance(entry, Mapping) else str(entry) for entry in entries]
+    return data_sets or ["none"]
 
 
 def _data_set(entry: Mapping[str, object]) -> str:
@@ -78,23 +78,23 @@ def _data_set(entry: Mapping[str, object]) -> str:
 
 
 def markdown(text: str) -> str:
-    """``text`` such that Streamlit's markdown shows it as it is."""
+    """Escape ``text`` so that Streamlit's markdown shows it literally."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
 
 
 def facts(entries: dict[str, object]) -> str:
-    """A list of facts as HTML, everything escaped; addresses of the web become links, `words` in backticks code."""
+    """Facts as escaped HTML. Web addresses become links; `words` in backticks become code."""
     rows = "".join(f"<span>{html.escape(key)}</span><span>{_fact(value)}</span>" for key, value in entries.items())
     return f'<div class="facts">{rows}</div>'
 
 
 def run_link(run: Tracking | None, *, local_uri: str, local_server: str | None) -> str | None:
-    """The page of an MLflow run, or None when no server shows it.
+    """The address of an MLflow run's page; None if no server shows the run.
 
     Args:
-        run: where the record was logged.
-        local_uri: this home's own tracking address.
-        local_server: address of the MLflow server started beside the board, which shows ``local_uri``.
+        run: the run to which the record was logged.
+        local_uri: tracking address of this home.
+        local_server: address of the MLflow server that was started with the board; it shows ``local_uri``.
     """
     server = None if run is None else _server(run, local_uri, local_server)
     if run is None or server is None:
@@ -103,15 +103,15 @@ def run_link(run: Tracking | None, *, local_uri: str, local_server: str | None) 
 
 
 def compare_link(runs: Sequence[Tracking], *, local_uri: str, local_server: str | None) -> tuple[str | None, str]:
-    """MLflow's page that compares ``runs``, or of a single one its own page.
+    """The address of MLflow's page that compares ``runs``; for a single run, of its own page.
 
     Args:
-        runs: where the records were logged.
+        runs: the runs to which the records were logged.
         local_uri: as in `run_link`.
         local_server: as in `run_link`.
 
     Returns:
-        The address and "", or None and why there is none.
+        The address and "", or None and the reason.
     """
     if not runs:
         return None, NO_RUN
@@ -119,7 +119,7 @@ def compare_link(runs: Sequence[Tracking], *, local_uri: str, local_server: str 
     if None in servers:
         return None, NO_SERVER
     if len(servers) > 1:
-        return None, "The runs are on different MLflow servers, and a server compares only its own."
+        return None, "The runs are on different MLflow servers, and a server compares only its own runs."
     if len(runs) == 1:
         return run_link(runs[0], local_uri=local_uri, local_server=local_server), ""
     ids = dict.fromkeys(_identifier(run.run_id) for run in runs)
@@ -137,12 +137,12 @@ def _server(run: Tracking, local_uri: str, local_server: str | None) -> str | No
 
 
 def _identifier(text: str) -> str:
-    """Records are anybody's, so an identifier is only what MLflow's look like."""
+    """Keep only the characters of MLflow's identifiers, since anybody can send a record."""
     return re.sub(r"[^A-Za-z0-9_-]", "", text)
 
 
 def web_address(text: str) -> str | None:
-    """``text`` without a user name and password if it is an http(s) address, else None."""
+    """``text`` without user name and password if it is an http(s) address, else None."""
     try:
         parts = urlsplit(text)
         port = f":{parts.port}" if parts.port else ""
@@ -157,12 +157,12 @@ def web_address(text: str) -> str | None:
 def _fact(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_fact(item) for item in value)
-    escaped = re.sub(r"\S+", lambda found: _word(found[0]), str(value))
+    escaped = re.sub(r"\S+", lambda match: _word(match[0]), str(value))
     return re.sub("`([^`<>]+)`", r"<code>\1</code>", escaped)
 
 
 def _word(word: str) -> str:
-    """A word, as a link if it is an address; what ends a sentence or a list is no part of one."""
+    """A word as HTML. An address becomes a link; punctuation after the address stays outside the link."""
     bare = word.rstrip(".,;:)")
     address = web_address(bare)
     if address is None:

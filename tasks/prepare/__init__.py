@@ -1,4 +1,4 @@
-"""Brings tasks onto the disk, whole or not at all; `sources/` has one module per place that they are taken from."""
+"""Prepares tasks on disk, completely or not at all. `sources/` has one module per source of data sets."""
 
 import errno
 import hashlib
@@ -40,25 +40,28 @@ def prepare(
     again: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> bool:
-    """Prepare a task in ``data/NAME``, or in ``data/own/NAME`` from a task file; False when it was prepared already.
+    """Prepare a task in ``data/NAME``, or in ``data/own/NAME`` for a task file.
 
-    The directory appears in one step when all of it is there, so that an interrupted preparation is never taken for a
-    finished one; what was downloaded and written is kept for the next try. A second process that prepares the same
-    task waits for the first.
+    The directory appears in one step when it is complete. An interrupted preparation is therefore never read as a
+    finished one. Downloaded and written files are kept for the next try. A second process that prepares the same task
+    waits for the first.
 
     Args:
         name: a catalogue name, or the path of a task file with a table ``[prepare]``.
-        data: the home's data directory; made if need be.
-        report: called with what is being done, and how much of how much of it is done.
-        copy: the name of the source, or None for the one that the task file names.
+        data: the home's data directory; created if it does not exist.
+        report: receives the progress.
+        copy: the name of the source, or None for the source that the task file names.
         source: the directory with the files of that source, instead of downloading them.
-        in_place: leave the audio where it is instead of writing FLAC files.
-        again: prepare anew what is prepared.
-        say: called with a sentence that the user should know beforehand, such as the disk space that it takes.
+        in_place: read the audio from its current place instead of writing FLAC files.
+        again: prepare the task again if it is prepared already.
+        say: receives a sentence for the user before the work starts, such as the disk space that is needed.
+
+    Returns:
+        False if the task was prepared already, else True.
 
     Raises:
-        UserError: an unknown name or source, a source that does not have the task, files that cannot be had or are not
-            this data set, a full disk, or a directory that cannot be written.
+        UserError: an unknown name or source, a source that does not have the task, files that cannot be downloaded or
+            are not this data set, a full disk, or a directory that cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -81,7 +84,7 @@ def prepare(
             say(f"{task.name}: waiting for another process that prepares it.")
             lock.acquire()
         try:
-            # Another process may have done it while this one waited.
+            # Another process may have prepared the task while this one waited.
             if not again and is_prepared(task):
                 return False
             if place.generated is not None:
@@ -101,7 +104,7 @@ def prepare(
 
 
 def _source(task: Task, name: str, directory: Path | None, in_place: bool) -> Source:
-    """The source of that name, which has the task and can be used with these options."""
+    """Return the source of that name; fail if it does not have the task or does not accept these options."""
     source = SOURCES.get(name)
     if not source.has(task):
         others = [(other, one) for other, one in SOURCES.each() if isinstance(one, Source) and one.has(task)]
@@ -166,17 +169,17 @@ def _bring(source: Source, name: str, request: Request, in_place: bool) -> None:
 
 
 def _digest(about: list[object], entries: list[Entry]) -> str:
-    """What a half-made directory is going to be."""
+    """Return a hash that identifies the contents of an unfinished directory."""
     content = [about, [[entry.id, entry.split, entry.sound.start, entry.sound.seconds] for entry in entries]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _finish(task: Task, done: Preparation) -> None:
-    """Mark the half-made directory as whole and put it where the task is read from."""
+    """Mark the unfinished directory as complete and move it to the task's directory."""
     partial, outdated = partial_directory(task), task.root.parent / f".{task.name}.outdated"
     if outdated.exists():
         shutil.rmtree(outdated)
-    # After a power failure the mark must not be there without the files before it.
+    # After a power failure the mark must not exist without the files that were written before it.
     os.sync()
     (partial / MARK).write_text(json.dumps(asdict(done)), encoding="utf-8")
     if task.root.exists():

@@ -1,4 +1,4 @@
-"""Archives are extracted whole or not at all, and only what stays inside its directory."""
+"""Extracts archives, completely or not at all. Members outside the target directory are refused."""
 
 import errno
 import gzip
@@ -20,7 +20,7 @@ from tasks.support.errors import UserError
 from tasks.support.progress import Report
 
 SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
-"""What the names of archives end with."""
+"""Endings of the names of archives."""
 
 _BLOCK = 4096
 _DAMAGE = (
@@ -36,7 +36,7 @@ _DAMAGE = (
 
 
 class DamagedArchiveError(UserError):
-    """An archive that is not whole or not what was packed; ``reason`` says how that shows."""
+    """An archive is truncated or corrupt; ``reason`` states the evidence."""
 
     def __init__(self, archive: Path, reason: str) -> None:
         self.reason = reason
@@ -44,25 +44,25 @@ class DamagedArchiveError(UserError):
 
 
 def archive_stem(file: str) -> str:
-    """The name of an archive without what says that it is one; "" for any other file."""
+    """Return the name of an archive without its suffix; "" for a file that is not an archive."""
     suffix = next((suffix for suffix in SUFFIXES if file.lower().endswith(suffix)), "")
     return file[: -len(suffix)] if suffix else ""
 
 
 def extract(archive: Path, directory: Path, report: Report) -> None:
-    """Extract a zip or tar archive into a new ``directory``, which appears in one step with all that is in it.
+    """Extract a zip or tar archive into a new ``directory``, which appears in one step with all its files.
 
-    A directory that is there already was extracted whole and is left alone. ``__MACOSX`` is left out.
+    An existing directory was extracted completely and is not changed. ``__MACOSX`` is skipped.
 
     Args:
         archive: named ``*.zip``, ``*.tar``, ``*.tar.gz`` or ``*.tgz``.
-        directory: named by the caller; its parent must exist.
-        report: told how many of all bytes are extracted.
+        directory: the target; its parent must exist.
+        report: receives the number of extracted bytes and of all bytes.
 
     Raises:
-        DamagedArchiveError: it is truncated or corrupt.
-        UserError: it is encrypted, holds a link, a device or a path that leads outside, or does not fit on the disk.
-            Whatever is raised, nothing stays of it.
+        DamagedArchiveError: the archive is truncated or corrupt.
+        UserError: the archive is encrypted, holds a link, a device or a path outside the directory, or does not fit on
+            the disk. After any error nothing of the archive remains.
     """
     if directory.is_dir():
         return
@@ -90,31 +90,31 @@ def extract(archive: Path, directory: Path, report: Report) -> None:
 
 
 def first_files(archive: Path, count: int) -> list[str]:
-    """The paths of the first files in an archive, as they are inside it.
+    """Return the paths of the first files in an archive, relative to the archive.
 
     Raises:
-        DamagedArchiveError: it cannot be read.
-        UserError: it holds what ``extract`` refuses.
+        DamagedArchiveError: the archive cannot be read.
+        UserError: the archive holds a member that `extract` refuses.
     """
     with _readable(archive):
         if archive.name.lower().endswith(".zip"):
             with zipfile.ZipFile(archive) as opened:
-                found = (path for info in opened.infolist() if not info.is_dir() and (path := _path(archive, info)))
-                return list(islice(found, count))
+                paths = (path for info in opened.infolist() if not info.is_dir() and (path := _path(archive, info)))
+                return list(islice(paths, count))
         with _open_tar(archive) as (_, tar):
-            found = (path for member in tar if member.isfile() and (path := _path(archive, member)))
-            return list(islice(found, count))
+            paths = (path for member in tar if member.isfile() and (path := _path(archive, member)))
+            return list(islice(paths, count))
 
 
 @contextmanager
 def _readable(archive: Path) -> Iterator[None]:
-    """Turn what zipfile and tarfile raise for a bad archive into a sentence."""
+    """Turn the exceptions of zipfile and tarfile for a bad archive into a UserError."""
     try:
         yield
     except _DAMAGE as error:
         raise DamagedArchiveError(archive, str(error).rstrip(".") or type(error).__name__) from error
     except OSError as error:
-        # What the system refuses has a number; what gzip and bz2 raise for bad data has none.
+        # Errors of the operating system have a number. Errors of gzip and bz2 for bad data have none.
         if error.errno is not None:
             raise
         raise DamagedArchiveError(archive, str(error)) from error
@@ -126,10 +126,10 @@ def _readable(archive: Path) -> Iterator[None]:
 
 
 def _path(archive: Path, member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
-    """The member's path below the directory; "" for what is left out.
+    """Return the member's path below the directory; "" for a member that is skipped.
 
     Raises:
-        UserError: it would not be a plain file or directory inside.
+        UserError: the member is not a plain file or directory, or its path is outside the directory.
     """
     if isinstance(member, zipfile.ZipInfo):
         name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
@@ -137,7 +137,7 @@ def _path(archive: Path, member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
         link = kind == stat.S_IFLNK
     else:
         name, plain, link = member.name, member.isfile() or member.isdir(), member.islnk() or member.issym()
-    # Some programs write zips with the other slash.
+    # Some programs write backslashes into zip files.
     slashed = name.replace("\\", "/")
     parts = PurePosixPath(slashed).parts
     if slashed.startswith("/") or ".." in parts or re.match("[A-Za-z]:", slashed):
@@ -153,7 +153,7 @@ def _path(archive: Path, member: zipfile.ZipInfo | tarfile.TarInfo) -> str:
 
 
 def _require_space(archive: Path, partial: Path, sizes: list[int]) -> int:
-    """The sum of the sizes in bytes, refused where the disk cannot take so much."""
+    """Return the sum of the sizes in bytes. Fail if the disk has too little space."""
     need = sum(-(-size // _BLOCK) * _BLOCK for size in sizes)
     free = shutil.disk_usage(partial.parent).free
     if need > free:
@@ -187,7 +187,7 @@ def _extract_zip(archive: Path, partial: Path, report: Report) -> None:
 
 @contextmanager
 def _open_tar(archive: Path) -> Iterator[tuple[IO[bytes], tarfile.TarFile]]:
-    """The archive's own bytes and the tar in it, whether or not it is compressed."""
+    """Open a tar archive, compressed or not. Yield the file of the archive and the tar."""
     with archive.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
@@ -197,7 +197,7 @@ def _open_tar(archive: Path) -> Iterator[tuple[IO[bytes], tarfile.TarFile]]:
 
 
 def _extract_tar(archive: Path, partial: Path, report: Report) -> None:
-    # A tar has no list of its members: it is read once to look at them all and once to extract them.
+    # A tar has no list of its members. It is read once to check them and once to extract them.
     packed, sizes = archive.stat().st_size, []
     with _open_tar(archive) as (raw, tar):
         for member in tar:
@@ -218,9 +218,9 @@ def _extract_tar(archive: Path, partial: Path, report: Report) -> None:
 
 
 def _require_end(tar: tarfile.TarFile) -> None:
-    """Refuse a tar whose end is missing, and read what is left of it, so that gzip compares its checksum.
+    """Refuse a tar whose end is missing. Read the tar to its end, so that gzip compares its checksum.
 
-    tarfile takes the first header that it cannot read for the end.
+    tarfile treats the first header that it cannot read as the end.
     """
     content = cast(IO[bytes], tar.fileobj)
     content.seek(tar.offset)

@@ -1,6 +1,6 @@
-"""What the origins of the detection tasks share: BEANS' 60-s chunks, and finding and reading audio and annotations.
+"""Shared by the origins of the detection tasks: BEANS' 60-s chunks, and reading of audio and annotation files.
 
-pandas is imported inside: the command line reads nothing of it before it prepares a data set.
+pandas is imported inside functions, because it is slow to import and most commands do not need it.
 """
 
 import math
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.prepare.entries import CHUNK_SECONDS, Recording, Sound, ids_of
+from tasks.prepare.entries import CHUNK_SECONDS, RecordingEntry, Sound, ids_of
 from tasks.sound import Header, read_header
 from tasks.support.errors import UserError
 from tasks.task import Split
@@ -21,22 +21,22 @@ Span = tuple[float, float, str]
 
 
 def count_samples(header: Header, rate: int) -> int:
-    """Samples of a file once it is resampled to ``rate`` Hz: as many as torchaudio's resampling gives, rounded up."""
-    # In whole numbers: a recording of hours has more samples than rounding would leave exact.
+    """Return the number of samples of a file after resampling to ``rate`` Hz, as torchaudio rounds it (up)."""
+    # Integer arithmetic: floating point would be inexact for recordings of hours.
     return -(-header.frames * rate // header.sample_rate)
 
 
 def chunk_lengths(samples: int, rate: int) -> list[float]:
-    """Lengths in seconds of the 60-s chunks of so many samples at ``rate`` Hz; only the last may be shorter."""
+    """Return the lengths in seconds of the 60-s chunks of ``samples`` samples. Only the last may be shorter."""
     size = int(CHUNK_SECONDS) * rate
     return [min(size, samples - start) / rate for start in range(0, samples, size)]
 
 
 def divide(annotations: Iterable[Span], count: int) -> list[list[Span]]:
-    """The annotations of each of the first ``count`` chunks, in seconds from the chunk's start.
+    """Return the annotations of each of the first ``count`` chunks, in seconds from the chunk's start.
 
-    An annotation is clipped to every chunk it touches; one that ends exactly where a chunk starts leaves an annotation
-    without length there. One that ends before it starts is kept as it is within a chunk, and lost across chunks.
+    An annotation is clipped to every chunk that it touches. If it ends exactly where a chunk starts, that chunk gets an
+    annotation of length 0. An annotation that ends before it starts is kept if both times are in one chunk, else lost.
     """
     chunks: list[list[Span]] = [[] for _ in range(count)]
     for st, ed, label in annotations:
@@ -50,21 +50,21 @@ def divide(annotations: Iterable[Span], count: int) -> list[list[Span]]:
 
 
 def split_by_position(index: int, count: int) -> tuple[Split, bool]:
-    """Split of chunk ``index`` of ``count`` where each recording gives chunks to all three, and whether it is low."""
+    """Return the split of chunk ``index`` of ``count``, and whether it is low. Each recording is in all splits."""
     position = index / count
     if position < 0.6:
         return "train", position < 0.12
     return ("valid" if position < 0.8 else "test"), False
 
 
-def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[Recording]:
-    """All 60-s chunks of a recording, as of the train split; the caller knows the split.
+def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[RecordingEntry]:
+    """Return all 60-s chunks of a recording, with the split "train". The caller sets the correct split.
 
     Args:
         task: the task's name, for the ids.
         file: the recording, of any native rate.
-        rate: Hz that BEANS resamples it to before it cuts.
-        annotations: in seconds from the start of the recording; those outside it are dropped.
+        rate: BEANS resamples the recording to this rate (Hz) before it cuts.
+        annotations: in seconds from the start of the recording. Annotations outside the recording are dropped.
 
     Raises:
         UserError: the file is missing, empty, truncated or not audio.
@@ -77,12 +77,12 @@ def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[R
         start = index * CHUNK_SECONDS
         seconds = min(CHUNK_SECONDS, (header.frames - start * header.sample_rate) / header.sample_rate)
         sound = Sound(file, start, seconds)
-        chunks.append(Recording(name, "train", length, tuple(local), sound, ids.recording_of(name)))
+        chunks.append(RecordingEntry(name, "train", length, tuple(local), sound, ids.recording_of(name)))
     return chunks
 
 
 def sound_header(file: Path) -> Header:
-    """The header of a recording.
+    """Read the header of a recording.
 
     Raises:
         UserError: the file is missing, empty, truncated or not audio.
@@ -94,15 +94,15 @@ def sound_header(file: Path) -> Header:
 
 
 def find_audio(root: Path, pattern: str) -> list[Path]:
-    """Files below ``root`` whose path matches ``pattern`` at its end ("Train/*.wav"), sorted by name.
+    """Return the files below ``root`` whose path ends with ``pattern`` ("Train/*.wav"), sorted by name.
 
-    By name and not by path: where splits go by order, the depth at which somebody extracted an archive must not change
-    them. With the suffix, as BEANS sorts: "a-b.wav" comes before "a.wav".
+    Some splits depend on this order. The order by name does not depend on the directory into which an archive was
+    extracted. The suffix is part of the name, as in BEANS: "a-b.wav" comes before "a.wav".
     """
-    # Resolved, so that the folder of the pattern may be the root itself, also where it is given as a dot.
+    # The folder of the pattern may be the root itself, also if the root is given as ".".
     root = root.resolve()
     files = [file for file in root.rglob(Path(pattern).name) if file.match(pattern) and file.is_file()]
-    # What macOS leaves beside files is named like them.
+    # macOS writes extra files with the same names.
     return sorted(
         (file for file in files if "__MACOSX" not in file.parts and not file.name.startswith("._")),
         key=lambda file: file.name,
@@ -110,17 +110,17 @@ def find_audio(root: Path, pattern: str) -> list[Path]:
 
 
 def read_table(file: Path, times: Sequence[str], others: Sequence[str] = (), separator: str = ",") -> "pd.DataFrame":
-    """An annotation table as pandas reads it, with the columns ``times`` checked to be finite seconds.
+    """Read an annotation table with pandas. Check that the columns ``times`` hold finite seconds.
 
     Raises:
-        UserError: no such table, a column that is missing, or a time that is not a number.
+        UserError: the table or a column is missing, or a time is not a number.
     """
     import pandas as pd
 
     try:
         table = pd.read_csv(file, sep=separator)
     except (OSError, ValueError) as error:
-        # What pandas raises for broken tables are ValueErrors, and some of its messages have several lines.
+        # pandas raises ValueErrors for broken tables, and some of its messages have several lines.
         reason = " ".join(str(error).split())
         raise UserError(f"{file} cannot be read as a table ({reason}): download and extract it again.") from error
     for column in (*times, *others):
@@ -142,5 +142,5 @@ def read_table(file: Path, times: Sequence[str], others: Sequence[str] = (), sep
 
 
 def few(names: Sequence[str]) -> str:
-    """So many names that a message stays readable."""
+    """Return at most three of the names and the number of the others, for a message."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,7 +1,7 @@
-"""Downloads a file, continues a part of it, and checks it before it counts as there.
+"""Downloads files: continues interrupted downloads and checks each file before it is used.
 
-urllib3 repeats requests that fail. The part of a file that stays on the disk is our own code, because no dependency
-continues one in a later process and checks that the server still has the same version of the file.
+urllib3 repeats failed requests. The continued download is our own code: no dependency continues a partial file in a
+later process and checks that the server still has the same version of the file.
 """
 
 import base64
@@ -40,31 +40,31 @@ RETRIES = Retry(
     retry_after_max=120,
     raise_on_status=False,
 )
-"""Five further attempts: at once, after 2, 4, 8 and 15 seconds; or after the time that the server asks for."""
+"""Five further attempts: at once, and after 2, 4, 8 and 15 seconds, or after the time that the server requests."""
 
 _BLOCK = 1 << 16
 _AGAIN = "Check the network. Run the same command again, which continues where it stopped"
 _ZENODO = re.compile(r"(?P<host>https?://[^/]+)/records?/(?P<record>\d+)/files/(?P<file>[^?#]+)")
 
-# Compressed on the way, the bytes would not be those of the file, and a range would count others.
+# Without compression in transit, so that byte ranges and checksums refer to the bytes of the file itself.
 _HEADERS = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
 
 class _InterruptedError(Exception):
-    """An attempt ended before the file was whole; the next one may end better."""
+    """An attempt ended before the file was complete. The next attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """Which version of a remote file the bytes of a part belong to; lies beside the part.
+    """The version of the remote file to which a partial file belongs; stored beside the partial file.
 
     Attributes:
-        url: where the part comes from.
+        url: the address of the remote file.
         validator: the server's strong ETag, else its Last-Modified, else "".
-        size: of the whole file in bytes, or None where the server did not say.
-        md5: in hexadecimal, or "" where nobody publishes one.
+        size: of the whole file in bytes, or None if the server does not state it.
+        md5: in hexadecimal, or "" if none is published.
     """
 
     url: str
@@ -74,18 +74,18 @@ class _Version:
 
 
 def download(remote: Remote, directory: Path, report: Report) -> Path:
-    """Download one file into ``directory``; one that lies there already was checked and is left alone.
+    """Download one file into ``directory`` and return its path. An existing file was checked before and is kept.
 
-    The bytes go to ``FILE.part``, which stays when anything interrupts and is continued by the next call. Only one
-    process at a time may download into a directory: the caller holds the task's lock.
+    The bytes are written to ``FILE.part``. After an interruption the next call continues this file. Only one process at
+    a time may download into a directory: the caller holds the task's lock.
 
     Args:
-        remote: what to download. Its md5 is checked; where it has none, the one that the server publishes is.
-        directory: made if need be.
-        report: told how many bytes are there, of how many; of 0 where the server does not say.
+        remote: the file to download. Its md5 is checked, or else the md5 that the server publishes.
+        directory: created if it does not exist.
+        report: receives the number of downloaded bytes and of all bytes; 0 if the server does not state it.
 
     Raises:
-        UserError: no connection, an answer that is no file, a wrong checksum (nothing is kept), or a full disk.
+        UserError: no connection, an error of the server, a wrong checksum (nothing is kept), or a full disk.
     """
     target, part = directory / remote.file, _part(remote, directory)
     if target.is_file():
@@ -112,7 +112,7 @@ def download(remote: Remote, directory: Path, report: Report) -> Path:
 
 
 def to_come(remote: Remote, directory: Path | None = None) -> int | None:
-    """Bytes that are still to be downloaded, as the server says; None where it does not say or cannot be reached."""
+    """Return the number of bytes still to download; None if the server does not state it or cannot be reached."""
     if directory and (directory / remote.file).is_file():
         return 0
     try:
@@ -152,12 +152,12 @@ def _session() -> requests.Session:
 
 
 def _patiently(remote: Remote, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
-    """Return what ``attempt`` returns; repeat it when the body breaks off, which urllib3 leaves to its caller.
+    """Call ``attempt`` and return its result; repeat it if the body ends early, which urllib3 does not handle.
 
-    The count of attempts starts anew whenever one of them got further than all before it.
+    The count of attempts starts again at zero after an attempt that made progress.
 
     Raises:
-        UserError: the attempts are used up, or the server cannot be reached.
+        UserError: no attempt is left, or the server cannot be reached.
     """
     best, retries = progress(), RETRIES
     while True:
@@ -194,7 +194,7 @@ def _reason(error: Exception, url: str) -> str:
 
 
 def _accept(response: requests.Response, remote: Remote) -> None:
-    """Raise a UserError for an answer that is an error; the session has repeated the request where that can help."""
+    """Raise a UserError for an error response. The session has already repeated requests that can be repeated."""
     if response.status_code < 400:
         return
     answer = f"the server answers {response.status_code} {response.reason}".rstrip()
@@ -204,7 +204,7 @@ def _accept(response: requests.Response, remote: Remote) -> None:
 
 
 def _published(remote: Remote, session: requests.Session) -> tuple[str, int | None]:
-    """The md5 and the size that are published apart from the file itself: by the catalogue, or in Zenodo's record.
+    """Return the md5 and the size that are published separately: in the catalogue, or in Zenodo's record.
 
     Raises:
         UserError: Zenodo's record cannot be read or does not list the file.
@@ -236,15 +236,15 @@ def _published(remote: Remote, session: requests.Session) -> tuple[str, int | No
 def _attempt(
     remote: Remote, session: requests.Session, part: Path, md5: str, published_size: int | None, report: Report
 ) -> None:
-    """Download what the part lacks, in one request.
+    """Download the missing bytes of the partial file, in one request.
 
     Raises:
-        _InterruptedError, BrokenStream: it is not whole yet, or was discarded.
+        _InterruptedError, BrokenStream: the file is not complete yet, or was discarded.
         requests.RequestException: the server cannot be reached.
         UserError: the server refuses, or the disk has too little space.
     """
     version = _version(part)
-    # Without a validator only a checksum can tell whether old and new bytes are of one file.
+    # Without a validator, only a checksum shows whether old and new bytes belong to one file.
     if version is None or version.url != remote.url or not (version.validator or version.md5):
         _discard(part)
     have = _size(part)
@@ -266,7 +266,7 @@ def _attempt(
                 _discard(part)
                 raise _InterruptedError(f"{remote.file} changed at the server during the download")
         else:
-            # The whole file comes: nothing was there, it changed, or the server does not know ranges.
+            # The server sends the whole file: no partial file, another version, or no support for ranges.
             _discard(part)
             have = 0
             total = published_size if total is None else total
@@ -284,7 +284,7 @@ def _append(response: requests.Response, part: Path, file: str, total: int | Non
     done = _size(part)
     report(f"downloading {file}", done, total or 0, "B")
     with part.open("ab") as out:
-        # Not decoded: an archive that the server declares as compressed content must stay compressed.
+        # Not decoded: an archive must stay compressed, even if the server declares compressed content.
         for block in response.raw.stream(_BLOCK, decode_content=False):
             out.write(block)
             done += len(block)
@@ -292,13 +292,13 @@ def _append(response: requests.Response, part: Path, file: str, total: int | Non
 
 
 def _discard(part: Path) -> None:
-    # The part first: bytes of one version must never lie beside the note of another.
+    # The partial file first: it must never exist beside the note of another version.
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)
 
 
 def _total(response: requests.Response, have: int) -> int | None:
-    """The size of the whole file as the answer says it."""
+    """Return the size of the whole file as the response states it."""
     if response.status_code == 206:
         whole = response.headers.get("Content-Range", "").rpartition("/")[2]
         if whole.isdigit():
@@ -310,7 +310,7 @@ def _total(response: requests.Response, have: int) -> int | None:
 
 
 def _continues(response: requests.Response, have: int, total: int | None, version: _Version) -> bool:
-    """Whether a partial answer is what follows the part: some servers ignore If-Range."""
+    """Return whether a partial response continues the partial file. Some servers ignore If-Range."""
     first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     return (
         first is not None
@@ -321,7 +321,7 @@ def _continues(response: requests.Response, have: int, total: int | None, versio
 
 
 def _validator(response: requests.Response) -> str:
-    """What tells versions of the file apart byte by byte, as If-Range asks for: not a weak ETag."""
+    """Return a validator for If-Range. A weak ETag does not identify the exact bytes and is not used."""
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
@@ -345,14 +345,14 @@ def _require_space(remote: Remote, directory: Path, need: int) -> None:
 
 
 def _check(remote: Remote, part: Path, md5: str, report: Report) -> None:
-    """Compare the part with the published checksum; without one, its size was all that could be compared.
+    """Compare the checksum of the file with the published one. Without one, only its size has been compared.
 
     Raises:
-        UserError: it is another; the part is deleted.
+        UserError: the checksums differ; the partial file is deleted.
     """
     digest, done, total = hashlib.md5(usedforsecurity=False), 0, _size(part)
     with part.open("rb") as file:
-        # It is about to be called whole, also after the power fails.
+        # The file must be complete on disk even after a power failure.
         os.fsync(file.fileno())
         while md5 and (block := file.read(1 << 20)):
             digest.update(block)

@@ -1,4 +1,4 @@
-"""The items of a data set as every source reads them: labels, splits, and where the sound of each is."""
+"""The items of a data set as the sources read them: labels, splits, and the place of each item's sound."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from tasks.sound import Content
 
 CHUNK_SECONDS = 60.0
-"""Length of the pieces that BEANS cuts long recordings into."""
+"""BEANS cuts long recordings into chunks of this length, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Where the sound of an item is.
+    """The place of an item's sound.
 
     Attributes:
-        file: the audio file; or, where it is inside another file, a function that reads it.
-        start: of the item in the file, in seconds.
-        seconds: length of the item, or None for all that follows ``start``.
+        file: the audio file, or a function that reads the audio from inside another file.
+        start: start of the item in the file, in seconds.
+        seconds: length of the item, or None for the rest of the file.
     """
 
     file: "Path | Callable[[], Content]"
@@ -32,8 +32,8 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """One clip of a classification task. ``id`` is the same whichever copy it was read from."""
+class ClipEntry:
+    """One clip of a classification task. Every copy of the data set gives the same ``id``."""
 
     id: str
     split: Split
@@ -44,12 +44,12 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class RecordingEntry:
     """One recording of a detection task, or one 60-s chunk of a longer one.
 
     Attributes:
         length: in seconds, at the rate that BEANS gives the task.
-        annotations: start, end (seconds from the recording's start) and label, as the source has them.
+        annotations: start, end (seconds from the recording's start) and label, unchanged from the source.
     """
 
     id: str
@@ -61,30 +61,30 @@ class Recording:
     low: bool = False
 
 
-Entry = Clip | Recording
+Entry = ClipEntry | RecordingEntry
 
 
 def label_text(label: object) -> str:
-    """A label as text: 3, 3.0 and "3" are the same class, whichever library read them."""
+    """Return a label as text: 3, 3.0 and "3" are the same class."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
 @cache
 def ids_of(task: str) -> Ids:
-    """How the items of a catalogue task are called."""
+    """Return the rule for the ids of a catalogue task."""
     return load_task(task, data=Path()).ids
 
 
 def index_by_name(root: Path, suffix: str) -> dict[str, Path]:
-    """All files below ``root`` with that suffix (with its dot, in any case) by their name without it."""
+    """Return all files below ``root`` with ``suffix`` (dot included, any case), by their name without suffix."""
     files = (path for path in sorted(root.rglob("*")) if path.suffix.lower() == suffix and path.is_file())
     return {path.stem: path for path in files if "__MACOSX" not in path.parts}
 
 
 def unique(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries in the order that every copy gives them: by id.
+    """Return the entries sorted by id, so that all copies of a data set give the same order.
 
-    A name that several rows of a table share is numbered from its second use on, because BEANS keeps all rows.
+    BEANS keeps all rows of a table. If several rows have one id, a number is added from its second use on.
     """
     ordered = sorted(entries, key=lambda entry: (entry.id, entry.split, getattr(entry, "label", "")))
     uses: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Gets the files of a data set's origin into a directory, ready to be read."""
+"""Downloads and extracts the files of a data set's origin into a directory."""
 
 import hashlib
 import os
@@ -11,21 +11,21 @@ from tasks.prepare.source import Origin, Remote
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
 
-# How many of an archive's files are looked for to tell whether the user extracted it.
+# Number of an archive's files that are checked to see whether the user extracted it.
 _SAMPLE = 20
 
 
 def fetch(task: str, origin: Origin, directory: Path, report: Report) -> Path:
-    """Bring all files of an origin into ``directory``, archives extracted to ``directory/STEM`` and deleted.
+    """Download all files of an origin into ``directory``. Archives are extracted to ``directory/STEM`` and deleted.
 
-    What is there is not done again, so that an interrupted call is continued by the next. One process at a time may
-    work in a directory: the caller holds the task's lock.
+    Finished files are not downloaded again, so the next call continues an interrupted one. Only one process at a time
+    may use the directory: the caller holds the task's lock.
 
     Args:
-        task: its name, said in front of what is reported.
-        origin: what to bring.
-        directory: made if need be.
-        report: told about each file's download and extraction, in bytes.
+        task: the task's name, which starts each progress text.
+        origin: the files to download.
+        directory: created if it does not exist.
+        report: receives each file's download and extraction, in bytes.
 
     Returns:
         ``directory``, for ``origin.read``.
@@ -34,7 +34,7 @@ def fetch(task: str, origin: Origin, directory: Path, report: Report) -> Path:
         UserError: as of `download`, `extract` and `fetch_competition`.
     """
 
-    def told(what: str, done: float, total: float, unit: str = "") -> None:
+    def report_task(what: str, done: float, total: float, unit: str = "") -> None:
         report(f"{task}: {what}", done, total, unit)
 
     files = [f"{origin.kaggle}.zip"] if origin.kaggle else [remote.file for remote in origin.remotes]
@@ -42,16 +42,16 @@ def fetch(task: str, origin: Origin, directory: Path, report: Report) -> Path:
     for file in files:
         stem = archive_stem(file)
         if not (stem and (directory / stem).is_dir()):
-            path = _bring(file, remotes.get(file), origin.kaggle, directory, told)
+            path = _bring(file, remotes.get(file), origin.kaggle, directory, report_task)
             if stem:
-                _extract_fetched(path, directory / stem, told)
+                _extract_fetched(path, directory / stem, report_task)
         if stem:
             (directory / file).unlink(missing_ok=True)
     return directory
 
 
 def _bring(file: str, remote: Remote | None, competition: str, directory: Path, report: Report) -> Path:
-    # Imported when something is downloaded: the command line touches this module before it knows that.
+    # A late import: the command line imports this module also when nothing is downloaded.
     from tasks.prepare.download import download
 
     return download(remote, directory, report) if remote else fetch_competition(competition, directory, report)
@@ -61,7 +61,7 @@ def _extract_fetched(archive: Path, directory: Path, report: Report) -> None:
     try:
         extract(archive, directory, report)
     except DamagedArchiveError as error:
-        # It would be found there by every further call.
+        # Every further call would use the damaged file again.
         archive.unlink()
         raise UserError(
             f"{archive.name} was downloaded damaged ({error.reason}) and is deleted: run the same command again; if it"
@@ -70,11 +70,11 @@ def _extract_fetched(archive: Path, directory: Path, report: Report) -> None:
 
 
 def needed(origin: Origin, directory: Path | None = None) -> int | None:
-    """Bytes still to be downloaded, as far as the servers say; None where none of them does.
+    """Return the number of bytes still to download, as the servers state it; None if no server states it.
 
     Args:
-        origin: what would be fetched.
-        directory: where an earlier call left files, which need not come again.
+        origin: the files that would be downloaded.
+        directory: holds the files of an earlier call, which are not downloaded again.
     """
     from tasks.prepare.download import to_come
 
@@ -89,18 +89,18 @@ def needed(origin: Origin, directory: Path | None = None) -> int | None:
 
 
 def prepare_source(source: Path, workspace: Path, report: Report) -> Path:
-    """A directory below which the files of the user's own ``source`` are found, archives in it extracted.
+    """Return a directory with the files of the user's own ``source``, in which archives are extracted.
 
-    Without archives that is ``source`` itself. Else it is one below ``workspace`` that holds each archive extracted,
-    and a link to every other file: nothing is ever written into ``source``. It is made anew when an archive changed.
+    Without archives this is ``source`` itself. Else it is a directory below ``workspace`` with every archive extracted
+    and a link to every other file. Nothing is written into ``source``. A changed archive is extracted again.
 
     Args:
-        source: what the user gave as --source.
-        workspace: a directory for this task, made if need be.
-        report: told about each extraction, in bytes.
+        source: the directory that the user gave as --source.
+        workspace: a directory for this task; created if it does not exist.
+        report: receives each extraction, in bytes.
 
     Raises:
-        UserError: there is no such directory or nothing in it, or an archive cannot be extracted.
+        UserError: the directory does not exist or is empty, or an archive cannot be extracted.
     """
     if not source.is_dir():
         what = "is not a directory: give the one that holds it" if source.exists() else "does not exist: check the path"
@@ -125,7 +125,7 @@ def prepare_source(source: Path, workspace: Path, report: Report) -> Path:
 
 
 def _is_extracted(archive: Path) -> bool:
-    """Whether the first files in an archive lie beside it, or in a directory of its name."""
+    """Return whether the first files of an archive exist beside it, or in a directory of its name."""
     files = first_files(archive, _SAMPLE)
     return any(all((place / file).is_file() for file in files) for place in (archive.parent, _place(archive)))
 
@@ -146,7 +146,7 @@ def _clear(workspace: Path, but: Path) -> None:
 
 
 def _link_others(source: Path, archives: list[Path], workspace: Path, beside: Path) -> None:
-    """Link each file, not the directories: what looks for files does not follow links to directories."""
+    """Link each file and not the directories, because a recursive search does not follow links to directories."""
     if beside.exists():
         shutil.rmtree(beside)
     left_out, own = set(archives), workspace.resolve()

@@ -1,4 +1,4 @@
-"""The files of a Kaggle competition, fetched by the user's own Kaggle client with the user's own consent."""
+"""Downloads the files of a Kaggle competition with the user's Kaggle client and account."""
 
 import json
 import re
@@ -16,49 +16,49 @@ _POLL_SECONDS = 0.5
 
 
 def fetch_competition(competition: str, directory: Path, report: Report) -> Path:
-    """Fetch all files of a competition as one archive, ``directory/COMPETITION.zip``.
+    """Download all files of a competition as one archive, ``directory/COMPETITION.zip``, and return its path.
 
-    One that lies there already is whole and is left alone. The client continues a download that was interrupted.
+    An existing archive is complete and is not changed. The client continues an interrupted download.
 
     Args:
         competition: its name in Kaggle's addresses.
-        directory: made if need be.
-        report: told how many bytes are there, of how many; of 0 where the client does not note it.
+        directory: created if it does not exist.
+        report: receives the number of downloaded bytes and of all bytes; 0 if the client does not state it.
 
     Raises:
-        UserError: no client, no valid account, rules that were not accepted, no connection, or a full disk.
+        UserError: no client, no valid account, rules not accepted, no connection, or a full disk.
     """
     archive = directory / f"{competition}.zip"
     if archive.is_file():
         return archive
-    # The client writes under the final name from the start, so it works in a directory of its own.
+    # The client writes an unfinished file under its final name, so it gets a separate directory.
     partial = directory / f".{competition}.kaggle"
     try:
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{partial} cannot be made ({error}): check the permissions.") from error
-    words, code = _run(_client(competition), competition, partial, report)
+        raise UserError(f"{partial} cannot be created ({error}): check the permissions.") from error
+    output_text, code = _run(_client(competition), competition, partial, report)
     fetched = partial / archive.name
     if code != 0 or not zipfile.is_zipfile(fetched):
-        raise UserError(_explain(words, competition, directory))
+        raise UserError(_explain(output_text, competition, directory))
     fetched.replace(archive)
     shutil.rmtree(partial)
     return archive
 
 
 def _client(competition: str) -> str:
-    """The command ``kaggle``, of this environment or of the user's own."""
-    found = shutil.which("kaggle", path=str(Path(sys.executable).parent)) or shutil.which("kaggle")
-    if found is None:
+    """Return the command ``kaggle`` of this Python environment, or else of the user's path."""
+    command = shutil.which("kaggle", path=str(Path(sys.executable).parent)) or shutil.which("kaggle")
+    if command is None:
         raise UserError(
-            "This data set lies at Kaggle and the Kaggle client is not installed: run"
+            "This data set is at Kaggle and the Kaggle client is not installed: run"
             f" `pip install 'beans-probe[kaggle]'`, {_or_by_hand(competition)}"
         )
-    return found
+    return command
 
 
 def _run(client: str, competition: str, partial: Path, report: Report) -> tuple[str, int]:
-    """What the client printed, and its exit status."""
+    """Run the client. Return its output and its exit status."""
     command = [client, "competitions", "download", "-c", competition, "-p", str(partial)]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
@@ -77,7 +77,7 @@ def _run(client: str, competition: str, partial: Path, report: Report) -> tuple[
 
 
 def _progress(file: Path) -> tuple[int, int]:
-    """The bytes that are there and those of the whole file, which the client notes beside it; 0 where it does not."""
+    """Return the downloaded bytes and all bytes, which the client writes to a file beside it; 0 if it does not."""
     done = file.stat().st_size if file.is_file() else 0
     try:
         return done, int(json.loads(file.with_name(f"{file.name}.kaggle-partial").read_bytes())["size"])
@@ -92,15 +92,15 @@ def _or_by_hand(competition: str) -> str:
     )
 
 
-def _explain(words: str, competition: str, directory: Path) -> str:
-    """What the client's own words mean for the user, in one sentence."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", words) if line.strip()]
-    # The last thing it says is why it ended; before that stand progress and attempts that failed.
-    said = f'the Kaggle client says "{lines[-1]}"' if lines else "the Kaggle client says nothing"
+def _explain(output_text: str, competition: str, directory: Path) -> str:
+    """Return the meaning of the client's output for the user, in one sentence."""
+    lines = [line.strip() for line in re.split(r"[\r\n]+", output_text) if line.strip()]
+    # The last line states why the client ended. The lines before it are progress and failed attempts.
+    last_line = f'the Kaggle client says "{lines[-1]}"' if lines else "the Kaggle client says nothing"
     by_hand = _or_by_hand(competition)
 
     def matches(pattern: str) -> bool:
-        return re.search(pattern, words, re.IGNORECASE) is not None
+        return re.search(pattern, output_text, re.IGNORECASE) is not None
 
     if matches(r"authentication required|could not find kaggle\.json|\b401 client error|unauthorized"):
         return (
@@ -111,7 +111,7 @@ def _explain(words: str, competition: str, directory: Path) -> str:
     if matches(r"\b403 client error|forbidden|accept[^\n]* rules"):
         return (
             f"Kaggle does not let your account have the files: accept the competition's rules at"
-            f" https://www.kaggle.com/c/{competition}/rules and run the same command again; {by_hand} ({said})"
+            f" https://www.kaggle.com/c/{competition}/rules and run the same command again; {by_hand} ({last_line})"
         )
     if matches(r"no space left|disk quota exceeded"):
         return (
@@ -121,6 +121,6 @@ def _explain(words: str, competition: str, directory: Path) -> str:
     if matches(r"max retries exceeded|failed to resolve|connection (aborted|refused|reset|error)|timed out|incomplete"):
         return (
             "Kaggle cannot be reached, or the connection broke off: run the same command again when there is a"
-            f" connection; {by_hand} ({said})"
+            f" connection; {by_hand} ({last_line})"
         )
-    return f"{competition} could not be downloaded from Kaggle ({said}): run the same command again, {by_hand}"
+    return f"{competition} could not be downloaded from Kaggle ({last_line}): run the same command again, {by_hand}"

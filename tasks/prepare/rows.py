@@ -1,11 +1,11 @@
-"""One row of BEANS' own lists, as its checkout and its copy on Hugging Face have it, and the item that it describes."""
+"""Rows of BEANS' lists, as in a BEANS checkout and in the copy on Hugging Face, and the item of each row."""
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.prepare.entries import Clip, Entry, Recording, Sound, label_text
+from tasks.prepare.entries import ClipEntry, Entry, RecordingEntry, Sound, label_text
 from tasks.support.errors import UserError
 from tasks.task import Split, Task
 
@@ -14,9 +14,9 @@ Row = Mapping[str, Any]
 
 
 def in_low(task: Task, train: Iterable[Row], low: Iterable[Row]) -> list[bool]:
-    """Of each row of the train split, whether the few-label variant keeps it.
+    """Return for each row of the train split whether the few-label variant keeps it.
 
-    Of several rows with one name and label it keeps the first, as many as its own rows ``low`` are.
+    If several rows have one name and label, the first ones are kept: as many as ``low`` has of them.
     """
     left = Counter(_name_and_label(task, row) for row in low)
     kept = []
@@ -33,13 +33,13 @@ def _name_and_label(task: Task, row: Row) -> tuple[str, str]:
 
 
 def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: str) -> Entry:
-    """The item that a row describes.
+    """Return the item that a row describes.
 
     Args:
-        task: decides whether it is a clip or a recording.
+        task: decides whether the item is a clip or a recording.
         split: of the row.
-        row: as BEANS writes it. Annotations are a list of {st, ed, label}; a label may be text or a number.
-        sound: where its audio is.
+        row: in the form of BEANS. Annotations are a list of {st, ed, label}; a label may be text or a number.
+        sound: the place of its audio.
         low: whether the few-label variant of the train split keeps it.
         where: the row's place, for messages.
 
@@ -51,7 +51,7 @@ def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: st
     if task.kind == "classification":
         if row["label"] is None or row["label"] == "":
             raise UserError(f"{where}: the label is empty; this is not the list that BEANS writes.")
-        return Clip(name, split, label, sound, recording, low)
+        return ClipEntry(name, split, label, sound, recording, low)
     length = _seconds(row["length"], where, "length")
     if length <= 0:
         raise UserError(f"{where}: the length is {length:g} s; this is not the list that BEANS writes.")
@@ -63,11 +63,11 @@ def entry(task: Task, split: Split, row: Row, sound: Sound, low: bool, where: st
     annotations = tuple(
         (_seconds(span["st"], where, "st"), _seconds(span["ed"], where, "ed"), _name(span["label"])) for span in spans
     )
-    return Recording(name, split, length, annotations, sound, recording, low)
+    return RecordingEntry(name, split, length, annotations, sound, recording, low)
 
 
 def _name(label: object) -> str:
-    # A label that is missing is NaN in BEANS' lists, and nothing at all in parquet.
+    # A missing label is NaN in BEANS' lists and None in parquet.
     return "nan" if label is None else label_text(label)
 
 

@@ -1,4 +1,4 @@
-"""What the modules of this room declare: a source for ``--from``, a generator, or the origin of a data set."""
+"""Types that the modules of this package declare: sources for ``--from``, generators, and origins of data sets."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from tasks.prepare.entries import Entry
 from tasks.support.progress import Report
 from tasks.task import Task
 
-# Changes when the files that items are written to do.
+# Changed whenever the prepared files of the same items change.
 BEANS_VERSION = "beans/1"
 
 Progress = Callable[[int, int], None]
-"""Called with the number of items done and of all items."""
+"""Receives the number of finished items and of all items."""
 
 
 @dataclass(frozen=True)
 class Generated:
-    """How the files of one generated task are made.
+    """How the files of one generated task are written.
 
     Attributes:
-        version: changes when the prepared files do; data marked with another version is prepared anew.
-        size: disk space the result takes, in bytes.
-        build: writes the task's files into an empty directory. It need not care about interruption, other processes
-            or errors of the disk: `prepare` does.
+        version: changes whenever the prepared files change. Data with another version is prepared again.
+        size: disk space of the result, in bytes.
+        build: writes the task's files into an empty directory. `prepare` handles interruption, other processes and
+            disk errors.
     """
 
     version: str
@@ -37,9 +37,9 @@ class Remote:
 
     Attributes:
         url: its address.
-        file: what it is called on disk; archives are extracted and the others left as they are.
-        md5: in hexadecimal, as published; "" where the server states it (Zenodo's records, Google's hash header).
-        otherwise: what a user can do who cannot download it, for messages.
+        file: its name on disk. Archives are extracted; other files are not changed.
+        md5: the published md5 in hexadecimal; "" if the server states it (Zenodo's records, Google's hash header).
+        otherwise: what a user can do if the download fails, for messages.
         moved_by: the environment variable that moves the directory to another disk, for messages.
     """
 
@@ -52,13 +52,13 @@ class Remote:
 
 @dataclass(frozen=True)
 class Origin:
-    """A data set where its authors publish it.
+    """The files of a data set as its authors publish them.
 
     Attributes:
-        remotes: what to download.
-        read: finds the items in a directory that holds the extracted files, at whatever depth.
-        rate: Hz that BEANS resamples the audio to before anything else, or None where it is left as it is.
-        kaggle: the competition whose files the user's Kaggle client fetches, instead of ``remotes``.
+        remotes: the files to download.
+        read: reads the items from a directory that holds the extracted files, at any depth.
+        rate: BEANS first resamples the audio to this rate (Hz); None if it keeps the native rate.
+        kaggle: the competition whose files the user's Kaggle client downloads, instead of ``remotes``.
     """
 
     remotes: tuple[Remote, ...]
@@ -69,14 +69,14 @@ class Origin:
 
 @dataclass(frozen=True)
 class Request:
-    """What a source reads, and for which task.
+    """The arguments of a source's ``read``.
 
     Attributes:
-        task: with the facts of its file; ``task.prepare.table`` reads those for this source.
+        task: the task; ``task.prepare.table`` returns the settings for this source.
         directory: the user's ``--source``, or None.
-        workspace: for downloads and extracted archives, kept until the task is prepared. It need not exist.
-        report: called with the progress.
-        say: called with a sentence that the user should know beforehand, such as the size of a download.
+        workspace: for downloads and extracted archives; kept until the task is prepared. It may not exist yet.
+        report: receives the progress.
+        say: receives a sentence for the user before the work starts, such as the size of a download.
     """
 
     task: Task
@@ -88,11 +88,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Items:
-    """The items that a source has of a task.
+    """The items of a task that a source returns.
 
     Attributes:
         entries: clips or recordings, in the order of the manifest.
-        root: the directory of their audio; ``Path()`` where the audio is inside tables.
+        root: the directory of their audio; ``Path()`` if the audio is inside tables.
         rate: Hz to resample the audio to, or None to keep each file's own rate.
     """
 
@@ -103,16 +103,16 @@ class Items:
 
 @dataclass(frozen=True)
 class Source:
-    """One choice of ``--from``. Its module imports heavy libraries inside functions: a help text imports every module.
+    """One choice of ``--from``. Its module imports heavy libraries inside functions, because help texts import it.
 
     Attributes:
-        help: where a data set is taken from, as a participle: "read from a finished BEANS checkout".
+        help: the place of the data set, as a participle: "read from a finished BEANS checkout".
         needs: what the user must have.
-        has: whether the source has a task.
-        read: finds the items. Downloads, FLAC files, manifests, interruption and full disks are the suite's business.
-        generated: instead of ``read``: what writes the task's files on this machine.
-        needs_directory: whether ``--source`` must be given.
-        title: how results name the source; its name where this is "".
+        has: returns whether the source has a task.
+        read: returns the items. The suite handles FLAC files, manifests, interruption and full disks.
+        generated: used instead of ``read``: returns the generator of the task's files.
+        needs_directory: whether ``--source`` is required.
+        title: the name of the source in results; "" for its registered name.
     """
 
     help: str
@@ -124,5 +124,5 @@ class Source:
     title: str = ""
 
     def version(self, task: Task) -> str:
-        """The version of the files that this suite prepares: data of another version are prepared anew."""
+        """Return the version of the files that this suite prepares. Data of another version are prepared again."""
         return self.generated(task).version if self.generated else BEANS_VERSION

@@ -1,17 +1,17 @@
-"""From the table of a classification data set to its clips, divided among the splits as BEANS divides them."""
+"""Reads the table of a classification data set and divides its clips among the splits as BEANS does."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.prepare.entries import Clip, Entry, Sound, ids_of, label_text, unique
+from tasks.prepare.entries import ClipEntry, Entry, Sound, ids_of, label_text, unique
 from tasks.support.errors import UserError
 from tasks.task import Split
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the pandas that BEANS was made with (1.4) reads as a missing value. Later ones add "None", which may be a name.
+# The missing values of pandas 1.4, with which BEANS was made. Later versions add "None", which may be a name.
 _MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
     *("<NA>", "N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"),
@@ -19,26 +19,29 @@ _MISSING = (
 
 
 def read_table(root: Path, name: str, columns: Sequence[str], gaps: Sequence[str] = ()) -> tuple[Path, "pd.DataFrame"]:
-    """The table of a data set, from any folder below ``root``, in its own order of rows.
+    """Read the table of a data set from any folder below ``root``. The order of the rows is kept.
 
     Args:
         root: holds the extracted files.
-        name: of the table's file.
-        columns: that it must have, with a value in every row.
-        gaps: columns that it must have too, but whose values may be missing.
+        name: the name of the table's file.
+        columns: required columns, with a value in every row.
+        gaps: required columns whose values may be missing.
+
+    Returns:
+        The file and the table.
 
     Raises:
-        UserError: no such table, several, or one that cannot be read or has not what is asked for.
+        UserError: no table or several tables match, or the table cannot be read or lacks a column or a value.
     """
-    found = [file for file in sorted(root.rglob(name)) if "__MACOSX" not in file.parts and file.is_file()]
-    if not found:
+    files = [file for file in sorted(root.rglob(name)) if "__MACOSX" not in file.parts and file.is_file()]
+    if not files:
         raise UserError(f"There is no {name} in {root}: point --source at the folder that holds the extracted files.")
-    tables = {file: _read_csv(file) for file in found}
-    fitting = [file for file in found if {*columns, *gaps} <= set(tables[file].columns)]
+    tables = {file: _read_csv(file) for file in files}
+    fitting = [file for file in files if {*columns, *gaps} <= set(tables[file].columns)]
     if not fitting:
-        absent = next(column for column in (*columns, *gaps) if column not in tables[found[0]].columns)
+        absent = next(column for column in (*columns, *gaps) if column not in tables[files[0]].columns)
         raise UserError(
-            f"{found[0]} has no column {absent!r} but {', '.join(map(repr, tables[found[0]].columns))}: "
+            f"{files[0]} has no column {absent!r} but {', '.join(map(repr, tables[files[0]].columns))}: "
             "it is not the table of this data set; point --source at the folder that holds the extracted files."
         )
     if len(fitting) > 1:
@@ -54,17 +57,17 @@ def read_table(root: Path, name: str, columns: Sequence[str], gaps: Sequence[str
 
 
 def stratified(table: Path, labels: "pd.Series") -> tuple[list[Split], list[bool]]:
-    """Divide rows 60 / 20 / 20 at random, every label alike, as BEANS does.
+    """Divide rows 60 / 20 / 20 at random, stratified by label, as BEANS does.
 
     Args:
-        table: where the rows come from, for messages.
-        labels: (rows,), in the table's own order and type: both decide what is drawn.
+        table: the file of the rows, for messages.
+        labels: (rows,), in the table's order and type. Both influence the draw.
 
     Returns:
         (rows,) split of each row, and (rows,) whether the few-label variant of the train split keeps it.
 
     Raises:
-        UserError: too few rows of a label.
+        UserError: a label has too few rows.
     """
     import numpy as np
     from sklearn.model_selection import train_test_split
@@ -74,7 +77,7 @@ def stratified(table: Path, labels: "pd.Series") -> tuple[list[Split], list[bool
     try:
         train, rest = train_test_split(rows, test_size=0.4, random_state=42, stratify=values)
         valid, test = train_test_split(rest, test_size=0.5, random_state=42, stratify=values[rest])
-        # From the train rows in the order in which they were drawn, which is not the table's.
+        # The train rows are in the order of the draw, not in the order of the table.
         low, _ = train_test_split(train, test_size=0.8, random_state=42, stratify=values[train])
     except ValueError as error:
         raise UserError(f"{table} cannot be divided as BEANS does ({error}): download the data set again.") from error
@@ -93,18 +96,18 @@ def clips(
     splits: Iterable[Split],
     low: Iterable[bool] | None = None,
 ) -> list[Entry]:
-    """The clips that the rows of a table describe.
+    """Return the clips that the rows of a table describe.
 
     Args:
         task: name of the task.
-        table: where the rows come from, for messages.
+        table: the file of the rows, for messages.
         files: (rows,) audio of each row.
-        labels: (rows,) of text or numbers.
+        labels: (rows,) text or numbers.
         splits: (rows,).
-        low: (rows,) whether the few-label variant keeps it, or None where there is no such variant.
+        low: (rows,) whether the few-label variant keeps the row, or None if there is no such variant.
 
     Raises:
-        UserError: audio is missing.
+        UserError: an audio file is missing.
     """
     # Several rows may name one file.
     named = dict.fromkeys(files)
@@ -118,8 +121,8 @@ def clips(
     for file, label, split, is_low in zip(files, labels, splits, low or [False] * len(files), strict=True):
         text = label_text(label)
         name = ids.item(file, text)
-        entries.append(Clip(name, split, text, Sound(file), ids.recording_of(name), is_low))
-    # Where rows differ in nothing else, the other copies do not show which of them the few-label variant keeps.
+        entries.append(ClipEntry(name, split, text, Sound(file), ids.recording_of(name), is_low))
+    # If rows are equal in everything else, other copies do not show which of them the few-label variant keeps.
     return unique(sorted(entries, key=lambda entry: not entry.low))
 
 

@@ -1,4 +1,4 @@
-"""Whether a task is prepared, how it was, and why not."""
+"""The state of a task on disk: whether and how it was prepared, and why not."""
 
 import json
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from tasks.prepare.sources import SOURCES
 from tasks.support.errors import UserError
 from tasks.task import Task
 
-# Holds the preparation inside a prepared directory; written last.
+# The file that describes the preparation, inside a prepared directory. It is written last.
 MARK = ".prepared"
-# Names what a half-made directory is going to be, so that a later run knows whether to go on with it.
+# Identifies the contents of an unfinished directory, so that a later run knows whether it can continue it.
 INTENT = ".intent"
 
 
@@ -22,9 +22,9 @@ class Preparation:
     Attributes:
         version: of the prepared files.
         copy: the name of the source.
-        in_place: whether the audio was left where it was, instead of written as 16-bit FLAC.
-        source: the directory of audio that was left in place.
-        settings: of a user's own task file, its table ``[prepare]``. Two files may have one name.
+        in_place: whether the audio is read from its original place, instead of 16-bit FLAC files.
+        source: the directory of the audio if ``in_place``, else "".
+        settings: the table ``[prepare]`` of a user's own task file. Two task files may have one name.
     """
 
     version: str
@@ -35,22 +35,22 @@ class Preparation:
 
     @property
     def words(self) -> str:
-        """For people and for records."""
+        """The preparation in words, for reports and records."""
         try:
             title = SOURCES.get(self.copy).title or self.copy
-        # Of a package that is not installed any more.
+        # The package of the source is not installed any more.
         except UserError:
             title = self.copy
         return f"{title}, {'left in place' if self.in_place else '16-bit FLAC'}"
 
 
 def is_prepared(task: Task) -> bool:
-    """Whether the task's files are there, and for a catalogue task in the version this suite makes."""
+    """Return whether the task's files exist and have the version that this suite prepares."""
     return why_not_prepared(task) is None
 
 
 def why_not_prepared(task: Task) -> str | None:
-    """Why the task cannot be evaluated yet and what to do, in one sentence; None when it can."""
+    """Return why the task cannot be evaluated yet and what to do, in one sentence; None if it can."""
     missing = [file for file in manifest_files(task).values() if not file.is_file()]
     if task.has_own_files:
         return f"{missing[0]} does not exist: check the paths in the task file and --data-dir." if missing else None
@@ -69,7 +69,7 @@ def why_not_prepared(task: Task) -> str | None:
 
 
 def preparation(task: Task) -> Preparation | None:
-    """How a catalogue task was prepared; None where it was not, or the mark cannot be read."""
+    """Return how a task was prepared; None if it was not, or if the mark cannot be read."""
     try:
         return Preparation(**json.loads((task.root / MARK).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -77,19 +77,19 @@ def preparation(task: Task) -> Preparation | None:
 
 
 def _version(task: Task, done: Preparation) -> str:
-    """The version that preparing the task now would have."""
+    """Return the version that the task would get if it were prepared now."""
     try:
         return SOURCES.get(done.copy).version(task)
-    # What a package prepared stays prepared when the package is not installed any more.
+    # Prepared data stay valid when the package of their source is not installed any more.
     except UserError:
         return done.version
 
 
 def settings(task: Task) -> str:
-    """What `Preparation.settings` is for this task."""
+    """Return the value of `Preparation.settings` for this task."""
     return task.prepare.model_dump_json(by_alias=True) if task.prepare and task.group == "own" else ""
 
 
 def partial_directory(task: Task) -> Path:
-    """Where a task is put together before it is whole."""
+    """Return the directory of an unfinished preparation."""
     return task.root.parent / f".{task.name}.partial"

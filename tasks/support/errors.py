@@ -1,4 +1,4 @@
-"""The error for mistakes that a user can correct, and what to suggest for an unknown key."""
+"""The error class for mistakes that a user can correct, and suggestions for unknown keys."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 def instead(key: str, known: Iterable[str]) -> str:
-    """A suggestion in brackets for a key that is not known: the most similar known key, or all of them."""
+    """Return a suggestion in brackets for an unknown key: the most similar known key, or all known keys."""
     names = list(known)
     near = get_close_matches(key, names, n=1)
     return f"(did you mean {near[0]}?)" if near else f"(it has {', '.join(names)})"

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever reads half of one."""
+"""Atomic writing of files: no reader ever sees a half-written file."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from tasks.support.errors import UserError
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write through a temporary file beside ``path`` and rename it: a reader sees the old file or the new, whole.
+    """Write a temporary file beside ``path`` and rename it. A reader sees the whole old file or the whole new one.
 
     Raises:
         UserError: the disk is full; nothing is left behind.

@@ -1,10 +1,10 @@
-"""What a check found: one line of a report that a person reads and a script can act on."""
+"""The result of one check: one line of a report, for people and for scripts."""
 
 from typing import Literal, NamedTuple
 
 
 class Finding(NamedTuple):
-    """One check's result. ``says`` is what was found, and after a failure what to do."""
+    """One check's result. ``says`` states the result and, after a failure, what to do."""
 
     name: str
     status: Literal["pass", "fail", "note"]

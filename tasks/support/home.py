@@ -1,4 +1,4 @@
-"""Where state lives: one directory, and three addresses that can move its databases elsewhere."""
+"""The home directory with all state, and three addresses that can place its databases elsewhere."""
 
 import os
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Home:
-    """The paths and addresses of one installation. Creating it touches nothing on disk.
+    """The paths and addresses of one installation. Creating a `Home` writes nothing to disk.
 
     Attributes:
         root: the home directory (``BEANS_HOME``, default ``./.beans``), absolute.
@@ -23,7 +23,7 @@ class Home:
 
     @classmethod
     def at(cls, root: Path) -> "Home":
-        """The home below ``root`` with its own SQLite files, whatever the environment says."""
+        """Return the home below ``root`` with its own SQLite files. Environment variables are ignored."""
         root = root.expanduser().resolve()
         return cls(
             root=root,
@@ -34,7 +34,7 @@ class Home:
 
     @classmethod
     def from_environment(cls) -> "Home":
-        """The home that the environment names, read now and not at import."""
+        """Return the home that the environment variables name. They are read at this call, not at import."""
         default = cls.at(Path(os.environ.get("BEANS_HOME") or ".beans"))
         return cls(
             root=default.root,
@@ -45,34 +45,34 @@ class Home:
 
     @classmethod
     def of(cls, place: "Home | Path | str | None") -> "Home":
-        """The home that an argument names: a `Home` as it is, a path as `at`, None as `from_environment`."""
+        """Return the home that an argument names: a `Home` unchanged, a path by `at`, None by `from_environment`."""
         if place is None:
             return cls.from_environment()
         return place if isinstance(place, Home) else cls.at(Path(place))
 
     @property
     def data(self) -> Path:
-        """Prepared audio of catalogue tasks, one directory a task."""
+        """Prepared audio of catalogue tasks, one directory per task."""
         return self.root / "data"
 
     @property
     def features(self) -> Path:
-        """Cached features, one directory a key; safe to delete, only time is lost."""
+        """Cached features, one directory per key. Deleting them is safe: they are computed again."""
         return self.root / "features"
 
     @property
     def profiles(self) -> Path:
-        """What `beans profile` measured, one file a profile."""
+        """Measurements of `beans profile`, one file per profile."""
         return self.root / "profiles"
 
     @property
     def records(self) -> Path:
-        """Results as JSON, with their predictions; the board can be rebuilt from these alone."""
+        """Records (JSON) and their predictions. The board can be rebuilt from these alone."""
         return self.root / "records"
 
     @property
     def artifacts(self) -> Path:
-        """Where a local MLflow keeps figures and files."""
+        """The directory in which a local MLflow stores figures and files."""
         return self.root / "mlartifacts"
 
     @property

@@ -1,17 +1,17 @@
-"""How long work tells where it is."""
+"""Progress reports of long work."""
 
 from typing import Protocol
 
 
 class Report(Protocol):
-    """Told what is being done, how much of how much of it is, and in which unit: "B" for bytes, "" for all else.
+    """A function that receives progress: the current step, the amount done, the total amount and their unit.
 
-    A total of 0 means that it is not known.
+    The unit is "B" for bytes and "" for everything else. A total of 0 means that the total is unknown.
     """
 
     def __call__(self, what: str, done: float, total: float, unit: str = "") -> None:
-        """Show it."""
+        """Show the progress."""
 
 
 def silent(what: str, done: float, total: float, unit: str = "") -> None:
-    """For work that nobody watches."""
+    """Ignore the progress. The default where no caller shows it."""

@@ -1,8 +1,8 @@
-"""Finds the modules of one kind: those of a folder of the suite, and those that installed packages add.
+"""Registries of objects of one kind, from the modules of a folder and from installed packages.
 
-A module of the folder declares one object under an agreed name, for example ``SOURCE = Source(...)``. The name by which
-users ask for it is the file's name, with hyphens for underscores, or a name that the object declares. A package adds
-one by an entry point, whose name is what users write and whose value names such an object, for example
+A module of the folder declares one object under an agreed attribute, for example ``SOURCE = Source(...)``. Users ask
+for it by the file's name, with hyphens for underscores, or by a name that the object declares. A package adds an
+object by an entry point. Its name is what users write, and its value names the object, for example
 ``mine = "my_package.my_source:SOURCE"``.
 """
 
@@ -22,19 +22,18 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """All objects of one kind by name.
+    """All objects of one kind, by name.
 
-    Names are listed without importing a module, unless the objects declare their names. A module is imported when its
-    object is asked for.
+    Listing the names imports no module, unless the objects declare their names. `get` imports the module of its object.
 
     Args:
-        kind: what one of them is called in sentences, for example "task source".
-        type: of the declared objects.
-        attribute: under which name a module of the folder declares its object.
-        package: the folder, as a package. Modules whose name starts with an underscore are not of the kind.
-        group: of the entry points; None where packages cannot add any.
-        name: the name that an object declares; None where the file's name is the object's name.
-        helpers: other modules of the folder.
+        kind: the word for one object in messages, for example "task source".
+        type: the class of the objects.
+        attribute: the name under which a module declares its object.
+        package: the folder, as a package name. Modules whose name starts with an underscore are ignored.
+        group: the entry point group; None where packages cannot add objects.
+        name: returns the name that an object declares; None where the file's name is the object's name.
+        helpers: modules of the folder that declare no object.
     """
 
     def __init__(
@@ -53,11 +52,11 @@ class Registry(Generic[T]):
         self.name, self.helpers = name, helpers
 
     def names(self) -> list[str]:
-        """All names, sorted, also of entry points that cannot be imported."""
+        """Return all names, sorted. Entry points that cannot be imported are included."""
         return sorted({*self._modules, *self._entry_points})
 
     def get(self, name: str) -> T:
-        """The object of that name.
+        """Return the object of that name.
 
         Raises:
             UserError: no such name, a name that is registered twice, or an entry point that cannot be imported.
@@ -76,12 +75,22 @@ class Registry(Generic[T]):
         return self._import(module)
 
     def distribution(self, name: str) -> "Distribution | None":
-        """The installed package that adds the object of that name, or None for one of the suite."""
+        """Return the installed package that adds the object of that name, or None for an object of the suite."""
         points = self._entry_points.get(name, [])
         return points[0].dist if points and name not in self._modules else None
 
+    def source(self, name: str) -> str:
+        """Return where the object of that name is declared, as "MODULE:NAME"."""
+        module = self._modules.get(name)
+        return self._entry_points[name][0].value if module is None else f"{module}:{self.attribute}"
+
+    def refresh(self) -> None:
+        """Forget the names, so that packages installed meanwhile are found."""
+        for cached in ("_modules", "_entry_points"):
+            self.__dict__.pop(cached, None)
+
     def each(self) -> Iterator[tuple[str, T | UserError]]:
-        """Every name with its object, or with the error that ``get`` raises for it."""
+        """Yield every name with its object, or with the error that `get` raises for it."""
         for name in self.names():
             try:
                 yield name, self.get(name)
@@ -89,39 +98,39 @@ class Registry(Generic[T]):
                 yield name, error
 
     def _import(self, module: str) -> T:
-        found = getattr(importlib.import_module(module), self.attribute)
-        assert isinstance(found, self.type), f"{module}.{self.attribute} must be a {self.type.__name__}"
-        return found
+        declared = getattr(importlib.import_module(module), self.attribute)
+        assert isinstance(declared, self.type), f"{module}.{self.attribute} must be a {self.type.__name__}"
+        return declared
 
     def _load(self, point: "EntryPoint") -> T:
         try:
-            found = point.load()
-        # Code of other packages may raise anything when it is imported.
+            loaded = point.load()
+        # The import of another package may raise any exception.
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
             raise UserError(
                 f"The {self.kind} {point.name!r} of {_owner(point)} cannot be imported ({reason}): repair or uninstall"
                 " that package."
             ) from error
-        if not isinstance(found, self.type):
+        if not isinstance(loaded, self.type):
             raise UserError(
                 f"The {self.kind} {point.name!r} of {_owner(point)} cannot be used: its entry point {point.value} must"
-                f" name a {self.type.__module__}.{self.type.__name__} and not a {type(found).__name__}."
+                f" name a {self.type.__module__}.{self.type.__name__} and not a {type(loaded).__name__}."
             )
-        if self.name is not None and self.name(found) != point.name:
+        if self.name is not None and self.name(loaded) != point.name:
             raise UserError(
                 f"The {self.kind} {point.name!r} of {_owner(point)} cannot be used: it declares the other name"
-                f" {self.name(found)!r}."
+                f" {self.name(loaded)!r}."
             )
-        return found
+        return loaded
 
     @cached_property
     def _modules(self) -> dict[str, str]:
-        # find_spec imports only the parents of the package: the package itself may be slow to import.
+        # find_spec imports only the parents of the package. Importing the package itself may be slow.
         spec = find_spec(self.package)
         assert spec is not None and spec.submodule_search_locations is not None, f"{self.package} is no package"
-        found = [m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")]
-        modules = [f"{self.package}.{name}" for name in found if name not in self.helpers]
+        names = [m.name for m in pkgutil.iter_modules(spec.submodule_search_locations) if not m.name.startswith("_")]
+        modules = [f"{self.package}.{name}" for name in names if name not in self.helpers]
         if self.name is None:
             return {module.rpartition(".")[2].replace("_", "-"): module for module in modules}
         named = {self.name(self._import(module)): module for module in modules}
@@ -132,10 +141,18 @@ class Registry(Generic[T]):
     def _entry_points(self) -> "dict[str, list[EntryPoint]]":
         from importlib.metadata import entry_points
 
-        found: dict[str, list[EntryPoint]] = {}
+        points: dict[str, list[EntryPoint]] = {}
         for point in () if self.group is None else entry_points(group=self.group):
-            found.setdefault(point.name, []).append(point)
-        return found
+            points.setdefault(point.name, []).append(point)
+        return points
+
+
+def load_declared(source: str, type: type[T]) -> T:
+    """Import the object that "MODULE:NAME" declares."""
+    module, _, name = source.partition(":")
+    declared = getattr(importlib.import_module(module), name)
+    assert isinstance(declared, type), f"{source} must be a {type.__name__}"
+    return declared
 
 
 def _owner(point: "EntryPoint") -> str:

@@ -57,7 +57,7 @@ def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, pag
     assert float(lines[0]["mean"]) == pytest.approx(0.75, abs=1e-15)
 
     page.get_by_role("combobox", name="Track").click()
-    page.get_by_role("option", name="T-WA", exact=True).click()
+    page.get_by_role("option", name="twa", exact=True).click()
     expect(page, "the address does not keep the track").to_have_url(re.compile("track=twa"))
     expect_names(page, ["hubert", "aves", "floor"])
 
@@ -77,7 +77,7 @@ def test_ranks_have_ranges_and_groups(settled: str, settled_home: Home, page: Pa
         expect(cells.nth(5)).to_have_text(f"{float(row['borda']):g}{float(row['mean_rank']):.2f}")
         half = (float(row["mean_ci_high"]) - float(row["mean_ci_low"])) / 2
         expect(cells.nth(2)).to_have_text(f"{float(row['mean']):.3f}± {half:.3f}")
-    expect(page.get_by_text("Ranks that share a group (A, B, ...) cannot be told apart")).to_be_visible()
+    expect(page.get_by_text("Ranks that share a group (A, B, ...) cannot be distinguished")).to_be_visible()
     expect(
         page.get_by_text("few test recordings make these intervals too narrow: clicks (8), songs (8)")
     ).to_be_visible()
@@ -107,7 +107,7 @@ def test_header_and_control_sort_and_the_address_keeps_it(board: str, page: Page
 def test_address_chooses_track_and_order_and_one_that_names_nothing_shows_the_default(board: str, page: Page) -> None:
     opened(page, f"{board}/?track=twa&sort=task:mini-calls")
     expect_names(page, ["aves", "hubert", "floor"])
-    expect(page.get_by_text("T-WA: learned weights over frames")).to_be_visible()
+    expect(page.get_by_text("twa: learned weights over frames")).to_be_visible()
     expect(page.locator("tbody tr").first).to_contain_text("0.850")
     opened(page, f"{board}/?track=none&group=x&protocol=<b>&sort=task:gone")
     assert names(page).all_text_contents() == BY_MEAN
@@ -126,11 +126,11 @@ def test_submission_page_tells_everything_and_a_row_chooses_its_curves(board: st
     link = page.locator("tbody tr").first.get_by_role("link", name="run")
     expect(link).to_have_attribute("href", "https://mlflow.example.org/#/experiments/3/runs/abc123")
     assert "secret" not in page.content(), "the password of MLflow's address is on the page"
-    page.locator("tbody tr").filter(has_text="mini-soundscape").filter(has_text="T-WA").click()
-    expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=20_000)
+    page.locator("tbody tr").filter(has_text="mini-soundscape").filter(has_text="twa").click()
+    expect(page.get_by_role("heading", name="mini-soundscape · twa")).to_be_visible(timeout=20_000)
     expect(page).to_have_url(re.compile("record=[0-9a-f]{16}"))
     page.reload()
-    expect(page.get_by_role("heading", name="mini-soundscape · T-WA")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name="mini-soundscape · twa")).to_be_visible(timeout=30_000)
 
 
 def test_unknown_submission_offers_the_known_ones(board: str, page: Page) -> None:
@@ -195,4 +195,4 @@ def test_overlap_and_remote_code_are_marked_and_explained(varied: str, page: Pag
     expect(page.locator("tbody .mark")).to_have_text(["†"])
 
     opened(page, f"{varied}/submission?name=silent")
-    expect(page.get_by_text("not stated, so nothing is known of an overlap with a task")).to_be_visible()
+    expect(page.get_by_text("not stated, so overlaps with tasks are unknown")).to_be_visible()

@@ -106,7 +106,7 @@ def test_filters_narrow_and_stay_in_the_address(models: str, page: Page) -> None
     pick(page, "Pretraining domain", "animals")
     expect_names(page, ["birdaves"])
     expect_query(page, {"licence": ["MIT"], "size": ["10-100"], "domain": ["animals"]})
-    told = "1 of 5 rows; ranks are among all 5 that are ranked."
+    told = "1 of 5 rows; ranks are among all 5 ranked rows."
     expect(page.get_by_text(told)).to_be_visible()
     expect(page.locator("tbody tr td").first.locator(".value")).to_have_text("3")
     page.reload()
@@ -174,7 +174,7 @@ def test_taxa_choose_tasks_and_rank_by_them(models: str, page: Page) -> None:
     page.get_by_role("button", name="Filters").click()
     pick(page, "Taxa", "birds")
     expect_names(page, ["birdaves", "wavlm", "hubert", "silent", "floor"])
-    expect(page.get_by_text("Filtered by taxa birds. Mean over 4 of 10 tasks; ranks are by it.")).to_be_visible()
+    expect(page.get_by_text("Filtered by taxa birds. Mean over 4 of 10 tasks; ranks use this mean.")).to_be_visible()
     heads = page.locator("th").all_text_contents()
     assert [head.removesuffix("mAP").removesuffix("accuracy") for head in heads[3:-4]] == BIRDS
     first = page.locator("tbody tr").first.locator("td")
@@ -203,7 +203,7 @@ def test_filters_that_nothing_passes_and_values_that_nothing_has_are_told(models
     expect_names(page, BY_MEAN)
     page.goto(f"{models}/?family=gone&family=AVES&taxa={quote(HOSTILE)}&size=huge")
     expect_names(page, ["birdaves"])
-    told = f"Left out, since nothing on this board has it: taxa {HOSTILE}; family gone; parameters huge."
+    told = f"Ignored, since no row or task of this board has it: taxa {HOSTILE}; family gone; parameters huge."
     expect(page.get_by_text(told)).to_be_visible()
 
 
@@ -264,7 +264,7 @@ def test_latex_of_what_is_shown_can_be_copied(models: str, page: Page) -> None:
     body = source.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines()
     assert [line.split(" & ")[:2] for line in body] == [["2", "wavlm"], ["4", "silent"]]
     assert r"\textbf{0.600} {\scriptsize $\pm$ 0.030}" in body[0]
-    assert latex("2 of 5 rows; ranks are among all 5 that are ranked.") in source
+    assert latex("2 of 5 rows; ranks are among all 5 ranked rows.") in source
     assert "Mean over 4 of 10 tasks" in source
 
 
@@ -298,7 +298,7 @@ def test_rows_lead_to_their_runs_and_those_chosen_are_compared_in_mlflow(models:
     assert set(json.loads(runs)) == both and len(both) == 20
 
     page.goto(f"{models}/?with=hubert&with=silent")
-    expect(page.get_by_text("Without a run in MLflow, and left out there: silent.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Left out in MLflow, since they have no run: silent.")).to_be_visible(timeout=30_000)
     expect(page.get_by_test_id("stLinkButton").locator("a")).not_to_have_attribute("href", re.compile("."))
 
     page.goto(f"{models}/?with=hubert&with=floor")

@@ -87,7 +87,7 @@ def test_chosen_on_the_board_and_kept_in_the_address(settled: str, page: Page) -
 def test_addresses_that_anybody_can_type(board: str, page: Page) -> None:
     """Without predictions beside the records there is a reason for each gap; unknown names are left out and said."""
     page.goto(f"{board}/compare?with=nobody&with=aves&with=hubert&with=aves&with={HOSTILE}")
-    expect(page.get_by_text("Not on this board, and left out: “nobody”.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Left out, since they are not on this board: “nobody”.")).to_be_visible(timeout=30_000)
     differences = page.get_by_role("table", name="Differences")
     expect(differences.locator("th")).to_have_count(4, timeout=30_000)
     expect(differences.locator("tbody tr").first.locator("td").nth(2)).to_have_attribute(

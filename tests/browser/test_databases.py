@@ -100,7 +100,7 @@ def test_a_readers_way_through_a_board_on_postgresql(
     expect(result.locator(".value")).to_have_text(f"{written['small']['songs']:.3f}")
     record = json.loads(next(home.records.glob(RECORD.format(name="medium", task="songs"))).read_text(encoding="utf-8"))
     page.goto(f"{address}/submission?name=medium&record={record['id']}")
-    expect(page.get_by_role("heading", name="songs · T-A", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name="songs · ta", exact=True)).to_be_visible(timeout=30_000)
     expect(page.get_by_text(record["submission"]["weights_sha256"])).to_be_visible()
     # The classes are read from the predictions beside the record.
     expect(page.get_by_text("Average precision of each class").first).to_be_visible(timeout=20_000)

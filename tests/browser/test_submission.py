@@ -84,8 +84,7 @@ def opened(page: Page, address: str, home: Home, task: str, track: str = "ta") -
     """The deep link to one result of the submission."""
     path = next(home.records.glob(f"model.{task}.{track}.????????????????.json"))
     page.goto(f"{address}/submission?name=model&record={path.name.split('.')[-2]}")
-    track_name = {"ta": "T-A", "twa": "T-WA"}[track]
-    expect(page.get_by_role("heading", name=f"{task} · {track_name}", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name=f"{task} · {track}", exact=True)).to_be_visible(timeout=30_000)
 
 
 def told(page: Page, chart: Locator, columns: int, rows: int) -> list[dict[str, str]]:
@@ -113,7 +112,11 @@ def told(page: Page, chart: Locator, columns: int, rows: int) -> list[dict[str, 
 
 def choose(page: Page, task: str, track: str) -> None:
     """Click the row of a result."""
-    row = page.locator("tbody tr").filter(has=page.get_by_text(task, exact=True)).filter(has_text=track)
+    row = (
+        page.locator("tbody tr")
+        .filter(has=page.get_by_text(task, exact=True))
+        .filter(has=page.get_by_text(track, exact=True))
+    )
     row.locator("td").nth(3).click()
     expect(page.get_by_role("heading", name=f"{task} · {track}", exact=True)).to_be_visible(timeout=20_000)
 
@@ -131,7 +134,7 @@ def expect_to_fit_a_phone(page: Page) -> None:
 def test_curves_of_all_tasks_with_the_best_layer_of_each(address: str, home: Home, page: Page) -> None:
     """Only results of the same protocol and track share the axes."""
     opened(page, address, home, "barks")
-    expect(page.get_by_role("heading", name="Layer curves, T-A", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Layer curves, ta", exact=True)).to_be_visible()
     for task in ("barks", "songs", "birds", "lost", "damaged", "mixed"):
         record = read_record(next(home.records.glob(f"model.{task}.ta.????????????????.json")))
         expect(page.get_by_text(f"{task} · best layer {record.best_layer} of 0 to 3")).to_be_visible()
@@ -145,16 +148,16 @@ def test_curves_of_all_tasks_with_the_best_layer_of_each(address: str, home: Hom
     ).to_be_visible()
     # Its row is not there, and a reader would take it for a task that nobody tried.
     expect(
-        page.get_by_text("purrs, T-A (failed on 2026-05-04: The backbone ran out of memory.)", exact=False)
+        page.get_by_text("purrs, ta (failed on 2026-05-04: The backbone ran out of memory.)", exact=False)
     ).to_be_visible()
 
-    choose(page, "barks", "T-WA")
+    choose(page, "barks", "twa")
     expect(page.get_by_role("heading", name="Layer curves")).to_have_count(0)
     expect(page.locator(CHART)).to_have_count(3)
-    expect(page.get_by_text("shaded is the outer twentieth of the range 1.0e-4 to 1.0e-2")).to_be_visible()
+    expect(page.get_by_text("the outer twentieth of the range 1.0e-4 to 1.0e-2 is shaded")).to_be_visible()
 
     page.goto(f"{address}/submission?name=second")
-    expect(page.get_by_role("heading", name="purrs · T-A")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name="purrs · ta")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("No result on the board"), "another submission failed").to_have_count(0)
 
 
@@ -203,8 +206,8 @@ def test_detection_task_tells_the_precision_of_each_class_and_a_rate_at_the_edge
     assert {bar["class"] for bar in bars} >= {name for name in expected if not name.endswith("(0)")}
     for bar in bars:
         assert bar["average precision"] == expected[bar["class"]]
-    expect(page.get_by_text("The best learning rate lies at the upper edge of the range")).to_be_visible()
-    expect(page.get_by_text("shaded is the outer twentieth of the range 1.0e-5 to 1.0e-1")).to_be_visible()
+    expect(page.get_by_text("The best learning rate is at the upper edge of the range")).to_be_visible()
+    expect(page.get_by_text("the outer twentieth of the range 1.0e-5 to 1.0e-1 is shaded")).to_be_visible()
     expect_to_fit_a_phone(page)
 
 
@@ -228,17 +231,17 @@ def test_many_classes_are_pairs_and_recalls_and_predictions_that_cannot_be_read_
     expect_to_fit_a_phone(page)
 
     page.set_viewport_size({"width": 1360, "height": 1000})
-    choose(page, "lost", "T-A")
+    choose(page, "lost", "ta")
     expect(
-        page.get_by_text("Nothing is shown of single classes, since there are no predictions beside the record")
+        page.get_by_text("Scores per class are not shown, since there are no predictions beside the record")
     ).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
-    choose(page, "damaged", "T-A")
+    choose(page, "damaged", "ta")
     file = predictions(home, "damaged").name
     expect(page.get_by_text(f"{file} is not the file its record was made with")).to_be_visible()
     expect(page.get_by_role("heading", name="Provenance")).to_be_visible()
     assert str(home.root) not in page.content(), "the page says where the server keeps its files"
-    choose(page, "mixed", "T-A")
+    choose(page, "mixed", "ta")
     expect(
         page.get_by_text("not those of this record: the predictions have 3 classes and the record 4")
     ).to_be_visible()

@@ -101,7 +101,7 @@ def test_unknown_task_offers_the_known_ones_and_one_that_nobody_ran_has_facts_an
 
 
 def test_own_task_shows_what_its_results_tell(settled: str, page: Page) -> None:
-    """Its file and its sounds are with whoever ran it."""
+    """Only the submitter has its file and its sounds."""
     page.goto(f"{settled}/task?name=songs")
     expect(page.get_by_text("A submitter's own task")).to_be_visible(timeout=30_000)
     expect(page.get_by_text("detection, mAP", exact=True)).to_be_visible()
@@ -116,8 +116,9 @@ def test_own_task_shows_what_its_results_tell(settled: str, page: Page) -> None:
 
 def test_task_that_is_not_prepared_says_how_to(board: str, page: Page) -> None:
     page.goto(f"{board}/task?name=speech-commands")
-    expect(page.get_by_text("The data are not here: beans tasks prepare speech-commands")).to_be_visible(timeout=30_000)
-    expect(page.get_by_text("There will be examples here when the data are.")).to_be_visible()
+    advice = page.get_by_text("The data are not here: run beans tasks prepare speech-commands")
+    expect(advice).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Examples need the data, which are not here.")).to_be_visible()
     expect(page.locator("audio")).to_have_count(0)
 
 

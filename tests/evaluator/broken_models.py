@@ -234,7 +234,7 @@ class Huge(Good):
 
 
 class Tiny(Good):
-    """Values that half precision blurs."""
+    """Values so small that half precision loses digits."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def failed(findings: dict[str, Finding]) -> set[str]:
         ("SameLayerTwice", {"layers differ"}, r"layer 0 \(before\) and layer 1 \(after\)"),
         ("Drifting", {"deterministic", "frozen"}, "conv.weight"),
         ("Counting", {"frozen"}, "encode changes passes"),
-        ("GradientOn", {"frozen"}, r"conv.weight \(and 3 more\) asks for a gradient"),
+        ("GradientOn", {"frozen"}, r"conv.weight \(and 3 more\) requires a gradient"),
         ("NeedsFifth", {"lengths"}, r"0.1 s: .*min_samples"),
         ("TwentySecondsAtMost", {"lengths"}, "30 s: .*IndexError: position 2000 is out of range"),
         ("StandsStill", {"frames change"}, "No layer's frames change"),
@@ -189,9 +189,9 @@ def test_the_share_of_each_tasks_band_that_a_rate_loses() -> None:
     # Of 125 kHz a rate of 16 kHz hears 8: 6.4 %. Of 24 kHz it hears a third.
     assert (status, says) == (
         "note",
-        "16000 Hz hears up to 8 kHz; lost of the recordings' band: bats 94 %, cbi 67 %; nothing lost: rfcx",
+        "16000 Hz covers up to 8 kHz; lost of the recordings' band: bats 94 %, cbi 67 %; nothing lost: rfcx",
     )
-    assert sample_rate(16_000, [])[1] == "16000 Hz hears up to 8 kHz"
+    assert sample_rate(16_000, [])[1] == "16000 Hz covers up to 8 kHz"
 
 
 def test_the_command_says_what_is_wrong_and_ends_with_2(beans: Run, tmp_path: Path) -> None:

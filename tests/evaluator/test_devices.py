@@ -1,7 +1,5 @@
 """Where every tensor of a search lies on a machine with a GPU, by torch's fake tensors: tests rarely meet a GPU."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
@@ -9,6 +7,8 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes import fit as probes
+from evaluator.probes.automatic import stack_of
+from evaluator.probes.head import Step
 from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 
@@ -43,21 +43,22 @@ def test_a_step_and_its_validation_stay_on_the_gpu(
     with FakeTensorMode(allow_non_fake_inputs=True):
         kind = torch.zeros(ITEMS, dtype=torch.long) if metric == "accuracy" else torch.zeros(ITEMS, CLASSES)
         samples = samples_of(track, kind.to(GPU), room == ROOM)
-        head = HEADS[track]()
-        stack = probes._Stack(probes._start(head, samples, CLASSES, range(SETS), RATES), [1e-3] * RATES, 0.01)
+        stack = stack_of(HEADS.get(track), WIDTH, CLASSES, GPU)
+        state = probes._start(stack, samples, range(SETS), RATES)
+        learners = probes._Learners(state, stack.trained, [1e-3] * RATES, 0.01)
         # Pooled features are picked where they lie; frames by numbers, which a fake tensor does not have.
         index = torch.zeros(SETS, 10, dtype=torch.long, device=GPU)
         if track == "twa":
             with unset_fake_temporarily():
                 index = torch.arange(10).repeat(SETS, 1)
         for batch in samples.batches(index):
-            parameters, gradients = (probes._of(part, batch.groups) for part in (stack.parameters, stack.gradients))
-            slope = partial(probes._slope, metric, samples.targets[batch.items])
-            head.differentiate(parameters, gradients, batch, slope)
+            state, gradients = (probes._of(part, batch.groups) for part in (learners.state, learners.gradients))
+            step = Step(metric, samples.targets[batch.items], [0] * SETS)  # type: ignore[arg-type]
+            stack.differentiate(state, gradients, batch, step)
             assert all(inputs.device == GPU for _, inputs, _ in batch.pieces())
-            assert head.logits(parameters, batch).device == GPU
-        stack.step()
-        assert all(tensor.device == GPU for tensor in stack.parameters.values())
+            assert stack.logits(state, batch).device == GPU
+        learners.step()
+        assert all(tensor.device == GPU for tensor in learners.state.values())
         scores = torch.zeros(1, RATES, ITEMS, CLASSES, device=GPU)
         if metric == "accuracy":
             assert score("accuracy", scores, samples.targets).device == GPU

@@ -17,7 +17,7 @@ from evaluator.features.cuts import Cut, load
 from evaluator.features.extraction import Extractor
 from evaluator.features.samples import Samples
 from evaluator.features.store import Features, FeatureStore
-from evaluator.probes.heads import NEEDS_FRAMES, needs_frames
+from evaluator.probes.heads import needs_frames
 from tasks.manifest import read_manifest
 from tasks.sound import read_header, resample
 from tasks.support.errors import UserError
@@ -65,7 +65,7 @@ def everything(features: Features, track: str = "ta") -> list[Tensor]:
     tensors = []
     for split, items in features.manifest.items.items():
         for block in features.blocks:
-            samples = features.samples(split, block.layers, torch.device("cpu"), frames=NEEDS_FRAMES[track])
+            samples = features.samples(split, block.layers, torch.device("cpu"), frames=needs_frames([track]))
             for item in range(len(items)):
                 tensors.append(one(samples, item))
     return tensors

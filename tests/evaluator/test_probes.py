@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from small_features import CLASSES, FRAMES, ITEMS, LAYERS, WIDTH, FrameSamples, make
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evaluator.features.samples import Pooled
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
-from evaluator.probes.heads import HEADS, TimeAverage, initial
+from evaluator.probes.head import Stack
+from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
 from leaderboard.records.protocol import Protocol
 
-LAYERS, ITEMS, FRAMES, WIDTH, CLASSES = 3, 70, 9, 16, 4
 RATES = [1e-4, 3e-3, 5e-2]
 
 
@@ -28,48 +30,8 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-class FrameSamples:
-    """Frames in memory, in pieces of 7 items."""
-
-    def __init__(self, frames: Tensor, counts: Tensor, targets: Tensor) -> None:
-        self.frames, self.counts, self.targets = frames, counts, targets
-        self.layers, self.width = range(len(frames)), frames.shape[-1]
-
-    def batches(self, index: Tensor) -> Iterator["FrameBatch"]:
-        for number, items in enumerate(index):
-            groups = slice(number, None, len(index))
-            yield FrameBatch(self, groups, items.expand(len(self.frames), -1))
-
-
-class FrameBatch:
-    def __init__(self, samples: FrameSamples, groups: slice, items: Tensor) -> None:
-        self.samples, self.groups, self.items = samples, groups, items
-
-    def pieces(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        for start in range(0, self.items.shape[1], 7):
-            span = slice(start, start + 7)
-            items = self.items[0, span]
-            mask = torch.arange(self.samples.frames.shape[2]) < self.samples.counts[items][:, None]
-            yield span, self.samples.frames[:, items], mask
-
-
-def make(track: str, metric: str, seed: int) -> tuple[object, Tensor, Tensor]:
-    """Samples, and the same as plain tensors: frames (layers, items, frames, width) and counts."""
-    generator = torch.Generator().manual_seed(seed)
-    frames = torch.randn(LAYERS, ITEMS, FRAMES, WIDTH, generator=generator)
-    counts = torch.randint(2, FRAMES + 1, (ITEMS,), generator=generator)
-    if metric == "accuracy":
-        targets = torch.randint(0, CLASSES, (ITEMS,), generator=generator)
-        frames[..., :CLASSES] += torch.nn.functional.one_hot(targets, CLASSES)[None, :, None] * 0.5
-    else:
-        targets = (torch.rand(ITEMS, CLASSES, generator=generator) < 0.3).double()
-        frames[..., :CLASSES] += targets[None, :, None] * 0.5
-    if track == "twa":
-        return FrameSamples(frames, counts, targets), frames, counts
-    mask = (torch.arange(FRAMES) < counts[:, None])[None, ..., None]
-    pooled = (frames * mask).sum(2) / counts[None, :, None]
-    alone = torch.ones(ITEMS, dtype=torch.long)
-    return Pooled(pooled.transpose(0, 1), targets, range(LAYERS)), pooled[:, :, None], alone
+def stack(track: str) -> Stack:
+    return stack_of(HEADS.get(track), WIDTH, CLASSES, torch.device("cpu"))
 
 
 class PlainProbe(torch.nn.Module):
@@ -77,7 +39,7 @@ class PlainProbe(torch.nn.Module):
 
     def __init__(self, track: str, layer: int, seed: int) -> None:
         super().__init__()
-        values = initial(HEADS[track](), width=WIDTH, classes=CLASSES, layer=layer, seed=seed)
+        values = stack(track).initial(layer, seed)
         self.linear = torch.nn.Linear(WIDTH, CLASSES)
         self.linear.load_state_dict({"weight": values["weight"], "bias": values["bias"]})
         self.attention = torch.nn.Linear(WIDTH, 1) if track == "twa" else None
@@ -97,8 +59,8 @@ class PlainProbe(torch.nn.Module):
 def train_alone(
     track: str, metric: str, layer: int, rate: float, seed: int, epochs: int
 ) -> tuple[list[float], PlainProbe]:
-    samples, frames, counts = make(track, metric, 0)
-    held, held_frames, held_counts = make(track, metric, 1)
+    samples, frames, counts = make(track == "twa", metric, 0)
+    held, held_frames, held_counts = make(track == "twa", metric, 1)
     probe = PlainProbe(track, layer, seed)
     optimiser = torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=1e-3)
     order = torch.Generator().manual_seed(seed)
@@ -125,22 +87,21 @@ def train_alone(
 @pytest.mark.parametrize("track", ["ta", "twa"])
 def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str) -> None:
     """Otherwise the search would choose among probes that nobody can reproduce one at a time."""
-    train, held = make(track, metric, 0)[0], make(track, metric, 1)[0]
+    train, held = make(track == "twa", metric, 0)[0], make(track == "twa", metric, 1)[0]
     epochs, seeds = 12, (0, 3)
     found = fit(
-        HEADS[track](),
+        stack(track),
         train,  # type: ignore[arg-type]
         held,  # type: ignore[arg-type]
-        classes=CLASSES,
         metric=metric,  # type: ignore[arg-type]
         rates=RATES,
         seeds=seeds,
         protocol=Protocol(),
         keep=torch.full((LAYERS,), epochs),
     )
-    assert found.parameters is not None
-    logits = predict(HEADS[track](), found.parameters, held, len(seeds))  # type: ignore[arg-type]
-    _, frames, counts = make(track, metric, 1)
+    assert found.state is not None
+    logits = predict(stack(track), found.state, held, len(seeds))  # type: ignore[arg-type]
+    _, frames, counts = make(track == "twa", metric, 1)
     for layer in range(LAYERS):
         for place, seed in enumerate(seeds):
             for number, rate in enumerate(RATES):
@@ -148,7 +109,7 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
                 assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
                 group = layer * len(seeds) + place
                 torch.testing.assert_close(
-                    found.parameters["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
+                    found.state["weight"][group, number], probe.linear.weight.detach(), atol=1e-5, rtol=0
                 )
                 with torch.no_grad():
                     alone = probe([frames[layer, i, : counts[i]] for i in range(ITEMS)])
@@ -157,27 +118,22 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
 
 def test_in_single_precision_batch_and_alone_agree_too() -> None:
     """What runs is float32; at a rate that does not amplify rounding it must agree as well."""
-    samples, _, _ = make("ta", "accuracy", 0)
-    held, _, _ = make("ta", "accuracy", 1)
-    single = [Pooled(s.features.float(), s.targets, s.layers) for s in (samples, held)]  # type: ignore[attr-defined]
     torch.set_default_dtype(torch.float32)
+    train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
     found = fit(
-        TimeAverage(), single[0], single[1], classes=CLASSES, metric="accuracy",
-        rates=[1e-3], seeds=(0,), protocol=Protocol(), keep=torch.full((LAYERS,), 10),
+        stack("ta"), train, held, metric="accuracy", rates=[1e-3], seeds=(0,),  # type: ignore[arg-type]
+        protocol=Protocol(), keep=torch.full((LAYERS,), 10),
     )  # fmt: skip
-    torch.set_default_dtype(torch.float64)
-    assert found.parameters is not None
+    assert found.state is not None
     _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
-    torch.testing.assert_close(
-        found.parameters["weight"][1, 0].double(), probe.linear.weight.detach(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(found.state["weight"][1, 0], probe.linear.weight.detach(), atol=1e-5, rtol=0)
 
 
 def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_go_on() -> None:
-    train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
+    train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
     rules = Protocol(epochs=40, patience=5)
     found = fit(
-        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
         rates=[1e-9, 1e-2], seeds=(0,), protocol=rules,
     )  # fmt: skip
     idle = found.valid[:, 0, 0, 0]
@@ -189,9 +145,9 @@ def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_g
 
 
 def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
-    train, held = make("ta", "accuracy", 0)[0], make("ta", "accuracy", 1)[0]
+    train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
     found = fit(
-        TimeAverage(), train, held, classes=CLASSES, metric="accuracy",  # type: ignore[arg-type]
+        stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
         rates=RATES, seeds=(0,), protocol=Protocol(epochs=30),
     )  # fmt: skip
     values, epochs = found.best()
@@ -202,10 +158,10 @@ def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
 
 def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
     """The chosen probe is retrained for the test; it must be the one that validation chose."""
-    train, held = make("twa", "map", 0)[0], make("twa", "map", 1)[0]
-    common = {"classes": CLASSES, "metric": "map", "protocol": Protocol(epochs=15)}
+    train, held = make(True, "map", 0)[0], make(True, "map", 1)[0]
+    common = {"metric": "map", "protocol": Protocol(epochs=15)}
     searched = fit(
-        HEADS["twa"](),
+        stack("twa"),
         train,
         held,
         rates=RATES,
@@ -215,7 +171,7 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
     values, epochs = searched.best()
     keep = epochs[:, 0, 1]
     again = fit(
-        HEADS["twa"](),
+        stack("twa"),
         train,
         held,
         rates=[RATES[1]],
@@ -223,8 +179,8 @@ def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
         keep=keep,
         **common,  # type: ignore[arg-type]
     )
-    assert again.parameters is not None
-    logits = predict(HEADS["twa"](), again.parameters, held, 1)  # type: ignore[arg-type]
+    assert again.state is not None
+    logits = predict(stack("twa"), again.state, held, 1)  # type: ignore[arg-type]
     scores = score("map", logits, held.targets)[:, 0, 0]  # type: ignore[attr-defined]
     torch.testing.assert_close(scores, values[:, 0, 1], atol=1e-9, rtol=0)
 
@@ -256,23 +212,18 @@ def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str, metric: s
         samples = FrameSamples(frames, torch.full((64,), FRAMES), targets)  # type: ignore[assignment]
     with Multiplied() as seen:
         fit(
-            HEADS[track](), samples, samples, classes=CLASSES, metric=metric,  # type: ignore[arg-type]
+            stack(track), samples, samples, metric=metric,  # type: ignore[arg-type]
             rates=[1e-1], seeds=(0,), protocol=Protocol(epochs=5),
         )  # fmt: skip
     assert seen.smallest >= torch.finfo(torch.float32).tiny
 
 
 def test_padding_frames_get_no_weight() -> None:
-    train, frames, counts = make("twa", "accuracy", 0)
+    train, frames, counts = make(True, "accuracy", 0)
     spoiled = frames.clone()
     spoiled[(torch.arange(FRAMES) >= counts[:, None]).expand(LAYERS, -1, -1)] = 1e6
-    head = HEADS["twa"]()
-    parameters = {
-        name: torch.stack(
-            [initial(head, width=WIDTH, classes=CLASSES, layer=layer, seed=0)[name] for layer in range(LAYERS)]
-        )[:, None]
-        for name in ("attention", "attention_bias", "weight", "bias")
-    }
-    clean = predict(head, parameters, train, 1)  # type: ignore[arg-type]
-    dirty = predict(head, parameters, FrameSamples(spoiled, counts, train.targets), 1)  # type: ignore[attr-defined]
+    singles = [stack("twa").initial(layer, 0) for layer in range(LAYERS)]
+    state = {name: torch.stack([single[name] for single in singles])[:, None] for name in singles[0]}
+    clean = predict(stack("twa"), state, train, 1)  # type: ignore[arg-type]
+    dirty = predict(stack("twa"), state, FrameSamples(spoiled, counts, train.targets), 1)  # type: ignore[attr-defined]
     torch.testing.assert_close(clean, dirty)

@@ -292,6 +292,10 @@ WRONG = {
         ("--name", "x", "--loader", "statistics", "--set", "bands=x"),
         '--set bands: "x" is no whole number',
     ),
+    "out of bounds": (
+        ("--name", "x", "--loader", "statistics", "--set", "bands=0"),
+        "--set bands: 0 is below 1",
+    ),
     "empty model": (("--name", "x", "--loader", "huggingface", "--set", "model="), "--set model: this needs an answer"),
     "no about": (("--name", "x", "--loader", "statistics"), "--description is missing"),
     "target": (("--name", "x", "--loader", "python", "--set", "target=mine"), "write module:function"),

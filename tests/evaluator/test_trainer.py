@@ -48,7 +48,7 @@ def test_layers_trained_in_groups_are_those_trained_at_once(monkeypatch: pytest.
     expected, _ = searched(plenty)
     assert set(plenty.read) == {(0, 2, 3), (1, 4)}
     # Room for two layers of the wider block.
-    monkeypatch.setattr(trainer, "_MEMORY", 2 * 4 * (60 * 6 + 5 * 2 * 2 * 6 + 8 * 2 * 20 * 2))
+    monkeypatch.setattr(trainer, "_MEMORY", 2 * 4 * (60 * 6 + 5 * 2 * (2 * 6 + 2) + 8 * 2 * 20 * 2))
     found, told = searched(little)
     assert found == expected
     assert little.read[:2] == [(0, 2), (3,)]

@@ -18,7 +18,7 @@ import evaluator.features.store
 from evaluator.backbone import Layer, ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
-from evaluator.probes.heads import NEEDS_FRAMES, needs_frames
+from evaluator.probes.heads import needs_frames
 from tasks.manifest import read_manifest
 from tasks.support.errors import UserError
 from tasks.task import load_task
@@ -86,7 +86,7 @@ def values(features: Features, track: str) -> list[Tensor]:
     """Every item's inputs, one after another."""
     found = []
     for split, items in features.manifest.items.items():
-        samples = features.samples(split, (0, 1), CPU, frames=NEEDS_FRAMES[track])
+        samples = features.samples(split, (0, 1), CPU, frames=needs_frames([track]))
         for item in range(len(items)):
             for batch in samples.batches(torch.tensor([[item]])):
                 found += [inputs.clone() for _, inputs, _ in batch.pieces()]
@@ -196,9 +196,9 @@ def test_a_bit_that_a_disk_flips_without_a_trace_is_noticed_when_it_is_read(
     flip(damaged)
     features, heard = extract(root, clips_task)
     assert heard == 0
-    features.samples("train", (0, 1), CPU, frames=NEEDS_FRAMES[track])
+    features.samples("train", (0, 1), CPU, frames=needs_frames([track]))
     with pytest.raises(UserError, match=rf"{damaged.name} was damaged.*run the same command again"):
-        features.samples("valid", (0, 1), CPU, frames=NEEDS_FRAMES[track])
+        features.samples("valid", (0, 1), CPU, frames=needs_frames([track]))
     after, _ = extract(root, clips_task)
     assert all(torch.equal(one, other) for one, other in zip(expected, values(after, track), strict=True))
 

@@ -11,11 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ import soundfile
 import torch
 from torch import Tensor
 
-import evaluator
 from evaluator.backbone import Backbone, Layer, ready
 from evaluator.backbones import biomamba as biomamba_loader
 from evaluator.backbones import embeddings as features_loader
@@ -38,9 +36,11 @@ from evaluator.features import extraction
 from evaluator.features.clips import Clip
 from evaluator.features.lookup import read_table
 from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes import automatic, metrics, search
 from evaluator.probes import fit as probes
-from evaluator.probes import metrics, search
-from evaluator.probes.heads import HEADS, NEEDS_FRAMES, initial
+from evaluator.probes.automatic import stack_of
+from evaluator.probes.head import Head, Stack
+from evaluator.probes.heads import HEADS
 from leaderboard.ranking import bootstrap
 from leaderboard.records.protocol import Protocol
 from tasks.sound import Header, read_header
@@ -74,6 +74,7 @@ def stages() -> dict[str, Stage]:
         "decoding": _stage(audio, _decoding),
         "extraction": _stage(extraction, _extraction),
         "training": _stage(probes, _training),
+        "automatic heads": _stage(automatic, _automatic),
         "search": _stage(search, _search),
         "metrics": _stage(metrics, _metrics),
         "bootstrap": _stage(bootstrap, _bootstrap),
@@ -85,9 +86,11 @@ def stages() -> dict[str, Stage]:
         "loader statistics": _stage(statistics_loader, _statistics),
         "loader torchaudio": _stage(torchaudio_loader, _torchaudio),
     }
-    for track, head in HEADS.items():
-        module = sys.modules[head.__module__]
-        found[f"head {track}"] = Stage(head.VERSION, _file(module), partial(_head, track))
+    for track in HEADS.names():
+        # Heads of installed packages have their own tests.
+        if HEADS.distribution(track) is None:
+            module = sys.modules[HEADS.source(track).partition(":")[0]]
+            found[f"head {track}"] = _stage(module, partial(_head, HEADS.get(track)))
     if find_spec("espnet2"):
         found["loader espnet"] = _stage(espnet_loader, _espnet)
     return found
@@ -121,12 +124,9 @@ def _equal(found: Values, kept: Values) -> bool:
 
 
 def _stage(module: Any, compute: Callable[[], Values]) -> Stage:
-    return Stage(module.VERSION, _file(module), compute)
-
-
-def _file(module: ModuleType) -> str:
-    """The path of a module's file, from the directory that holds the packages."""
-    return Path(str(module.__file__)).relative_to(Path(str(evaluator.__file__)).parents[1]).as_posix()
+    file = Path(module.__file__)
+    depth = module.__name__.count(".") + (2 if file.name == "__init__.py" else 1)
+    return Stage(module.VERSION, "/".join(file.parts[-depth:]), compute)
 
 
 def _summary(values: Any) -> list[float]:
@@ -209,7 +209,7 @@ def _extraction() -> Values:
     return found | {f"counts {number}": _summary(tensor) for number, tensor in enumerate(encoded.counts)}
 
 
-def _samples(track: str, count: int, seed: int, *, labels: int, multi: bool) -> Samples:
+def _samples(frames_wanted: bool, count: int, seed: int, *, labels: int, multi: bool) -> Samples:
     """Items of two layers; the first channels say which class an item is of, with noise."""
     generator = np.random.default_rng(seed)
     classes = generator.integers(labels, size=count)
@@ -222,47 +222,88 @@ def _samples(track: str, count: int, seed: int, *, labels: int, multi: bool) -> 
         torch.tensor(generator.standard_normal((2, length, 5)) + 2 * np.eye(5)[label]).half()
         for length, label in zip(lengths, classes, strict=True)
     ]
-    if NEEDS_FRAMES[track]:
+    if frames_wanted:
         places = [(values, 0, values.shape[1]) for values in frames]
         return Frames(places, [0, 1], targets, [0, 1], 5)
     return Pooled(torch.stack([values.float().mean(1) for values in frames]), targets, [0, 1])
 
 
-def _head(track: str) -> Values:
+def _stack(head: Head, width: int, classes: int) -> Stack:
+    return stack_of(head, width, classes, torch.device("cpu"))
+
+
+class Perceptron(torch.nn.Sequential):
+    """A head that draws random numbers."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        layers = torch.nn.Linear(width, 8), torch.nn.ReLU(), torch.nn.Dropout(0.3), torch.nn.Linear(8, classes)
+        super().__init__(*layers)
+
+    def forward(self, inputs: Tensor, valid: None) -> Tensor:
+        return super().forward(inputs)
+
+
+class Recurrent(torch.nn.Module):
+    """A head that is run alone."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.recurrent, self.linear = torch.nn.GRU(width, 4, batch_first=True), torch.nn.Linear(4, classes)
+
+    def forward(self, inputs: Tensor, valid: Tensor) -> Tensor:
+        return self.linear(self.recurrent(inputs)[0][torch.arange(len(inputs)), valid.sum(1) - 1])
+
+
+def _automatic() -> Values:
+    """Heads without a derivative of their own, in each of the ways in which a stack is run."""
+    found: Values = {}
+    for way, head in (
+        ("all", replace(HEADS.get("twa"), stacked=None)),
+        ("rates", Head("perceptron", "one hidden layer", "vectors", version=1, make=Perceptron)),
+        ("none", Head("recurrent", "the last state", "frames", version=1, make=Recurrent)),
+    ):
+        stack = _stack(head, 5, 3)
+        assert isinstance(stack, automatic.AutomaticStack) and stack.together == way
+        found |= {f"{way} {name}": values for name, values in _head(head).items()}
+    return found
+
+
+def _head(head: Head) -> Values:
     """Logits of two probes of two layers, and where one epoch of training takes them."""
     found: Values = {}
     for multi in (False, True):
-        learned, asked = (_samples(track, 12, seed, labels=3, multi=multi) for seed in (3, 4))
-        head = HEADS[track]()
-        singles = [initial(head, width=5, classes=3, layer=layer, seed=1) for layer in (0, 1)]
-        parameters = {name: torch.stack([one[name] for one in singles])[:, None] for name in singles[0]}
-        found[f"logits {multi}"] = _summary(probes.predict(head, parameters, asked, 1))
+        learned, asked = (_samples(head.reads_frames, 12, seed, labels=3, multi=multi) for seed in (3, 4))
+        stack = _stack(head, 5, 3)
+        singles = [stack.initial(layer, 1) for layer in (0, 1)]
+        state = {name: torch.stack([one[name] for one in singles])[:, None] for name in singles[0]}
+        found[f"logits {multi}"] = _summary(probes.predict(stack, state, asked, 1))
         fit = probes.fit(
-            head, learned, asked, classes=3, metric="map" if multi else "accuracy", rates=[0.01], seeds=(0,),
+            stack, learned, asked, metric="map" if multi else "accuracy", rates=[0.01], seeds=(0,),
             protocol=Protocol(epochs=1), keep=torch.tensor([1, 1]),
         )  # fmt: skip
-        assert fit.parameters is not None
-        found |= {f"{name} {multi}": _summary(values) for name, values in fit.parameters.items()}
+        assert fit.state is not None
+        found |= {f"{name} {multi}": _summary(values) for name, values in fit.state.items()}
     return found
 
 
 def _training() -> Values:
     found: Values = {}
+    stack = _stack(HEADS.get("ta"), 5, 4)
     for metric in ("accuracy", "map"):
         multi = metric == "map"
-        train, valid = (_samples("ta", count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
+        train, valid = (_samples(False, count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
         for name, protocol in (("few", Protocol(epochs=8)), ("patient", Protocol(epochs=30, patience=3))):
             fit = probes.fit(
-                HEADS["ta"](), train, valid, classes=4, metric=metric, rates=[1e-3, 3e-2], seeds=(0, 1),
+                stack, train, valid, metric=metric, rates=[1e-3, 3e-2], seeds=(0, 1),
                 protocol=protocol,
             )  # fmt: skip
             found[f"{metric} {name}"] = _summary(fit.valid.nan_to_num(nan=-1.0))
         kept = probes.fit(
-            HEADS["ta"](), train, valid, classes=4, metric=metric, rates=[1e-2], seeds=(0, 1), protocol=Protocol(),
+            stack, train, valid, metric=metric, rates=[1e-2], seeds=(0, 1), protocol=Protocol(),
             keep=torch.tensor([3, 6]),
         )  # fmt: skip
-        assert kept.parameters is not None
-        found |= {f"{metric} {name}": _summary(values) for name, values in kept.parameters.items()}
+        assert kept.state is not None
+        found |= {f"{metric} {name}": _summary(values) for name, values in kept.state.items()}
     return found
 
 
@@ -437,7 +478,7 @@ def _write() -> int:
 
 if __name__ == "__main__":
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sys.path.insert(0, str(Path(__file__).parents[1] / "evaluator"))
+    sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("evaluator", "tasks")]
     if "--write" in sys.argv:
         sys.exit(_write())
     print(json.dumps(compare(json.loads(GOLDEN.read_text()))))

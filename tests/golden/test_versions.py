@@ -26,8 +26,9 @@ from evaluator.backbones.torchaudio import encoder as torchaudio_encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
 from evaluator.features import extraction, lookup, shards
+from evaluator.probes import automatic, metrics, search, trainer
 from evaluator.probes import fit as probes
-from evaluator.probes import heads, metrics, search, trainer
+from evaluator.probes.heads import ta, twa
 from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +85,7 @@ class Mine:
 
 def run(root: Path, *arguments: str, code: str | None = None) -> str:
     """Standard output of a fresh Python that imports the packages from ``root``."""
-    path = os.pathsep.join(map(str, (root, ROOT / "tests" / "evaluator")))
+    path = os.pathsep.join(map(str, (root, ROOT / "tests" / "evaluator", ROOT / "tests" / "tasks")))
     command = [sys.executable, *(("-c", code) if code else ()), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=root, env={**os.environ, "PYTHONPATH": path}
@@ -212,8 +213,9 @@ def test_no_stage_computes_other_numbers_under_the_same_version() -> None:
 CHANGES: dict[str, tuple[object, str, str]] = {
     "decoding": (audio, "int((end - start) * header.sample_rate)", "int((end - start) * header.sample_rate) - 1"),
     "extraction": (extraction, "masked.sum(1, dtype=torch.float32)", "masked.amax(1).float()"),
-    "head ta": (heads, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
-    "head twa": (heads, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
+    "head ta": (ta, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
+    "head twa": (twa, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
+    "automatic heads": (automatic, "gradient[part] += more", "gradient[part] += more.abs()"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),
     "search": (search, "-choice.valid, choice.layer,", "-choice.valid, -choice.layer,"),
     "metrics": (metrics, "descending=True, stable=True", "descending=False, stable=True"),

@@ -78,6 +78,7 @@ from evaluator.backbones import biomamba, huggingface, torchaudio
 from evaluator.backbone import ready
 from evaluator.features.clips import Clip
 from evaluator.features.extraction import Extractor
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.heads import HEADS
 from evaluator.probes.fit import fit
 from evaluator.features.samples import Pooled
@@ -100,8 +101,8 @@ for encoder in encoders:
     assert encoded.pooled[0].shape == (2, 1, 16), type(encoder)
 for metric, targets in (("accuracy", torch.tensor([0, 1])), ("map", torch.eye(2))):
     samples = Pooled(torch.randn(2, 1, 4), targets, (0,))
-    fit(HEADS["ta"](), samples, samples, classes=2, metric=metric, rates=[1e-3], seeds=(0,),
-        protocol=Protocol(epochs=1))
+    stack = stack_of(HEADS.get("ta"), 4, 2, torch.device("cpu"))
+    fit(stack, samples, samples, metric=metric, rates=[1e-3], seeds=(0,), protocol=Protocol(epochs=1))
 assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 """)
 

@@ -19,6 +19,7 @@ from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor, is_out_of_memory
 from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit
 from evaluator.probes.heads import HEADS
 from evaluator.studies.vram import measure as study
@@ -122,18 +123,17 @@ def test_probes_trained_on_the_gpu_equal_those_trained_on_the_cpu(track: str, re
 
     def train(device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
         found = fit(
-            HEADS[track](),
+            stack_of(HEADS.get(track), width, classes, device),
             samples(device),
             samples(device),
-            classes=classes,
             metric=metric,
             rates=[1e-4, 1e-3, 1e-2],
             seeds=(0, 1),
             protocol=Protocol(epochs=10),
             keep=torch.full((layers,), 10),
         )
-        assert found.parameters is not None
-        return found.valid, {name: tensor.cpu() for name, tensor in found.parameters.items()}
+        assert found.state is not None
+        return found.valid, {name: tensor.cpu() for name, tensor in found.state.items()}
 
     (ours, expected), (theirs, found) = train(CPU), train(GPU)
     for name, tensor in expected.items():

@@ -9,6 +9,8 @@ from leaderboard.records.record import Record
 
 RATES = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2]
 
+HELP = {"ta": "mean over frames, then a linear layer", "twa": "learned weights over frames, then a linear layer"}
+
 
 def sha(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -44,6 +46,7 @@ def make_record(
         "protocol": protocol,
         "limit": limit,
         "track": track,
+        "head": {"help": HELP.get(track, "a further head"), "version": 1},
         "submission": {
             "name": submission,
             "loader": "huggingface",

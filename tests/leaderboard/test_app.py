@@ -33,5 +33,5 @@ def test_a_public_address_of_mlflow_that_is_none_is_told(tmp_path: Path, monkeyp
     monkeypatch.setenv("BEANS_DATABASE_URL", url)
     monkeypatch.setenv("BEANS_MLFLOW_URL", "user:secret@mlflow.example.org")
     said = told()
-    assert "BEANS_MLFLOW_URL is no address of the web" in said
+    assert "BEANS_MLFLOW_URL is not a web address" in said
     assert "secret" not in said

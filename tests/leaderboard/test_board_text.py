@@ -211,7 +211,7 @@ def test_a_null_of_a_record_is_left_out_of_its_submission_file_at_any_depth(valu
 @pytest.mark.parametrize(
     ("about", "expected"),
     [
-        ({}, ["not stated, so nothing is known of an overlap with a task"]),
+        ({}, ["not stated, so overlaps with tasks are unknown"]),
         ({"pretraining": []}, ["none"]),
         (
             {

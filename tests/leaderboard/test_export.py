@@ -148,8 +148,8 @@ def test_latex_has_scores_intervals_and_the_best_in_bold() -> None:
     limited = next(line for line in lines if "limited to 20" in line)
     assert r"\textbf" not in limited, "a quick look at 20 clips would be the best of the table"
     (foot,) = (line for line in lines if "footnotesize" in line)
-    assert re.search(r"BEANS probe \d+\.\d+\.\d+, protocol beans-probe/1, track T-A, built-in tasks\.", foot)
-    assert "Filtered by size." in foot and "range of the rank" in foot and "no result that can be compared" in foot
+    assert re.search(r"BEANS probe \d+\.\d+\.\d+, protocol beans-probe/1, track ta, built-in tasks\.", foot)
+    assert "Filtered by size." in foot and "range of the rank" in foot and "no comparable result" in foot
 
 
 def balanced(source: str) -> bool:
@@ -253,7 +253,7 @@ def test_command_line_writes_the_view_of_an_address(filled: Path, beans: Beans, 
         ("tiny", "3", "0.35", "twa"),
         ("small", "2", "0.65", "twa"),
     ]
-    assert "Filtered by parameters < 10 M." in out and "2 of 3 rows; ranks are among all 3 that are ranked." in out
+    assert "Filtered by parameters < 10 M." in out and "2 of 3 rows; ranks are among all 3 ranked rows." in out
 
 
 def test_command_line_writes_the_first_board_of_every_kind(filled: Path, beans: Beans, tmp_path: Path) -> None:

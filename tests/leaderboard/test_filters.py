@@ -133,7 +133,7 @@ def test_hidden_rows_leave_the_ranks_as_they_are() -> None:
     assert {row.submission: row.rank for row in shown.rows} == {name: ranks[name] for name in ("aves", "floor")}
     assert text.scope(shown, board, board, chosen) == [
         "Filtered by family AVES or statistics.",
-        "2 of 8 rows; ranks are among all 6 that are ranked.",
+        "2 of 8 rows; ranks are among all 6 ranked rows.",
     ]
 
 
@@ -154,7 +154,7 @@ def test_mean_and_rank_are_of_the_chosen_tasks(taxa: list[str]) -> None:
     assert len(found.rows) == len(board.rows), "a row that misses the tasks is shown with the reason"
     assert all(row.rank is None for row in found.rows if row.limit is not None)
     kept, *_ = text.scope(found, found, board, filters(board, taxa=taxa))[1:]
-    assert kept == f"Mean over {len(found.columns)} of 10 tasks; ranks are by it."
+    assert kept == f"Mean over {len(found.columns)} of 10 tasks; ranks use this mean."
 
 
 def test_groups_that_cover_all_tasks_give_the_whole_board() -> None:

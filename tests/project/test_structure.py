@@ -129,13 +129,13 @@ def test_too_many_loose_modules_are_found(tmp_path: Path) -> None:
     names = ("backbone", "submission", "evaluate", "__main__")
     assert not planted(tmp_path, {f"evaluator/{name}.py": "" for name in names}).problems()
     (problem,) = planted(tmp_path, {"evaluator/studies.py": ""}).problems()
-    assert problem == "evaluator/ has 6 loose modules of at most 5: move some into a folder."
+    assert problem == "evaluator/ has 6 loose modules, more than 5: move some into a folder."
 
 
 def test_a_file_that_is_too_long_is_found(tmp_path: Path) -> None:
     assert not planted(tmp_path, {"evaluator/probes/long.py": "x = 1\n" * 450}).problems()
     (problem,) = planted(tmp_path, {"evaluator/probes/long.py": "x = 1\n" * 451}).problems()
-    assert problem == "evaluator/probes/long.py has 451 lines of at most 450: divide it."
+    assert problem == "evaluator/probes/long.py has 451 lines, more than 450: divide it."
 
 
 def test_the_command_prints_the_figures_and_fails_on_a_problem(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from tasks.manifest import read_manifest
 from tasks.prepare import prepare
-from tasks.prepare.entries import Clip, Entry
+from tasks.prepare.entries import ClipEntry, Entry
 from tasks.prepare.origins import origin
 from tasks.prepare.sources import beans, huggingface
 from tasks.prepare.state import MARK
@@ -52,7 +52,7 @@ def facts(entries: Sequence[Entry], low: bool = True) -> list[tuple[object, ...]
         (
             entry.id,
             entry.split,
-            entry.label if isinstance(entry, Clip) else (entry.length, entry.annotations),
+            entry.label if isinstance(entry, ClipEntry) else (entry.length, entry.annotations),
             entry.recording,
             entry.low and low,
         )

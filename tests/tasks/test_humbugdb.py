@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import replicas_clips
 
-from tasks.prepare.entries import Clip
+from tasks.prepare.entries import ClipEntry
 from tasks.prepare.origins import origin
 from tasks.task import SPLITS, load_task
 
@@ -20,28 +20,28 @@ pytestmark = pytest.mark.skipif(not TABLE.is_file(), reason="HumBugDB's table is
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[ClipEntry]:
     root = tmp_path_factory.mktemp("humbugdb")
     (root / TABLE.name).write_bytes(TABLE.read_bytes())
     # Reading a data set looks for its audio and does not open it.
     for path in replicas_clips.humbugdb_frame(TABLE)["path"]:
         (root / Path(path).name).touch()
     entries = origin("humbugdb").read(root)
-    return [entry for entry in entries if isinstance(entry, Clip)]
+    return [entry for entry in entries if isinstance(entry, ClipEntry)]
 
 
 def ids_hash(ids: list[str]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
 
 
-def test_counts_and_classes_are_the_published_ones(clips: list[Clip]) -> None:
+def test_counts_and_classes_are_the_published_ones(clips: list[ClipEntry]) -> None:
     task = load_task("humbugdb", data=Path())
     assert Counter(clip.split for clip in clips) == task.published.items == COUNTS
     assert len({clip.label for clip in clips}) == 14
     assert {clip.label for clip in clips} == set(task.labels or ())
 
 
-def test_every_clip_is_in_beans_split_under_beans_label(clips: list[Clip]) -> None:
+def test_every_clip_is_in_beans_split_under_beans_label(clips: list[ClipEntry]) -> None:
     frame = replicas_clips.humbugdb_frame(TABLE)
     parts = replicas_clips.divide(frame)
     for split in SPLITS:
@@ -50,7 +50,7 @@ def test_every_clip_is_in_beans_split_under_beans_label(clips: list[Clip]) -> No
     assert {clip.id for clip in clips if clip.low} == {Path(path).stem for path in parts["train-low"].path}
 
 
-def test_the_catalogue_holds_the_hash_of_the_ids(clips: list[Clip]) -> None:
+def test_the_catalogue_holds_the_hash_of_the_ids(clips: list[ClipEntry]) -> None:
     published = load_task("humbugdb", data=Path()).published.ids_sha256
     parts = replicas_clips.divide(replicas_clips.humbugdb_frame(TABLE))
     assert published == {split: ids_hash([Path(path).stem for path in parts[split].path]) for split in SPLITS}

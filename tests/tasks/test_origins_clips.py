@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import replicas_clips
 
-from tasks.prepare.entries import Clip
+from tasks.prepare.entries import ClipEntry
 from tasks.prepare.origins import origin
 from tasks.prepare.origins.cbi import split_recordists
 from tasks.prepare.splits import stratified
@@ -67,10 +67,10 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Origin:
     return get
 
 
-def clips(task: str, root: Path) -> dict[str, Clip]:
+def clips(task: str, root: Path) -> dict[str, ClipEntry]:
     entries = origin(task).read(root)
-    assert all(isinstance(entry, Clip) for entry in entries)
-    found = {entry.id: entry for entry in entries if isinstance(entry, Clip)}
+    assert all(isinstance(entry, ClipEntry) for entry in entries)
+    found = {entry.id: entry for entry in entries if isinstance(entry, ClipEntry)}
     assert len(found) == len(entries), "two items have one id"
     assert [name.partition("~")[0] for name in found] == sorted(name.partition("~")[0] for name in found)
     return found

@@ -14,7 +14,7 @@ import soundfile
 import torch
 import torchaudio
 
-from tasks.prepare.entries import Entry, Recording
+from tasks.prepare.entries import Entry, RecordingEntry
 from tasks.prepare.origins import origin
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Facts, Split, load_task
@@ -51,8 +51,8 @@ def replace(file: Path, content: str) -> None:
 
 def facets(entries: list[Entry]) -> dict[str, Facets]:
     """What every copy of a task must agree on, by id."""
-    assert all(isinstance(entry, Recording) for entry in entries)
-    return {e.id: (e.split, e.length, e.annotations, e.low) for e in entries if isinstance(e, Recording)}
+    assert all(isinstance(entry, RecordingEntry) for entry in entries)
+    return {e.id: (e.split, e.length, e.annotations, e.low) for e in entries if isinstance(e, RecordingEntry)}
 
 
 def text(label: object) -> str:

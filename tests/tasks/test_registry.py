@@ -103,3 +103,43 @@ def test_a_module_of_the_folder_without_its_declaration_is_our_mistake(site: Pat
     (site / "colours" / "grey.py").write_text("")
     with pytest.raises(AttributeError, match="COLOUR"):
         colours().get("grey")
+
+
+def declared() -> Registry[str]:
+    """Colours that declare their names: their last words."""
+    return Registry(
+        "colour", str, attribute="COLOUR", package="colours", group="test.colours",
+        name=lambda colour: colour.rpartition(" ")[2], helpers=("palette",),
+    )  # fmt: skip
+
+
+def test_a_declared_name_stays_when_the_file_gets_another(site: Path) -> None:
+    """Else what users write, and what results are kept under, would change with the name of a file."""
+    (site / "colours" / "palette").mkdir()
+    (site / "colours" / "palette" / "__init__.py").touch()
+    (site / "colours" / "dark_blue.py").rename(site / "colours" / "navy.py")
+    assert dict(declared().each()) == {"blue": "dark blue", "red": "red"}
+    assert colours().names() == ["navy", "palette", "red"]
+
+
+def test_an_entry_point_has_the_name_that_its_object_declares(site: Path) -> None:
+    install(site, "paint", {"green": "paint.green:COLOUR", "sea": "paint.green:COLOUR"}, green="COLOUR = 'sea green'\n")
+    assert declared().get("green") == "sea green"
+    with pytest.raises(
+        UserError, match="'sea' of the package paint cannot be used: it declares the other name 'green'"
+    ):
+        declared().get("sea")
+
+
+def test_two_modules_of_the_folder_with_one_declared_name_are_our_mistake(site: Path) -> None:
+    """Else one of them, such as a copy whose name was forgotten, would silently be missing."""
+    (site / "colours" / "sky.py").write_text("COLOUR = 'sky blue'\n")
+    with pytest.raises(AssertionError, match="two modules of colours declare the same name"):
+        declared().names()
+
+
+def test_the_package_that_adds_a_colour_is_named_with_its_version(site: Path) -> None:
+    install(site, "paint", {"green": "paint.green:COLOUR"}, green="COLOUR = 'green'\n")
+    added = colours().distribution("green")
+    assert added is not None and (added.name, added.version) == ("paint", "1.0")
+    assert colours().distribution("red") is None

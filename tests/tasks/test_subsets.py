@@ -111,7 +111,7 @@ def test_a_task_without_few_labels_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no few-label split: mark .* column `low` .*clips\.csv, or use --shots"):
         few_labels(manifest)
     for name, told in (
-        ("mini-calls", "it is generated, and none is made of it; use --shots"),
+        ("mini-calls", "the task is generated without one; use --shots"),
         ("cbi", "BEANS made none of it; use --shots"),
         ("watkins", "prepare it --from origin --again, or use --shots"),
     ):

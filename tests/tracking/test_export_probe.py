@@ -28,7 +28,7 @@ from evaluator.submission import Submission
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.protocol import Protocol
-from leaderboard.records.record import Record
+from leaderboard.records.record import HeadInfo, Record
 from leaderboard.records.stored import find_record
 from tasks.manifest import read_manifest
 from tasks.subsets import limit, shots
@@ -332,7 +332,12 @@ def test_what_cannot_be_exported_says_why(clips: Case, windows: Case, tmp_path: 
     embeddings = clips.record.submission.model_copy(update={"loader": "features"})
     with pytest.raises(UserError, match=r"computed elsewhere: there is no backbone to export"):
         altered(clips, tmp_path / "records", submission=embeddings).export(tmp_path / "model")
-    for number, wrong in enumerate(({"track": "../up"}, {"epoch": 0}, {"epoch": 10**9}, {"best_layer": 9})):
+    with pytest.raises(UserError, match=r"is of track '\.\./up', which is not installed here: install the package"):
+        altered(windows, tmp_path / "track", track="../up").export(tmp_path / "model")
+    older = HeadInfo(help="another mean", version=7)
+    with pytest.raises(UserError, match=r"was made with version 7 of the head ta, and version \d is installed"):
+        altered(windows, tmp_path / "older", head=older).export(tmp_path / "model")
+    for number, wrong in enumerate(({"epoch": 0}, {"epoch": 10**9}, {"best_layer": 9})):
         with pytest.raises(UserError, match="which no probe of this suite can have"):
             altered(windows, tmp_path / f"wrong{number}", **wrong).export(tmp_path / "model")
     fewer = altered(clips, tmp_path / "fewer", layers=clips.record.layers[:3], best_layer=0)

@@ -1,4 +1,4 @@
-"""A clip in a pass of its own, and in one with others."""
+"""Compares a clip that is encoded alone with the same clip in a batch."""
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import equals, ladder
@@ -6,7 +6,7 @@ from evaluator.checks.subject import FRAMES_APART, MEANS_APART, Subject, apart, 
 
 
 def alone(subject: Subject) -> Verdict:
-    """Compare a clip in a pass of its own with the same clip in a batch, as real runs make batches."""
+    """Compare a clip that is encoded alone with the same clip in a batch, formed as in real runs."""
     if subject.steady is False:
         return "note", "not compared, because two passes of one and the same clip differ"
     exact = subject.model.exact_masking

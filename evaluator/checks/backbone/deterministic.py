@@ -1,4 +1,4 @@
-"""Two passes of one clip."""
+"""Compares two passes of one clip."""
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import ladder
@@ -17,7 +17,7 @@ def deterministic(subject: Subject) -> Verdict:
     if subject.steady:
         return "pass", "two passes of a clip are equal to the bit"
     if subject.extractor.device.type == "cuda":
-        # Kernels there add in no fixed order, and rounding to half precision makes the last bit larger.
+        # CUDA kernels sum in varying order, and rounding to half precision enlarges a difference in the last bit.
         subject.steady = all(means <= _REPEATABLE_ON_CUDA and frames <= FRAMES_APART for means, frames in differences)
         if subject.steady:
             return "pass", f"two passes of a clip are equal to {_REPEATABLE_ON_CUDA:g} of each layer's scale"
@@ -28,7 +28,7 @@ def deterministic(subject: Subject) -> Verdict:
 
 
 CHECK = Check(
-    "two passes of one clip differ: dropout, noise, something that one pass leaves for the next",
+    "two passes of one clip differ: dropout, noise, or a state that one pass changes and the next one reads",
     deterministic,
     order=20,
     in_short_form=True,

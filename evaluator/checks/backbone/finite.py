@@ -1,4 +1,4 @@
-"""No NaN and no infinity."""
+"""Searches for NaN and infinity."""
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import variety
@@ -17,8 +17,8 @@ def finite(subject: Subject) -> Verdict:
             wrong.append(str(error))
     if wrong:
         return "fail", (
-            f"{' '.join(wrong)} Recordings hold silence and clipping: put a floor under what encode divides by or takes"
-            " the logarithm of."
+            f"{' '.join(wrong)} Recordings hold silence and clipping: in encode, limit divisors and the arguments of"
+            " logarithms from below."
         )
     return "pass", "no NaN or infinity for " + ", ".join(sound.name for sound in sounds)
 

@@ -1,4 +1,4 @@
-"""Frames follow a sound that changes."""
+"""Checks that frames change with the sound."""
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import changing
@@ -6,7 +6,7 @@ from evaluator.checks.subject import FRAMES_APART, Subject
 
 
 def frames_change(subject: Subject) -> Verdict:
-    """Frames follow a sound that changes in at least one layer; a layer may repeat a token that sums up the clip."""
+    """Check that the frames of at least one layer change with the sound. A layer may repeat one token per clip."""
     sound = changing(subject.rate, subject.model.min_samples)
     rows = {
         index: layer.frames.float()
@@ -14,7 +14,7 @@ def frames_change(subject: Subject) -> Verdict:
         if layer.frames is not None and layer.count > 1
     }
     if not rows:
-        return "note", "no layer has several frames to compare: where there is one frame, track twa sees what ta sees"
+        return "note", "no layer has several frames to compare: where there is one frame, it is the mean over frames"
     still = [
         index
         for index, frames in rows.items()
@@ -23,7 +23,7 @@ def frames_change(subject: Subject) -> Verdict:
     if not still:
         return "pass", "frames change with the sound"
     if len(still) < len(rows):
-        return "note", f"frames are the same over time in {subject.listed(still)}: track twa sees there what ta sees"
+        return "note", f"frames are the same over time in {subject.listed(still)}: they are their mean there"
     return "fail", (
         f"No layer's frames change over time for {sound.name}: return frames as they are before they are averaged,"
         " or one frame where there is only one."

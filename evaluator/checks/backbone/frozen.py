@@ -1,4 +1,4 @@
-"""The backbone after all other passes is the one that was loaded."""
+"""Checks that the passes have not changed the backbone."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from evaluator.checks.subject import Subject
 
 
 def frozen(subject: Subject) -> Verdict:
-    """After all other passes: no gradient, no training mode, and the weights and buffers that were loaded."""
+    """Check after all other passes: no gradients, no training mode, and unchanged weights and buffers."""
     backbone = subject.model.backbone
     stray = next(_strays(backbone), None)
     if stray is not None:
@@ -25,7 +25,7 @@ def frozen(subject: Subject) -> Verdict:
     wrong = []
     learning = [name for name, parameter in backbone.named_parameters() if parameter.requires_grad]
     if learning:
-        wrong.append(f"{_some(learning)} asks for a gradient again after encode: leave requires_grad to the suite.")
+        wrong.append(f"{_some(learning)} requires a gradient after encode: do not set requires_grad.")
     training = [name or type(backbone).__name__ for name, module in backbone.named_modules() if module.training]
     if training:
         wrong.append(f"{_some(training)} is in training mode: call no train() in encode, and let eval() work.")
@@ -42,7 +42,7 @@ def frozen(subject: Subject) -> Verdict:
 
 
 def _strays(backbone: object) -> Iterator[str]:
-    """Attributes that hold torch modules which the backbone's own ``modules()`` does not list."""
+    """Yield attributes with torch modules that ``modules()`` of the backbone does not list."""
     known = set(backbone.modules()) if isinstance(backbone, torch.nn.Module) else set()
     for holder in (backbone, *(known - {backbone})):
         for name, value in getattr(holder, "__dict__", {}).items():
@@ -63,7 +63,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 CHECK = Check(
-    "`encode` asks for gradients, is in training mode, or changes weights or running statistics; or a network is no"
+    "`encode` requires gradients, is in training mode, or changes weights or running statistics; or a network is not"
     " part of the module",
     frozen,
     order=100,

@@ -1,4 +1,4 @@
-"""Layers, widths and hops are as declared."""
+"""Checks that layers, widths and hops are as declared."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from evaluator.checks.subject import Subject
 
 
 def layers(subject: Subject) -> Verdict:
-    """Layers, widths and hops. ``Extractor.of`` has compared the first two with what is declared."""
+    """Check the hops and describe the layers. ``Extractor.of`` has compared number and widths with the declaration."""
     sounds = ladder(subject.rate, subject.model.min_samples, subject.short)
     for sound in sounds:
         subject.alone(sound)
@@ -22,9 +22,9 @@ def layers(subject: Subject) -> Verdict:
             bent.append(f"The frames of {subject.layer(block.layers[0])} keep no constant hop ({listed}):")
             continue
         width = f"{_span(block.layers)} of {block.width} channels"
-        # The counts fix the hop to a per cent or so.
+        # The counts give the hop to about one per cent.
         hopping = f"a frame about every {float(f'{1000 * hop / subject.rate:.2g}'):g} ms" if hop else ""
-        described.append(f"{width}, {hopping or f'frames a clip: {counts[0]}'}")
+        described.append(f"{width}, {hopping or f'frames per clip: {counts[0]}'}")
     if bent:
         return "fail", f"{bent[0]} return frame counts that follow from a clip's length and the layer's stride."
     return "pass", f"as declared: {'; '.join(described)}"

@@ -1,4 +1,4 @@
-"""No two layers are the same."""
+"""Searches for equal layers."""
 
 from itertools import combinations
 
@@ -8,7 +8,7 @@ from evaluator.checks.subject import Subject, same_means
 
 
 def layers_differ(subject: Subject) -> Verdict:
-    """No layer is listed twice."""
+    """Check that no two layers have equal features."""
     encoded = [subject.alone(sound) for sound in ladder(subject.rate, subject.model.min_samples, True)]
     same = [
         (one, other)
@@ -21,7 +21,7 @@ def layers_differ(subject: Subject) -> Verdict:
         more = f" (and {len(same) - 1} more pairs)" if len(same) > 1 else ""
         return "fail", (
             f"The outputs of {subject.layer(one)} and {subject.layer(other)} are the same{more}: return every layer's"
-            " own output; a list that a tensor is appended to before it is changed in place holds it twice."
+            " own output. A tensor that is changed in place after it was appended to a list appears there twice."
         )
     return "pass", "no two layers are the same"
 

@@ -1,4 +1,4 @@
-"""Short and long clips."""
+"""Checks short and long clips."""
 
 import time
 
@@ -12,21 +12,21 @@ _SHORTEST_SECONDS, _LONG_SECONDS = 0.1, 30.0
 
 
 def lengths(subject: Subject) -> Verdict:
-    """Encode a tenth of a second, the stated minimum, and half a minute."""
+    """Encode clips of 0.1 s, of the stated minimum, and of 30 s."""
     smallest, rate = subject.model.min_samples, subject.rate
     tenth, most = round(_SHORTEST_SECONDS * rate), round(_LONG_SECONDS * rate)
     worked, wrong = [], []
     for samples in (smallest, tenth) if 1 < smallest < tenth else (tenth,):
-        said = f"{samples / rate:.2g} s"
+        length = f"{samples / rate:.2g} s"
         try:
-            subject.alone(noise(f"noise of {said}", samples, 1))
+            subject.alone(noise(f"noise of {length}", samples, 1))
         except UserError as error:
-            wrong.append(f"{said}: {error} Set min_samples to the fewest samples that encode takes.")
+            wrong.append(f"{length}: {error} Set min_samples to the smallest number of samples that encode accepts.")
         if samples == smallest:
-            said += " (the stated minimum)"
+            length += " (the stated minimum)"
         elif samples < smallest:
-            said += f" (padded to the stated minimum, {smallest / rate:.2g} s)"
-        worked.append(said)
+            length += f" (padded to the stated minimum, {smallest / rate:.2g} s)"
+        worked.append(length)
     long = noise(f"noise of {_LONG_SECONDS:.0f} s", most, 2)
     start = time.perf_counter()
     try:
@@ -41,7 +41,7 @@ def lengths(subject: Subject) -> Verdict:
         if constant_hop(samples_of[:-1], counts[:-1]) is not None and constant_hop(samples_of, counts) is None:
             return "note", (
                 f"clips of {', '.join(worked)} work, but {subject.layer(block.layers[0])} has {counts[-1]} frames for"
-                f" {_LONG_SECONDS:.0f} s and {counts[-2]} for {samples_of[-2] / rate:.2f} s: it may hear only a part"
+                f" {_LONG_SECONDS:.0f} s and {counts[-2]} for {samples_of[-2] / rate:.2f} s: it may encode only a part"
             )
     return "pass", f"clips of {', '.join(worked)} work"
 

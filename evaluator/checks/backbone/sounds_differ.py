@@ -1,14 +1,14 @@
-"""Different sounds have different features."""
+"""Checks that different sounds have different features."""
 
 from itertools import combinations
 
 from evaluator.checks.check import Check, Verdict
 from evaluator.checks.sounds import variety
-from evaluator.checks.subject import SAME, Features, Subject, same_means
+from evaluator.checks.subject import SAME, LayerFeatures, Subject, same_means
 
 
 def sounds_differ(subject: Subject) -> Verdict:
-    """No two different sounds have one row, and no row is one value over and over."""
+    """Check that different sounds have different rows, and that no row is constant."""
     names = [sound.name for sound in variety(subject.rate, subject.model.min_samples, False)]
     encoded = {name: subject.encoded[name] for name in names if name in subject.encoded}
     if len(encoded) < 2:
@@ -30,7 +30,7 @@ def sounds_differ(subject: Subject) -> Verdict:
     return "pass", f"{len(encoded)} different sounds have different features in every layer, and no row is constant"
 
 
-def _is_flat(layer: Features) -> bool:
+def _is_flat(layer: LayerFeatures) -> bool:
     return float((layer.means - layer.means[0]).abs().max()) <= SAME * float(layer.means.abs().mean())
 
 

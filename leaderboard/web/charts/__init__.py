@@ -1,4 +1,4 @@
-"""The charts of the pages. What a line means never hangs on its colour alone."""
+"""The charts of the pages. The meaning of a line never depends on its colour alone."""
 
 from leaderboard.web.charts.classes import class_bars, confusions
 from leaderboard.web.charts.costs import cost_chart

@@ -1,4 +1,4 @@
-"""What a result does class by class."""
+"""Charts of a result per class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from leaderboard.web.charts.style import MARK, TEST, VALID
 from leaderboard.web.diagnostics import row_shares
 
-# Up to so many classes, each field of the matrix has room for its number.
+# Up to this many classes, each field of the matrix has room for a number.
 _NUMBERED = 12
 _ON_LIGHT, _ON_DARK = "#16211f", "#ffffff"
 
 
 def confusions(matrix: NDArray[np.int64], labels: Sequence[str], *, dark: bool) -> alt.LayerChart | alt.FacetChart:
-    """A confusion matrix, stronger fields for larger shares of the true class; fields of right answers are framed.
+    """A confusion matrix. A larger share of the true class gives a stronger field; correct predictions are framed.
 
     Args:
-        matrix: (classes, classes) counts, a row for each true class.
-        labels: (classes,) names, in the order in which they are drawn.
-        dark: whether the page is dark; numbers in weak fields stand on its colour.
+        matrix: (classes, classes) counts, one row per true class.
+        labels: (classes,) names, in drawing order.
+        dark: whether the page is dark, which sets the colour of the numbers in weak fields.
     """
     shares = row_shares(matrix)
     fields = [
@@ -54,14 +54,14 @@ def confusions(matrix: NDArray[np.int64], labels: Sequence[str], *, dark: bool) 
             alt.Tooltip("count:Q", title="times, all seeds"),
         ],
     )
-    # By opacity: nothing confused looks like the page behind it, be that white or black.
+    # Opacity shows the share, so that a weak field looks like the page, on white and on black.
     areas = base.mark_rect(color=VALID).encode(
         opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.08, 1]), legend=None)
     )
     frames = (
         alt.Chart(alt.InlineData(values=diagonal))
         .mark_rect(fillOpacity=0, stroke=MARK)
-        # Below the fields and without a tooltip of their own, so that a border, too, tells of its field.
+        # The frames are below the fields and have no tooltip, so that a border shows the tooltip of its field.
         .encode(x=x, y=y, tooltip=alt.value(None))
     )
     layers = [frames, areas]
@@ -75,11 +75,11 @@ def confusions(matrix: NDArray[np.int64], labels: Sequence[str], *, dark: bool) 
 def class_bars(
     bars: Sequence[tuple[str, float, str]], title: str, mean: float | None = None
 ) -> alt.LayerChart | alt.FacetChart:
-    """A bar for each class, in the order given.
+    """One bar per class, in the given order.
 
     Args:
-        bars: the name of a class, its value in 0..1, and what is written beside it.
-        title: what the values are.
+        bars: per class its name, its value in 0..1, and a note beside the bar.
+        title: name of the values.
         mean: drawn as a line through all bars.
     """
     values = [{"class": name, "value": value, "note": note} for name, value, note in bars]
@@ -91,7 +91,7 @@ def class_bars(
             axis=alt.Axis(labelLimit=150, labelOverlap=False, labelFlush=False, grid=False, ticks=False),
         )
     )
-    # Room for what is written beside a bar of length 1.
+    # Beyond 1 there is room for the note beside the longest bar.
     x = alt.X(
         "value:Q",
         title=title,

@@ -1,4 +1,4 @@
-"""Scores over what they cost."""
+"""Scores over costs."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,11 +18,11 @@ def cost_chart(
     """Mean score over a cost, or over a speed, on a logarithmic axis, with the Pareto front as steps.
 
     Args:
-        points: of each submission its name, its cost (above 0) and its mean score.
+        points: per submission its name, its cost (above 0) and its mean score.
         names: as for `leaderboard.web.charts.layers.layer_curves`.
-        title: of the axis of costs.
-        front: those of the points that no other beats.
-        better: whether a small or a large value of the axis is the good one.
+        title: title of the cost axis.
+        front: names of the submissions on the Pareto front.
+        better: whether less or more of the cost is better.
     """
     color, shape = submissions(names)
     values = [{"submission": name, "cost": cost, "mean": mean, "front": name in front} for name, cost, mean in points]

@@ -14,27 +14,27 @@ _GIB, _MIB = 2**30, 2**20
 
 
 def memory_curve(profiles: Mapping[str, Profile]) -> alt.LayerChart | alt.FacetChart:
-    """Peak memory over clip length, both logarithmic; what did not fit is a cross where the memory ended.
+    """Peak memory over clip length, both logarithmic. A cross marks a clip that did not fit, at the available memory.
 
     Args:
-        profiles: of one device, precision and batch, by the name that each has on the page.
+        profiles: of one device, precision and batch size, by their names on the page.
     """
     kind = next(iter(profiles.values())).kind
-    sizes = [point.peak_bytes for one in profiles.values() for point in one.points if point.peak_bytes]
+    sizes = [point.peak_bytes for profile in profiles.values() for point in profile.points if point.peak_bytes]
     unit, name = (_GIB, "GiB") if max(sizes, default=0) >= _GIB else (_MIB, "MiB")
     values: list[dict[str, Any]] = []
     ends: list[dict[str, Any]] = []
     limits = set()
-    for label, one in profiles.items():
-        for point in one.points:
-            said = {"submission": label, "seconds": point.seconds, "attention": point.attention}
+    for label, profile in profiles.items():
+        for point in profile.points:
+            shared = {"submission": label, "seconds": point.seconds, "attention": point.attention}
             if point.peak_bytes:
                 values.append(
-                    {**said, "memory": point.peak_bytes / unit, "without": (point.activation_bytes or 0) / unit}
+                    {**shared, "memory": point.peak_bytes / unit, "without": (point.activation_bytes or 0) / unit}
                 )
-            elif point.outcome == "out of memory" and one.available_bytes:
-                limits.add(one.available_bytes / unit)
-                ends.append({**said, "memory": one.available_bytes / unit, "what": spell(one, point)})
+            elif point.outcome == "out of memory" and profile.available_bytes:
+                limits.add(profile.available_bytes / unit)
+                ends.append({**shared, "memory": profile.available_bytes / unit, "what": spell(profile, point)})
     title = f"peak {'VRAM' if kind == 'cuda' else 'host memory'} ({name})"
     x, y = _seconds(profiles), _logarithmic("memory:Q", title, [value["memory"] for value in (*values, *ends)])
     color, shape = submissions(list(profiles))
@@ -64,7 +64,7 @@ def memory_curve(profiles: Mapping[str, Profile]) -> alt.LayerChart | alt.FacetC
 
 
 def speed_curve(profiles: Mapping[str, Profile]) -> alt.LayerChart | alt.FacetChart:
-    """Seconds of audio encoded in a second, over clip length, both logarithmic.
+    """Seconds of audio encoded per second over clip length, both logarithmic.
 
     Args:
         profiles: as for `memory_curve`.
@@ -73,12 +73,12 @@ def speed_curve(profiles: Mapping[str, Profile]) -> alt.LayerChart | alt.FacetCh
         {
             "submission": label,
             "seconds": point.seconds,
-            "speed": one.throughput(point),
+            "speed": profile.throughput(point),
             "median": 1000 * point.latency_seconds,
             "p90": 1000 * point.latency_p90_seconds,
         }
-        for label, one in profiles.items()
-        for point in one.points
+        for label, profile in profiles.items()
+        for point in profile.points
         if point.latency_seconds is not None and point.latency_p90_seconds is not None
     ]
     color, shape = submissions(list(profiles))
@@ -104,8 +104,8 @@ def _points(curve: alt.Chart, shape: alt.Shape) -> alt.Chart:
 
 
 def _seconds(profiles: Mapping[str, Profile]) -> alt.X:
-    """The axis of clip lengths, with a tick at each that was asked for, as far as they have room."""
-    lengths = sorted({point.seconds for one in profiles.values() for point in one.points}) or [1.0]
+    """The axis of clip lengths. Each profiled length has a tick, if there is room."""
+    lengths = sorted({point.seconds for profile in profiles.values() for point in profile.points}) or [1.0]
     return alt.X(
         "seconds:Q",
         title="clip length (s)",
@@ -115,7 +115,7 @@ def _seconds(profiles: Mapping[str, Profile]) -> alt.X:
 
 
 def _apart(lengths: Sequence[float]) -> list[float]:
-    """Those of the lengths that are at least a factor 1.3 from the one before."""
+    """Keep the lengths that are at least 1.3 times the length kept before."""
     kept: list[float] = []
     for seconds in lengths:
         if not kept or seconds >= 1.3 * kept[-1]:
@@ -124,9 +124,9 @@ def _apart(lengths: Sequence[float]) -> list[float]:
 
 
 def _logarithmic(field: str, title: str, values: Sequence[float]) -> alt.Y:
-    """An axis just as long as its values, with few ticks."""
+    """An axis that spans its values, with few ticks."""
     low, high = min(values, default=1.0) / 1.4, max(values, default=1.0) * 1.4
-    # So many that at least two are on the axis: a single number says nothing of the rest.
+    # A short axis gets more ticks, so that at least two are on it: a single number shows no scale.
     steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if high / low < 5 else (1, 2, 5) if high / low < 100 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [tick for power in decades for step in steps if low <= (tick := step * 10.0**power) <= high]
@@ -139,5 +139,5 @@ def _logarithmic(field: str, title: str, values: Sequence[float]) -> alt.Y:
 
 
 def drawable(points: Sequence[Point]) -> bool:
-    """Whether a profile has anything to draw."""
+    """Whether a profile has a point to draw."""
     return any(point.latency_seconds is not None for point in points)

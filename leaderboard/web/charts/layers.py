@@ -1,4 +1,4 @@
-"""Scores over layers: of one record, in outline for all tasks of a submission, and of several submissions."""
+"""Scores over layers: of one record, in small charts for all tasks of a submission, and of several submissions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ _SPLITS = ["validation", "test"]
 
 
 def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
-    """Validation and test score over layers; the chosen layer with its test interval over seeds and items."""
+    """Validation and test score over layers. The chosen layer shows its test interval over seeds and items."""
     last = _last(record)
     x = alt.X(
         "layer:Q",
@@ -47,11 +47,11 @@ def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
 
 
 def layer_outline(record: Record, last: int) -> alt.LayerChart | alt.FacetChart:
-    """A small `layer_curve`, to stand beside those of other tasks.
+    """A small `layer_curve`, beside those of other tasks.
 
     Args:
         record: of one task.
-        last: the highest layer of all charts, so that they share an axis.
+        last: highest layer index of all charts, so that they share an axis.
     """
     x = alt.X(
         "layer:Q",
@@ -66,11 +66,11 @@ def layer_outline(record: Record, last: int) -> alt.LayerChart | alt.FacetChart:
 
 
 def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
-    """Test scores over the depth of several encoders, and the test score of each one's chosen layer.
+    """Test scores over relative depth of several encoders, and the test score of each chosen layer.
 
     Args:
         records: by submission, of one task.
-        names: all submissions of the page, so that each looks the same in all its charts.
+        names: all submissions of the page, so that each has the same colour and shape in all charts.
     """
     points, chosen = [], []
     for name, record in records.items():

@@ -11,12 +11,12 @@ from leaderboard.web.diagnostics import edges
 def rate_curve(
     record: Record, searched: tuple[float, float] | None, *, flagged: bool
 ) -> alt.LayerChart | alt.FacetChart:
-    """Validation score of the best layer over the learning rates that were tried; the chosen one is marked.
+    """Validation score of the best layer over the learning rates of all trials. The chosen rate is marked.
 
     Args:
         record: with its trials.
-        searched: the range of the search, whose edges are shaded; None where it is not known.
-        flagged: whether the chosen rate lies at an edge, and is drawn as a warning.
+        searched: range of the search, whose edges are shaded; None if it is unknown.
+        flagged: whether the chosen rate is at an edge and is drawn as a warning.
     """
     index = next((at for at, layer in enumerate(record.layers) if layer.index == record.best_layer), 0)
     points = [
@@ -56,13 +56,13 @@ def rate_curve(
 
 
 def _edges(searched: tuple[float, float] | None) -> list[alt.Chart]:
-    """The outer parts of the range, shaded and named."""
+    """Shade and label the two edges of the range."""
     if searched is None:
         return []
     (low, high), (lower, upper) = searched, edges(*searched)
     parts = [{"from": low, "to": lower, "at": lower}, {"from": upper, "to": high, "at": upper}]
     shaded = alt.Chart(alt.InlineData(values=parts)).mark_rect(color=MARK, opacity=0.3).encode(x="from:Q", x2="to:Q")
-    # Beside the shading and at half the height, where a curve that ends at an edge leaves room.
+    # The labels are beside the shading at half the height, where a curve that ends at an edge leaves room.
     names = [
         alt.Chart(alt.InlineData(values=[part]))
         .mark_text(angle=270, baseline="middle", color=MARK, fontSize=10, text="edge of range")

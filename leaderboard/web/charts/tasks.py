@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 
 from leaderboard.web.charts.style import MARK, TEST, VALID
-from leaderboard.web.examples import Clip, mel
+from leaderboard.web.examples import ExampleClip, mel
 from leaderboard.web.layers import Curve, median_curve
 from tasks.task import SPLITS, Split
 
 _COLORS = {"train": VALID, "valid": "#5b8def", "test": TEST}
-# Where the median over submissions is taken.
+# Relative depths at which the median over submissions is computed.
 DEPTHS = tuple(step / 20 for step in range(21))
 
 
 def class_balance(labels: Sequence[str], counts: Mapping[Split, Sequence[int]], items: str) -> alt.Chart:
-    """A bar a class, most items first: what train, valid and test have of it, in this order from the left.
+    """One bar per class, most items first. From the left, a bar shows the items of train, valid and test.
 
     Args:
         labels: (classes,) names.
-        counts: of each split, (classes,).
-        items: what is counted, such as "clips".
+        counts: per split, (classes,) number of items.
+        items: name of the items, such as "clips".
     """
     order = sorted(range(len(labels)), key=lambda index: (-sum(counts[split][index] for split in SPLITS), index))
     values = [
@@ -49,14 +49,14 @@ def class_balance(labels: Sequence[str], counts: Mapping[Split, Sequence[int]], 
     return bars.properties(height=alt.Step(20), description=f"How many {items} each class has in each split")
 
 
-def spectrogram(clip: Clip, title: str) -> alt.Chart:
-    """The picture of a clip between its axes: seconds, and kHz of the recording on the mel scale.
+def spectrogram(clip: ExampleClip, title: str) -> alt.Chart:
+    """The picture of a clip with its axes: seconds, and kHz of the recording on the mel scale.
 
     Args:
-        clip: what to draw.
-        title: what it is, for screen readers.
+        clip: the clip to draw.
+        title: description for screen readers.
     """
-    # On the mel scale of what is played: for ultrasound that of the slowed sound.
+    # The mel scale is that of the played sound: for ultrasound, of the slowed sound.
     height = mel(clip.top / clip.slowed)
     ticks = [2.0**power for power in range(-8, 8) if 2.0**power * 1000 <= clip.top][-6:]
     picture = f"data:image/png;base64,{base64.b64encode(clip.picture).decode()}"
@@ -91,12 +91,12 @@ def spectrogram(clip: Clip, title: str) -> alt.Chart:
 def layer_depths(
     drawn: Mapping[str, Curve], everybody: Sequence[Curve], metric: str
 ) -> alt.LayerChart | alt.FacetChart:
-    """Test score of every layer over its depth: a thin line a submission, their median, and the chosen layers.
+    """Test score of all layers over relative depth: one thin line per submission, the median, and the chosen layers.
 
     Args:
-        drawn: by submission; each of two layers or more.
-        everybody: whose median is drawn; the median of one is left out.
-        metric: name for the axis.
+        drawn: curves by submission; each has two layers or more.
+        everybody: curves of the median; there is no median of a single curve.
+        metric: name on the axis.
     """
     points = [
         {"submission": name, "depth": depth, "layer": index, "name": layer, "score": score}
@@ -137,5 +137,5 @@ def layer_depths(
 
 
 def _text(name: str, points: Sequence[Mapping[str, object]]) -> alt.InlineData:
-    """The points as one text, which Altair copies and checks faster than thousands of objects."""
+    """The points as one JSON text, which Altair copies and checks faster than thousands of objects."""
     return alt.InlineData(values=json.dumps(points), format=alt.JsonDataFormat(type="json"), name=name)

@@ -1,4 +1,4 @@
-// A table that Streamlit's own cannot be: intervals drawn in the cell, a reason in every empty one, real links.
+// A table with features that Streamlit's table lacks: intervals in cells, a reason in every empty cell, real links.
 // Every text comes from records, so it is set as textContent and never parsed as HTML.
 
 const make = (tag, className, text) => {
@@ -10,7 +10,7 @@ const make = (tag, className, text) => {
 
 const percent = (fraction) => `${100 * Math.min(1, Math.max(0, fraction))}%`;
 
-// One element, whose background is the range and the point on it: a long table has thousands.
+// The background of one element shows both range and point, since a long table has thousands of intervals.
 function interval({ low, high, at }) {
   const track = make("div", "interval");
   track.style.cssText = `--low:${percent(low)};--high:${percent(high)};--at:${percent(at)}`;
@@ -25,7 +25,7 @@ function link(cell, open) {
     anchor.rel = "noopener noreferrer";
     anchor.onclick = (event) => event.stopPropagation();
   } else {
-    // A plain click stays in this session; with a modifier the browser opens a new tab as for any link.
+    // A plain click opens the page in this session. With a modifier key the browser opens a new tab, as for any link.
     anchor.onclick = (event) => {
       event.stopPropagation();
       if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
@@ -82,9 +82,9 @@ function body(row, columns, open) {
   return tr;
 }
 
-// Tables of more rows than this are drawn as a grid whose columns are fixed, so that the browser lays out and paints
-// only what is on the screen. All rows are in the page all the same: found by the browser's search, read out, and in
-// the tab order.
+// A table with more rows than this is drawn as a grid with fixed column widths, so that the browser lays out and paints
+// only the visible rows. All rows are in the page: the browser's search and screen readers reach them, and so does the
+// tab key.
 const LONG = 100;
 const FIRST = 40;
 const AT_ONCE = 120;
@@ -103,7 +103,7 @@ function keepRoles(node) {
 
 const length = (cell) => cell.text.length + (cell.spread ? cell.spread.length + 1 : 0) + (cell.mark ? 2 : 0);
 
-// The rows with the longest cell of each column, below each other as an ordinary table, say how wide the columns are.
+// Measures the column widths on an ordinary table of the rows with the longest cell per column.
 function columnWidths(frame, table, rows, draw) {
   const longest = new Set();
   for (const slot of ["text", "sub"]) {
@@ -124,7 +124,7 @@ function columnWidths(frame, table, rows, draw) {
 function drawLong(frame, table, rows, draw) {
   const body = table.tBodies[0];
   const widths = columnWidths(frame, table, rows, draw);
-  // Not shown yet, as in a closed tab: any width does, as long as all rows have the same.
+  // All widths are 0 while the table is hidden, as in a closed tab. Then any width works that all rows share.
   const columns = widths.map((width) => `minmax(${width || 96}px, ${width || 96}fr)`).join(" ");
   table.style.setProperty("--columns", columns);
   table.classList.add("long");
@@ -136,16 +136,16 @@ function drawLong(frame, table, rows, draw) {
     body.append(...drawn);
   };
   add(0, FIRST);
-  const rest = (from) => {
-    // Another table may have taken the place of this one meanwhile.
+  const addRest = (from) => {
+    // Another table may have replaced this one in the meantime.
     if (from >= rows.length || frame.firstChild !== table) return;
     add(from, from + AT_ONCE);
-    soon(() => rest(from + AT_ONCE));
+    soon(() => addRest(from + AT_ONCE));
   };
-  soon(() => rest(FIRST));
+  soon(() => addRest(FIRST));
 }
 
-// The header that has the keyboard's focus, which is to have it in the next table too.
+// Index of the header with the keyboard focus, which the next table restores.
 function focusedHeader(frame) {
   const head = frame.querySelector("thead tr");
   return head ? [...head.cells].findIndex((th) => th.contains(frame.getRootNode().activeElement)) : -1;
@@ -154,7 +154,7 @@ function focusedHeader(frame) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const frame = parentElement.querySelector(".frame");
   frame.report = setTriggerValue;
-  // Streamlit calls again whenever anything on the page changes.
+  // Streamlit calls this function after every change on the page.
   const content = JSON.stringify([data.label, data.columns, data.rows]);
   if (frame.content === content) return;
   frame.content = content;

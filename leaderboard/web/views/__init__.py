@@ -1,1 +1,1 @@
-"""One module a page. Not called ``pages``: Streamlit serves the files of such a directory by itself."""
+"""One module per page. The folder is not called ``pages``, since Streamlit serves such a folder by itself."""

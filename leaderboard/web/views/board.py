@@ -1,4 +1,4 @@
-"""The board: one protocol, track and task group, ranked; filters choose its tasks and rows."""
+"""The board's page: the ranking of one protocol, track and task group. Filters choose its tasks and rows."""
 
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from leaderboard.web.views import board_table
 from leaderboard.web.views.board_table import MLflow, task_address
 from leaderboard.web.views.controls import choose_board, select, several
 
-# How few and how many submissions can be compared at once.
+# Fewest and most submissions of one comparison.
 MOST = (2, 5)
 _EMPTY = """
 The board is empty. One command measures a model and puts it here:
@@ -31,17 +31,17 @@ Results that are already in the records directory come back with `beans leaderbo
 
 
 def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, compare_page: Any) -> None:
-    """Draw the page. What is chosen is in the address: ``track``, ``group``, ``protocol``, ``sort``, the filters (see
+    """Draw the page. The address holds all choices: ``track``, ``group``, ``protocol``, ``sort``, the filters (see
     `Filters`), and ``with`` for the submissions to compare."""
     st.title("Frozen audio encoders on animal sounds", anchor=False)
     st.caption("Test score of a probe on each encoder's best layer; layer and learning rate are chosen on validation.")
-    found = read_standings(store)
-    if not found:
+    boards = read_standings(store)
+    if not boards:
         st.info(_EMPTY)
         return
     with st.container(key="choices"):
         *areas, sort_area, filter_area = st.columns([1, 1, 1.4, 1.4, 1], vertical_alignment="bottom")
-    whole = choose_board(found, areas)
+    whole = choose_board(boards, areas)
     filters = _filters(whole, filter_area)
     ranked = with_certainty(of_taxa(whole, filters.taxa, catalogue()), store, records)
     with sort_area:
@@ -53,7 +53,7 @@ def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, comp
     shown = replace(passed, rows=tuple(sort_rows(passed, sort)))
     scope = text.scope(shown, ranked, whole, filters)
     _chosen(scope)
-    _summary(shown, ranked, scope)
+    _summary(shown, ranked, scope, store)
     if shown.rows:
         opened = board_table.draw(shown, sort, mlflow)
         if opened:
@@ -66,7 +66,7 @@ def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, comp
 
 
 def _filters(board: Board, area: Any) -> Filters:
-    """What the address asks for, and the controls that change it."""
+    """Read the filters from the address, and draw the controls that change them."""
     offered = Filters.offered(board, catalogue())
     query = {name: st.query_params.get_all(name) for name in FILTERS}
     filters, unknown = Filters.read(query, offered)
@@ -84,12 +84,12 @@ def _filters(board: Board, area: Any) -> Filters:
             )
     if unknown:
         listed = text.filters({name: [value[:200] for value in values] for name, values in unknown.items()})
-        st.warning(text.markdown(f"Left out, since nothing on this board has it: {listed}."))
+        st.warning(text.markdown(f"Ignored, since no row or task of this board has it: {listed}."))
     return filters
 
 
 def _chosen(scope: list[str]) -> None:
-    """Which filters are in use and what they leave, with a way back."""
+    """Show the filters in use and the number of rows that pass, with a button that clears the filters."""
     if not scope:
         return
     left, right = st.columns([4, 1], vertical_alignment="center")
@@ -100,26 +100,25 @@ def _chosen(scope: list[str]) -> None:
         st.rerun()
 
 
-def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
-    """What the board holds, and the files with exactly what is shown."""
+def _summary(board: Board, ranked: Board, scope: list[str], store: Store) -> None:
+    """Show what the board holds, and buttons for files of the table as shown."""
     among = sum(row.rank is not None for row in ranked.rows)
     everybody = len({row.submission for row in ranked.rows})
     tasks = "1 task" if len(board.columns) == 1 else f"{len(board.columns)} tasks"
-    track = f"{formats.TRACKS.get(board.track, board.track)}: {formats.TRACK_HELP.get(board.track, 'a further head')}"
-    facts = [f"{among} ranked of {everybody}", tasks, track, "score ± half of the 95 % interval"]
+    facts = [f"{among} ranked of {everybody}", tasks, _track(ranked, store), "score ± half of the 95 % interval"]
     left, right = st.columns([3, 2], vertical_alignment="center")
     left.caption(text.markdown(" · ".join(facts)))
     name = f"leaderboard-{board.track}-{board.group}"
     with right.container(horizontal=True, horizontal_alignment="right"):
-        # Made when asked for: the files of a large board take longer than the page. A click changes nothing here, and
-        # would otherwise take away what the next one asks for.
+        # Files are made on a click, since those of a large board take longer than the page. on_click="ignore" keeps the
+        # page as it is: a new run of the page would discard the file that the next click asks for.
         st.download_button(
             "CSV",
             partial(to_csv, board),
             file_name=f"{name}.csv",
             mime="text/csv",
             icon=":material/download:",
-            help="Download what is shown, every number in full",
+            help="Download the table as shown, every number in full",
             on_click="ignore",
         )
         st.download_button(
@@ -128,27 +127,35 @@ def _summary(board: Board, ranked: Board, scope: list[str]) -> None:
             file_name=f"{name}.parquet",
             mime="application/vnd.apache.parquet",
             icon=":material/download:",
-            help="The same with types, for pandas, polars, DuckDB or R",
+            help="The same table with types, for pandas, polars, DuckDB or R",
             on_click="ignore",
         )
-        if st.button("LaTeX", icon=":material/table:", help="What is shown as a table to paste into a paper"):
+        if st.button("LaTeX", icon=":material/table:", help="The table as shown, to paste into a paper"):
             _latex(board, scope)
+
+
+def _track(board: Board, store: Store) -> str:
+    """The track, and what its head does according to the oldest record of the board."""
+    results = (cell.result for row in board.rows for cell in row.cells if cell.result)
+    oldest = min(results, key=lambda result: (result.created, result.record_id), default=None)
+    record = store.record(oldest.record_id) if oldest else None
+    return f"{board.track}: {record.head.help}" if record and record.head else board.track
 
 
 @st.dialog("LaTeX", width="large")
 def _latex(board: Board, scope: list[str]) -> None:
-    st.caption("Needs the package booktabs. The button at the top right of the text copies it.")
+    st.caption("The table needs the package booktabs. The button at the top right of the text copies it.")
     st.code(to_latex(board, scope), language=None, height=420)
 
 
 def _tasks(board: Board) -> None:
-    """Links to what the tasks are."""
+    """Link to the pages of the tasks."""
     links = [f"[{text.markdown(column.task)}]({task_address(column.task)})" for column in board.columns]
     st.caption(f"About the tasks: {', '.join(links)}.")
 
 
 def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
-    """Choose some submissions, and open the page that compares them, here or in MLflow."""
+    """Choose submissions, and link to the pages that compare them, here and in MLflow."""
     rows = {row.submission: row for row in board.rows if row.limit is None}
     if len(rows) < MOST[0]:
         return
@@ -178,14 +185,14 @@ def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
         return
     if len(sent) < len(chosen):
         absent = ", ".join(name for name in chosen if name not in sent)
-        st.caption(text.markdown(f"Without a run in MLflow, and left out there: {absent}. {text.NO_RUN}"))
+        st.caption(text.markdown(f"Left out in MLflow, since they have no run: {absent}. {text.NO_RUN}"))
     if sent and link is None:
         st.caption(text.markdown(f"Not in MLflow: {why}"))
 
 
 def _footnotes(board: Board, ranked: Board) -> None:
     if any(cell.overlap for row in board.rows for cell in row.cells):
-        st.caption(f"{formats.OVERLAP_LEGEND} The mark, and the page of the submission, say what is shared.")
+        st.caption(f"{formats.OVERLAP_LEGEND} Hover over the mark or open the submission to see what is shared.")
     if any(row.remote_code for row in board.rows):
         st.caption(text.markdown(formats.REMOTE_CODE_LEGEND))
     notes = formats.certainty_notes(ranked)
@@ -193,8 +200,8 @@ def _footnotes(board: Board, ranked: Board) -> None:
         st.caption(text.markdown(" ".join(notes)))
     notes = gap_notes(board.rows)
     if any(row.limit is not None for row in board.rows):
-        notes.append("Limited rows saw only part of the data; they are never ranked.")
+        notes.append("Limited rows used only a part of the data; they are never ranked.")
     if any(row.rank is None and row.limit is None for row in board.rows):
-        notes.append("Incomplete rows miss a task of this board, so they have no mean and no rank.")
+        notes.append("Incomplete rows lack a task of this board, so they have no mean and no rank.")
     if notes:
         st.caption(text.markdown(" ".join(notes)))

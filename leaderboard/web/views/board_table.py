@@ -1,4 +1,4 @@
-"""The board's table: a row a submission, a cell a task."""
+"""The board's table: one row per submission, one cell per task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ _TABLE = "board"
 
 @dataclass(frozen=True, slots=True)
 class MLflow:
-    """Where runs are shown: this home's own tracking address, and the server that shows it (None: none does)."""
+    """Where runs are shown: the tracking address of this home, and the server that shows it (None without one)."""
 
     tracking_uri: str
     server: str | None
 
     def link(self, runs: Sequence[Tracking]) -> tuple[str | None, str]:
-        """The page of one run or of the comparison of several, or None and why."""
+        """The address of one run, or of the comparison of several, and ""; or None and the reason."""
         return text.compare_link(runs, local_uri=self.tracking_uri, local_server=self.server)
 
 
 def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
-    """Draw the table, sorted by ``sort``; the submission whose row was just clicked."""
+    """Draw the table, sorted by ``sort``. Return the submission whose row was just clicked, if any."""
 
     def order(key: str, *, falling: bool) -> Literal["", "ascending", "descending"]:
         if sort.removeprefix("-") != key:
@@ -56,7 +56,7 @@ def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
 
 
 def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, Any]:
-    """One cell. The column says what it shows; here stands what only this page adds: links and highlights."""
+    """One cell. The column defines its content; this function adds links and highlights, which only this page has."""
     shown = column.shown(row)
     if column is RANK:
         return table.shown(shown, spread=formats.rank_interval(row), style=_rank_style(row))
@@ -72,7 +72,7 @@ def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, An
 
 
 def _rank_style(row: Row) -> str:
-    """The first rank stands out; the bar at the left joins the rows of a group."""
+    """The style of a rank: the first rank is highlighted, and a bar at the left joins the rows of a group."""
     first = "first" if row.rank == 1 else ""
     if row.standing is None:
         return first
@@ -89,17 +89,17 @@ def _runs(row: Row, mlflow: MLflow) -> dict[str, Any]:
 
 
 def address(submission: str) -> str:
-    """The page of a submission, relative to the board."""
+    """The address of a submission's page, relative to the board."""
     return f"submission?name={quote(submission, safe='')}"
 
 
 def task_address(task: str) -> str:
-    """The page of a task, relative to the board."""
+    """The address of a task's page, relative to the board."""
     return f"task?name={quote(task, safe='')}"
 
 
 def _sort_by_header() -> None:
-    """A click on a header sorts by it, and a second click turns the order round."""
+    """Sort by the clicked header; a second click reverses the order."""
     clicked = st.session_state[_TABLE].sort
     if clicked:
         st.query_params["sort"] = f"-{clicked}" if st.query_params.get("sort", "mean") == clicked else clicked

@@ -1,4 +1,4 @@
-"""Some submissions beside each other: differences with their certainty, layer curves, and what they cost."""
+"""Several submissions side by side: differences with their certainty, layer curves, and costs."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from leaderboard.web.views import costs
 from leaderboard.web.views.board import MOST
 from leaderboard.web.views.controls import choose_board
 
-# Below this, a corrected p-value is called a difference.
+# A p-value below this is highlighted as a difference.
 LEVEL = 0.05
 
 _HELP = "Choose two to five submissions; the others are compared with the first."
 
 
 def show(store: Store, records: Path, *, tracking_uri: str, mlflow: str | None) -> None:
-    """Draw the page. The address holds the board, as on the first page, and each submission as one ``with``."""
+    """Draw the page. The address holds the board, as on the first page, and one ``with`` per submission."""
     st.title("Compare", anchor=False)
     boards = read_standings(store)
     if not boards:
@@ -38,10 +38,10 @@ def show(store: Store, records: Path, *, tracking_uri: str, mlflow: str | None) 
         st.info(_HELP)
         return
     compared = [rows[name] for name in chosen]
-    found = {row.submission: _records(row, store) for row in compared}
+    stored = {row.submission: _records(row, store) for row in compared}
     _differences(board, compared, records)
-    costs.show(compared, found)
-    _curves(board, chosen, found)
+    costs.show(compared, stored)
+    _curves(board, chosen, stored)
     _mlflow(board, compared, tracking_uri, mlflow)
 
 
@@ -50,7 +50,7 @@ def _choose(names: list[str]) -> list[str]:
     gone = [name for name in asked if name not in names]
     if gone:
         listed = ", ".join(f"“{name[:200]}”" for name in gone)
-        st.warning(text.markdown(f"Not on this board, and left out: {listed}."))
+        st.warning(text.markdown(f"Left out, since they are not on this board: {listed}."))
     return st.multiselect("Submissions", names, key="with", bind="query-params", max_selections=MOST[1], help=_HELP)
 
 
@@ -61,9 +61,9 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
     against = known[first.submission]
     comparisons = {row.submission: _compared(known[row.submission], against) for row in others}
     headers = [
-        table.Header("Task", kind="name"),
+        table.ColumnHeader("Task", kind="name"),
         table.header(SCORE, label=first.submission, sub="score"),
-        *(table.Header(row.submission, kind="score", sub="minus the first") for row in others),
+        *(table.ColumnHeader(row.submission, kind="score", sub="minus the first") for row in others),
     ]
     drawn = []
     for index, column in enumerate(board.columns):
@@ -73,22 +73,28 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
             table.shown(SCORE.shown(cell)),
         ]
         for row in others:
-            one = next((one for one in comparisons[row.submission].tasks if one.task == column.task), None)
+            found = next((task for task in comparisons[row.submission].tasks if task.task == column.task), None)
             reason = _why_not(row, first, index, known)
-            cells.append(table.shown(missing(reason)) if one is None else _difference(one, one.p_corrected))
+            cells.append(table.shown(missing(reason)) if found is None else _difference(found, found.p_corrected))
         drawn.append(table.row(cells))
     means = [comparisons[row.submission] for row in others]
     drawn.append(
-        table.row([table.cell(MEAN.label, sub="of the tasks compared"), table.cell(""), *(_mean(one) for one in means)])
+        table.row(
+            [
+                table.cell(MEAN.label, sub="of the compared tasks"),
+                table.cell(""),
+                *(_mean(comparison) for comparison in means),
+            ]
+        )
     )
     table.show("differences", headers, drawn, label="Differences")
     if any(cell.overlap for cell in first.cells):
         st.caption(formats.OVERLAP_LEGEND)
     st.caption(
         text.markdown(
-            "Difference of the test scores, its 95 % interval over resamples of the test recordings (the same ones for "
-            "both), and p. The p of a task is corrected over the tasks of a column (Holm), that of the mean is not; "
-            f"neither is corrected for the number of columns. Coloured where p is below {LEVEL:g}."
+            "Difference of the test scores, its 95 % interval over resamples of the test recordings (both submissions "
+            "share the resamples), and p. The p of a task is corrected over the tasks of a column (Holm). The p of the "
+            f"mean is not corrected. No p is corrected for the number of columns. Coloured: p below {LEVEL:g}."
         )
     )
 
@@ -99,30 +105,30 @@ def _scores(row: Row, records: Path) -> dict[str, Scored | str]:
 
 def _compared(scores: dict[str, Scored | str], against: dict[str, Scored | str]) -> Comparison:
     known, others = (
-        {task: one for task, one in side.items() if not isinstance(one, str)} for side in (scores, against)
+        {task: scored for task, scored in side.items() if not isinstance(scored, str)} for side in (scores, against)
     )
     return compare(known, others)
 
 
 def _why_not(row: Row, first: Row, index: int, known: dict[str, dict[str, Scored | str]]) -> str:
-    """Why two submissions are not compared on a task."""
-    for one in (row, first):
-        cell = one.cells[index]
+    """The reason why two submissions are not compared on a task."""
+    for side in (row, first):
+        cell = side.cells[index]
         if cell.result is None:
-            return f"{cell.reason} ({one.submission})"
-        reason = known[one.submission][cell.result.task]
+            return f"{cell.reason} ({side.submission})"
+        reason = known[side.submission][cell.result.task]
         if isinstance(reason, str):
-            return f"{reason} ({one.submission})"
-    return "not comparable: the two were measured on other recordings"
+            return f"{reason} ({side.submission})"
+    return "not comparable: the two were measured on different recordings"
 
 
-def _difference(one: Difference, p: float) -> dict[str, Any]:
-    corrected = " after Holm's correction" if isinstance(one, TaskDifference) else ""
+def _difference(found: Difference, p: float) -> dict[str, Any]:
+    corrected = " after Holm's correction" if isinstance(found, TaskDifference) else ""
     return table.cell(
-        formats.signed(one.difference),
+        formats.signed(found.difference),
         spread=formats.p_value(p),
-        sub=f"[{formats.signed(one.low)}, {formats.signed(one.high)}]",
-        title=f"{one.difference:+.4f}, 95 % interval [{one.low:+.4f}, {one.high:+.4f}], p {p:.4f}{corrected}",
+        sub=f"[{formats.signed(found.low)}, {formats.signed(found.high)}]",
+        title=f"{found.difference:+.4f}, 95 % interval [{found.low:+.4f}, {found.high:+.4f}], p {p:.4f}{corrected}",
         style="best" if p < LEVEL else "",
     )
 
@@ -136,7 +142,7 @@ def _mean(comparison: Comparison) -> dict[str, Any]:
 
 
 def _mlflow(board: Board, rows: list[Row], tracking_uri: str, mlflow: str | None) -> None:
-    """Links to every run, and to MLflow's own comparison of them."""
+    """Link to every run, and to MLflow's own comparison of the runs."""
     runs = [cell.result.run for row in rows for cell in row.cells if cell.result is not None and cell.result.run]
     if not runs:
         return
@@ -146,7 +152,7 @@ def _mlflow(board: Board, rows: list[Row], tracking_uri: str, mlflow: str | None
         st.link_button("Compare in MLflow", both, icon=":material/science:")
     else:
         st.caption(text.markdown(f"Not in MLflow: {why}"))
-    headers = [table.Header("Task", kind="name"), *(table.Header(row.submission) for row in rows)]
+    headers = [table.ColumnHeader("Task", kind="name"), *(table.ColumnHeader(row.submission) for row in rows)]
     drawn = []
     for index, column in enumerate(board.columns):
         cells = [table.cell(column.task)]
@@ -161,20 +167,20 @@ def _mlflow(board: Board, rows: list[Row], tracking_uri: str, mlflow: str | None
 def _curves(board: Board, names: list[str], records: dict[str, dict[str, Record]]) -> None:
     st.subheader("Layer curves", anchor=False)
     st.caption(
-        "Test score of every layer, a diagnostic; the diamond is the layer that validation chose, with its interval."
+        "Test scores of all layers, a diagnostic. The diamond is the layer chosen on validation, with its interval."
     )
     areas: list[Any] = []
     for column in board.columns:
-        found = {name: records[name][column.task] for name in names if column.task in records[name]}
-        if not found:
+        of_task = {name: records[name][column.task] for name in names if column.task in records[name]}
+        if not of_task:
             continue
         areas = areas or list(st.columns(2, gap="medium"))
         with areas.pop(0), st.container(border=True):
             st.markdown(f"**{text.markdown(column.task)}**")
-            st.altair_chart(charts.layer_curves(found, names), width="stretch")
+            st.altair_chart(charts.layer_curves(of_task, names), width="stretch")
 
 
 def _records(row: Row, store: Store) -> dict[str, Record]:
-    """By task, the whole record of each result."""
+    """The full record of each result, by task."""
     results = [cell.result for cell in row.cells if cell.result is not None]
     return {result.task: record for result in results if (record := store.record(result.record_id))}

@@ -1,4 +1,4 @@
-"""Controls that follow the address and write themselves there, so that every view can be linked."""
+"""Controls that read their value from the address and write it back, so that every view has a link."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from leaderboard.ranking.boards import Board
 
 
 def choose_board(found: list[Board], areas: list[Any]) -> Board:
-    """The board of the address's ``track``, ``group`` and ``protocol``; each is chosen in one of three ``areas``."""
+    """Choose the board by the address's ``track``, ``group`` and ``protocol``, with one control per area."""
     with areas[0]:
-        track = select("Track", "track", [board.track for board in found], formats.TRACKS)
+        track = select("Track", "track", [board.track for board in found], {})
     found = [board for board in found if board.track == track]
     with areas[1]:
         group = select("Tasks", "group", [board.group for board in found], formats.GROUPS)
@@ -23,7 +23,7 @@ def choose_board(found: list[Board], areas: list[Any]) -> Board:
 
 
 def select(label: str, key: str, options: list[str], names: dict[str, str]) -> str:
-    """A choice that follows the address and writes itself there; an address that names no option means the first."""
+    """A choice of one option that the address holds. Without a valid option in the address, the first is chosen."""
     options = list(dict.fromkeys(options))
     asked = st.query_params.get(key)
     _follow(key, asked if asked in options else options[0])
@@ -46,16 +46,16 @@ def several(
     beside: Sequence[str] = (),
     **shown: Any,
 ) -> list[str]:
-    """A choice of any number that follows the address and writes itself there.
+    """A choice of any number of options that the address holds.
 
     Args:
-        label: what is chosen.
-        key: its name in the address.
-        options: what there is.
-        chosen: what the address says, as far as it is of ``options``.
-        beside: names of all such choices of the page that are made one straight after the other. They are written
-            together: the browser may not know of the first yet when it sends the second.
-        shown: how it is drawn, see `streamlit.multiselect`.
+        label: label of the control.
+        key: name in the address.
+        options: all options.
+        chosen: the options that the address names.
+        beside: names of all such controls that a reader may change in quick succession. They are written together,
+            since the browser may send the second change before it knows the first.
+        shown: further arguments of `streamlit.multiselect`.
     """
     _follow(key, list(chosen))
     return st.multiselect(
@@ -64,23 +64,23 @@ def several(
 
 
 def _widget(key: str) -> str:
-    """The control of a name in the address.
+    """The Streamlit key of the control for a name in the address.
 
-    With a key it stays the same one while what is chosen changes: a new one would lose what is chosen before it is
-    drawn. It is not bound to the address by Streamlit, which would write there what is shown (``< 10 M``).
+    With a fixed key the control stays the same while its value changes; a new control would lose a choice that is made
+    before it is drawn. Streamlit's own binding to the address would write the shown text (``< 10 M``) there.
     """
     return f"choice-{key}"
 
 
 def _follow(key: str, value: str | list[str]) -> None:
-    """Let the control show what the address says; what the reader has just chosen is there already, see `_write`."""
+    """Set the control to the value in the address. `_write` has already written a new choice of the reader there."""
     if st.session_state.get(_widget(key)) != value:
         st.session_state[_widget(key)] = value
 
 
 def _write(keys: Sequence[str]) -> None:
-    """Write what the reader chose to the address. Streamlit does this before it draws the page anew."""
+    """Write the reader's choice to the address. Streamlit calls this before it draws the page again."""
     for key in keys:
-        # The first time a page is drawn a reader may choose before all of it is there.
+        # While a page is drawn for the first time, a reader may choose before all controls exist.
         if _widget(key) in st.session_state:
             st.query_params[key] = st.session_state[_widget(key)]

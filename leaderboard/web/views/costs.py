@@ -1,4 +1,4 @@
-"""Score against cost: parameters, memory and speed of some submissions, and who of them no other beats."""
+"""Score against cost: parameters, memory and speed of several submissions, and their Pareto front."""
 
 import math
 from collections import Counter
@@ -13,16 +13,16 @@ from leaderboard.records.record import Efficiency, Record
 from leaderboard.web import charts, text
 from leaderboard.web.diagnostics import pareto_front
 
-# The clip behind `Efficiency.seconds`.
+# Length of the clip that `Efficiency.seconds` measures.
 CLIP_SECONDS = 10.0
 
 
 def show(rows: list[Row], records: Mapping[str, Mapping[str, Record]]) -> None:
-    """Draw the mean score over each cost, of the tasks that all have.
+    """Draw the mean score over each cost, on the tasks that all submissions have.
 
     Args:
-        rows: of one board, the submissions of the page in their order.
-        records: by submission and task, the records behind the rows.
+        rows: rows of one board, in the order of the page's submissions.
+        records: records of the rows, by submission and task.
     """
     st.subheader("Score and cost", anchor=False)
     shared = [index for index in range(len(rows[0].cells)) if all(row.cells[index].result for row in rows)]
@@ -39,8 +39,8 @@ def show(rows: list[Row], records: Mapping[str, Mapping[str, Record]]) -> None:
 
     tasks = "1 task" if len(shared) == 1 else f"{len(shared)} tasks"
     st.caption(
-        f"Mean score of the {tasks} that all of them have. Dashed is the Pareto front: nobody else here costs as "
-        "little as those on it and scores as high."
+        f"Mean score of the {tasks} that all of them have. The dashed line is the Pareto front: no other submission "
+        "here costs as little and scores as high."
     )
     left, right = st.columns(2, gap="medium")
     with left, st.container(border=True):
@@ -64,22 +64,22 @@ def _mean_over(row: Row, indices: Sequence[int]) -> float:
 
 
 def _measured(records: Iterable[Record]) -> Efficiency | None:
-    """The newest cost that was measured on a GPU; all records of a submission are of one model."""
-    found = [record for record in records if record.efficiency.vram_bytes is not None]
-    newest = max(found, key=lambda record: (record.created, record.id), default=None)
+    """The newest cost that was measured on a GPU. All records of a submission are of one model."""
+    measured = [record for record in records if record.efficiency.vram_bytes is not None]
+    newest = max(measured, key=lambda record: (record.created, record.id), default=None)
     return None if newest is None else newest.efficiency
 
 
 def _device(names: Sequence[str], measured: Mapping[str, Efficiency]) -> str | None:
-    """The device whose figures are drawn, since those of two cannot be compared: the address's ``device``, or the
-    one on which most of the submissions were measured."""
+    """The device of the figures, since figures of two devices cannot be compared: the address's ``device``, or the
+    one on which most submissions were measured."""
     counts = Counter(measured[name].device for name in names if name in measured)
     options = [device for device, _ in counts.most_common()]
     if len(options) < 2:
         return options[0] if options else None
     asked = st.query_params.get("device")
     index = options.index(asked) if asked in options else 0
-    # Without a key the widget is a new one when the address changes, so the address always wins.
+    # Without a key Streamlit makes a new widget when the address changes, so the address always wins.
     chosen = st.selectbox("Device", options, index=index, help="Costs of different devices cannot be compared.")
     if chosen != options[index]:
         st.query_params["device"] = chosen
@@ -96,7 +96,7 @@ def _chart(
     device: str | None = None,
     better: Literal["less", "more"] = "less",
 ) -> None:
-    """One chart with its front in words, and why some of ``names`` are not on it."""
+    """Draw one chart, name its Pareto front, and give the reason for each of ``names`` that is not on the chart."""
     notes = []
     if costs:
         points = [(name, cost, means[name]) for name, cost in costs.items()]

@@ -1,4 +1,4 @@
-"""What submissions cost over the length of a clip: memory and speed, on one device at one precision at a time."""
+"""Memory and speed of submissions over clip length, for one device and one precision at a time."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from leaderboard.web.charts.style import SEVERAL
 from leaderboard.web.views.board_table import address
 from leaderboard.web.views.controls import select, several
 
-# What makes profiles comparable.
+# Profiles with equal kind, device, precision and batch are comparable.
 Place = tuple[Kind, str, str, int]
 
 MEMORY: dict[Kind, str] = {"cuda": "VRAM", "cpu": "host memory"}
 _EMPTY = """
-Nothing was profiled yet. One command measures a model over the length of a clip and puts it here:
+There is no profile yet. One command measures a model over clip length and puts it here:
 
     beans profile submissions/random-hubert-small.toml --seconds 1,5,10
 
@@ -29,26 +29,26 @@ Profiles that are already in the home directory come back with `beans leaderboar
 """
 _LEGEND = {
     "cuda": (
-        "Peak of what torch's allocator gave out for one pass, weights, input and all layers' outputs included; "
-        "reserved is what it took from the GPU."
+        "Peak memory that torch's allocator gave out for one pass, weights, input and outputs of all layers included; "
+        "reserved is the memory that it took from the GPU."
     ),
     "cpu": (
         "Measured on a CPU: the weights and the growth of the process's resident memory in one pass. "
-        "This is the host's memory and no VRAM, and is never shown together with it."
+        "This is host memory, not VRAM; the page never shows both together."
     ),
 }
 
 
 def show(store: Store, submission_page: Any) -> None:
-    """Draw the page. The address holds ``device``, ``precision``, ``batch``, and each submission as one ``with``."""
+    """Draw the page. The address holds ``device``, ``precision``, ``batch``, and one ``with`` per submission."""
     st.title("Efficiency", anchor=False)
-    st.caption("Memory and speed of one forward pass over the length of a clip, each point in a fresh process.")
-    found = [profile for profile in current(profiles(store)) if profile.points]
-    if not found:
+    st.caption("Memory and speed of one forward pass over clip length, each point in a fresh process.")
+    stored = [profile for profile in current(profiles(store)) if profile.points]
+    if not stored:
         st.info(_EMPTY)
         return
-    place = _choose_place(found)
-    shown = _choose_submissions(_labelled([profile for profile in found if _place(profile) == place]))
+    place = _choose_place(stored)
+    shown = _choose_submissions(_labelled([profile for profile in stored if _place(profile) == place]))
     if not shown:
         st.info("Choose at least one submission.")
         return
@@ -60,15 +60,16 @@ def show(store: Store, submission_page: Any) -> None:
 
 
 def section(store: Store, submission: str) -> None:
-    """Draw the curves of one submission, for its own page; the address's ``profile`` chooses among several."""
+    """Draw the curves of one submission on its own page. The address's ``profile`` chooses one of several profiles."""
     st.subheader("Memory and speed", anchor=False)
-    found = [profile for profile in current(profiles(store, submission)) if profile.points]
-    if not found:
-        st.caption("Not measured over the length of a clip yet: beans profile does so.")
+    stored = [profile for profile in current(profiles(store, submission)) if profile.points]
+    if not stored:
+        st.caption("Not measured over clip length yet: beans profile measures it.")
         return
-    found.sort(key=lambda profile: (*_order(_place(profile)), -profile.created.timestamp()))
-    options = {profile.id: profile for profile in found}
-    profile = options[select("Measured on", "profile", list(options), {key: _spell(options[key]) for key in options})]
+    stored.sort(key=lambda profile: (*_order(_place(profile)), -profile.created.timestamp()))
+    options = {profile.id: profile for profile in stored}
+    names = {key: _describe(options[key]) for key in options}
+    profile = options[select("Measured on", "profile", list(options), names)]
     _charts({profile.submission: profile})
     _notes({profile.submission: profile})
 
@@ -78,14 +79,14 @@ def _place(profile: Profile) -> Place:
 
 
 def _order(place: Place) -> tuple[object, ...]:
-    # What the board shows comes first: a GPU, float32, one clip.
+    # The setting of the board comes first: a GPU, float32, one clip.
     kind, device, precision, batch = place
     return kind != "cuda", device, precision != "fp32", batch
 
 
-def _choose_place(found: Sequence[Profile]) -> Place:
-    """The device, precision and batch of the address; never more than one of each."""
-    places = sorted({_place(profile) for profile in found}, key=_order)
+def _choose_place(stored: Sequence[Profile]) -> Place:
+    """Choose one device, one precision and one batch by the address."""
+    places = sorted({_place(profile) for profile in stored}, key=_order)
     names = {f"{kind}:{device}": f"{device} · {MEMORY[kind]}" for kind, device, _, _ in places}
     with st.container(key="choices"):
         areas = st.columns([2, 1, 1], vertical_alignment="bottom")
@@ -100,27 +101,27 @@ def _choose_place(found: Sequence[Profile]) -> Place:
     return next(place for place in places if str(place[3]) == batch)
 
 
-def _labelled(found: Sequence[Profile]) -> dict[str, Profile]:
-    """Profiles by what sets each apart: the name alone, where that is enough."""
-    names = Counter(profile.submission for profile in found)
+def _labelled(comparable: Sequence[Profile]) -> dict[str, Profile]:
+    """Profiles by a unique label: the submission's name, with attention and weights where several share the name."""
+    names = Counter(profile.submission for profile in comparable)
     labels = {}
-    for profile in sorted(found, key=lambda profile: (profile.submission.casefold(), profile.created, profile.id)):
+    for profile in sorted(comparable, key=lambda profile: (profile.submission.casefold(), profile.created, profile.id)):
         more = f" ({profile.attention}, {profile.weights_sha256[:8]})" if names[profile.submission] > 1 else ""
         labels[profile.submission + more] = profile
     return labels
 
 
-def _choose_submissions(found: dict[str, Profile]) -> dict[str, Profile]:
-    names = list(found)
+def _choose_submissions(labelled: dict[str, Profile]) -> dict[str, Profile]:
+    names = list(labelled)
     asked = list(dict.fromkeys(st.query_params.get_all("with")))
     gone = [name for name in asked if name not in names]
     if gone:
         listed = ", ".join(f"“{name[:200]}”" for name in gone)
-        st.warning(text.markdown(f"Not measured on this device at this precision, and left out: {listed}."))
+        st.warning(text.markdown(f"Left out, since not measured on this device at this precision: {listed}."))
     most = len(SEVERAL)
     preset = ([name for name in asked if name in names] or names)[:most]
     chosen = several("Submissions", "with", names, preset, max_selections=most, help=f"At most {most} at once.")
-    return {name: found[name] for name in chosen}
+    return {name: labelled[name] for name in chosen}
 
 
 def _charts(shown: dict[str, Profile]) -> None:
@@ -139,15 +140,15 @@ def _charts(shown: dict[str, Profile]) -> None:
 def _table(shown: dict[str, Profile], store: Store) -> str | None:
     kind = next(iter(shown.values())).kind
     headers = [
-        table.Header("Submission", kind="name"),
-        table.Header("Clip", kind="number"),
-        table.Header(f"Peak {MEMORY[kind]}", kind="number"),
-        table.Header("Without weights", kind="number"),
-        *([table.Header("Reserved", kind="number")] if kind == "cuda" else []),
-        table.Header("Median", kind="number", sub="90th percentile"),
-        table.Header("Audio per second", kind="number"),
-        table.Header("Multiply-adds", kind="number"),
-        table.Header("Attention"),
+        table.ColumnHeader("Submission", kind="name"),
+        table.ColumnHeader("Clip", kind="number"),
+        table.ColumnHeader(f"Peak {MEMORY[kind]}", kind="number"),
+        table.ColumnHeader("Without weights", kind="number"),
+        *([table.ColumnHeader("Reserved", kind="number")] if kind == "cuda" else []),
+        table.ColumnHeader("Median", kind="number", sub="90th percentile"),
+        table.ColumnHeader("Audio per second", kind="number"),
+        table.ColumnHeader("Multiply-adds", kind="number"),
+        table.ColumnHeader("Attention"),
     ]
     rows = []
     for label, profile in shown.items():
@@ -194,29 +195,29 @@ def _size(count: int | None) -> dict[str, Any]:
 
 
 def _notes(shown: dict[str, Profile]) -> None:
-    found = list(shown.values())
-    notes = [_LEGEND[found[0].kind]]
-    if any(point.outcome == "out of memory" for profile in found for point in profile.points):
+    drawn = list(shown.values())
+    notes = [_LEGEND[drawn[0].kind]]
+    if any(point.outcome == "out of memory" for profile in drawn for point in profile.points):
         notes.append("✕ did not fit; longer clips were not tried.")
-    late = sorted(
+    failed = sorted(
         {
             f"{profile.submission} {spell(profile, point)}"
-            for profile in found
+            for profile in drawn
             for point in profile.points
-            if _odd(point)
+            if _has_failed(point)
         }
     )
-    notes += [f"{words}." for words in late]
-    counted = sorted({point.counted for profile in found for point in profile.points if point.counted})
+    notes += [f"{words}." for words in failed]
+    counted = sorted({point.counted for profile in drawn for point in profile.points if point.counted})
     notes += [f"Multiply-adds by {words}." for words in counted]
     st.caption(text.markdown(" ".join(notes)))
 
 
-def _odd(point: Point) -> bool:
+def _has_failed(point: Point) -> bool:
     return point.outcome in ("timeout", "failed") and not point.inferred
 
 
-def _spell(profile: Profile) -> str:
+def _describe(profile: Profile) -> str:
     when = f"{profile.created:%Y-%m-%d}"
     return (
         f"{profile.device} · {MEMORY[profile.kind]} · {profile.precision} · batch {profile.batch} · "

@@ -1,86 +1,89 @@
-"""The pages of prose: how a model gets on the board, and what its numbers mean."""
+"""The text pages: how to submit a model, and what the numbers mean."""
 
 import streamlit as st
 
 SUBMIT = """
-A model is described in one file, checked, and measured where it is. Only the results come to the board.
+You describe a model in one file, check it, and measure it on your own machine. Only the results come to the board.
 
 **1. Describe it.** The command asks for what is needed and writes `submissions/NAME.toml`: how the model is loaded,
-and what readers should know of it, above all what it heard in pretraining.
+and what readers should know about it, above all its pretraining data.
 
     beans submissions new
 
-**2. Check it.** Layers, padding, determinism, lengths and values are looked at before the long run.
+**2. Check it.** The command checks layers, padding, determinism, lengths and values before the long run.
 
     beans check submissions/NAME.toml
 
-**3. Get the data.** `beans tasks list` names the tasks. The two built-in ones need no download.
+**3. Get the data.** `beans tasks list` lists the tasks. The two built-in tasks need no download.
 
     beans tasks prepare esc50
 
-**4. Measure it.** Every prepared task, or those that are named. A run that was broken off goes on where it was.
+**4. Measure it.** On all prepared tasks, or on the tasks that you name. An interrupted run continues where it stopped.
 
     beans submit submissions/NAME.toml
     beans submit submissions/NAME.toml --tasks esc50,watkins --track ta
 
-The results are on the board of the machine that measured them at once. A row is ranked when it has all tasks of its
-group, without `--limit`, and under the same protocol as the others.
+The machine that measured the results shows them on its board at once. A row is ranked if it has all tasks of its
+group, without `--limit`, under the same protocol as the others.
 
 **5. Send it.** A result is a JSON file in the records directory, with its test scores (`*.predictions.safetensors`)
-beside it. Whoever keeps the board takes them in; what does not follow from the stored scores is refused.
+beside it. Send both files to the owner of the board, who imports them. A result that does not follow from its stored
+scores is refused.
 
     beans records verify
     beans records import DIRECTORY
 """
 
 ABOUT = """
-This board ranks frozen audio encoders by how well a small probe reads animal sounds out of them. The encoder is
-never trained: its layers are computed once, and a linear classifier is trained on each.
+This board ranks frozen audio encoders by how well a small probe recognises animal sounds from their features. The
+encoder is never trained: its layers are computed once, and a linear classifier is trained on each layer.
 
 #### The protocol
 
 - **Data.** Tasks have fixed train, validation and test splits. Audio is mixed to one channel and resampled to the
   encoder's rate.
-- **Probe.** T-A takes the mean over time, then a linear layer. T-WA learns weights over time, then a linear layer.
+- **Probe.** The track is the head that is trained. `ta`, which ranks first, takes the mean over time, then a linear
+  layer. Above each board stands what its head does.
 - **Search.** 16 learning rates from 1e-5 to 1e-1, each for all layers at once. Layer, rate and epoch are those with
-  the best validation score. Only then is the test split read.
+  the best validation score. The test split is read only after this choice.
 - **Score.** The chosen probe is trained with five seeds; the score is the mean. Classification is scored by
   accuracy, detection by macro mean average precision as in BEANS, where a class without positives counts 0.
 - **Interval.** 95 %, from 1000 resamples of the test recordings. Sounds of one recording are drawn together.
 
-A setting that departs from this is part of the protocol's name, for example `beans-probe/1+trials=4`. Results of
+A setting that differs from these is part of the protocol's name, for example `beans-probe/1+trials=4`. Results of
 different protocols are never ranked together.
 
 #### The ranking
 
-The rank is by the unweighted mean over the tasks of a group, and only for submissions that have all of them. `3
-(2-5)` is the rank and the range it takes in 95 % of the resamples. Ranks of one group cannot be told apart from its
-first. The Borda count does not depend on how large differences are, only on who is ahead.
+Submissions are ranked by the unweighted mean over the tasks of a group. Only submissions that have all tasks are
+ranked. `3 (2-5)` is rank 3, and the rank is 2 to 5 in 95 % of the resamples. The submissions of one rank group cannot
+be distinguished from the first of that group. The Borda count depends only on who is ahead, not on by how much.
 
 #### Limits
 
-- A probe measures what a simple reader finds. A model that loses here may win when it is fine-tuned.
+- A probe measures what a simple classifier can read from the features. A model that loses here may win after
+  fine-tuning.
 - Where a test split has few recordings, intervals are too narrow. Hainan-gibbons has four.
-- Intervals and groups are not corrected for the number of submissions, and hold the chosen layer and rate as given.
-- Some encoders were pretrained on sounds of the tasks, or on sounds from the same collections. What submitters
-  state of it is marked (†); no mark is no proof that there is no overlap.
-- Memory is that of one 10-s clip on the device that is named, and is not to be compared between devices.
-- The test splits are public. Nothing but the protocol keeps a submitter from looking at them.
+- Intervals and groups are not corrected for the number of submissions. They take the chosen layer and rate as given.
+- Some encoders were pretrained on sounds of the tasks, or on sounds from the same collections. Overlaps that
+  submitters state are marked (†). A row without a mark may still have an overlap that nobody stated.
+- Memory is for one 10-s clip on the named device. It cannot be compared between devices.
+- The test splits are public. Only the protocol forbids submitters to look at them.
 
 #### Data and citation
 
-Each task has a licence and a citation of its own: see its page. Whoever uses a number should cite the data of the
-task, the model, and name the protocol.
+Each task has its own licence and citation: see its page. If you use a number, please cite the data of the task and the
+model, and name the protocol.
 """
 
 
 def submit() -> None:
-    """How a model gets on the board."""
+    """Draw the page that explains how to submit a model."""
     st.title("Submit a model", anchor=False)
     st.markdown(SUBMIT)
 
 
 def about() -> None:
-    """What the numbers mean, and what they do not."""
+    """Draw the page that explains what the numbers mean, and their limits."""
     st.title("About", anchor=False)
     st.markdown(ABOUT)

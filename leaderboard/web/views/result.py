@@ -1,4 +1,4 @@
-"""One result of a submission: its curves, what it does class by class, how to make it again, and where it is from."""
+"""One result of a submission: its curves, its scores per class, the command that reproduces it, and its provenance."""
 
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,13 @@ from leaderboard.web import charts, diagnostics, table, text
 from tasks.support.errors import UserError
 
 EDGES = {
-    "lr-at-lower-edge": "The best learning rate lies at the lower edge of the range; a lower one may be better.",
-    "lr-at-upper-edge": "The best learning rate lies at the upper edge of the range; a higher one may be better.",
+    "lr-at-lower-edge": "The best learning rate is at the lower edge of the range; a lower rate may be better.",
+    "lr-at-upper-edge": "The best learning rate is at the upper edge of the range; a higher rate may be better.",
 }
-# Beyond so many classes a matrix is a cloud of points, and the pairs are told instead.
+# With more classes than this, a matrix is unreadable, and the page lists the most confused pairs instead.
 MOST_DRAWN = 40
 PAIRS = 30
-# Pixels of the frames in which the tables and bars of many classes scroll.
+# Height in pixels of the frames in which the tables and bars of many classes scroll.
 _HEIGHT = 520
 
 
@@ -31,13 +31,12 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
     """Draw the details of one result.
 
     Args:
-        result: the board's view of the record.
-        record: the whole record.
-        records: the home's records directory, where its predictions may lie.
-        link: the page of its MLflow run.
+        result: the record as the board reads it.
+        record: the full record.
+        records: the home's records directory, which may contain the predictions.
+        link: address of the result's MLflow run; None without one.
     """
-    track = formats.TRACKS.get(result.track, result.track)
-    st.subheader(text.markdown(f"{result.task} · {track}"), anchor=False)
+    st.subheader(text.markdown(f"{result.task} · {result.track}"), anchor=False)
     for flag in record.flags:
         st.warning(EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
     layers, rates = st.columns([3, 2], gap="medium")
@@ -45,8 +44,8 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
         st.markdown("**Layers**")
         st.altair_chart(charts.layer_curve(record), width="stretch")
         st.caption(
-            "Test is a diagnostic, the best layer is chosen on validation. The diamond is the score that counts, the "
-            "mean over seeds, with its 95 % interval."
+            "The test curve is a diagnostic; the best layer is chosen on validation. The diamond is the score of the "
+            "result: the mean over seeds, with its 95 % interval."
         )
     with rates, st.container(border=True):
         _rates(record)
@@ -60,12 +59,12 @@ def _rates(record: Record) -> None:
     searched = diagnostics.searched_rates(record.protocol)
     st.altair_chart(charts.rate_curve(record, searched, flagged=bool(set(record.flags) & set(EDGES))), width="stretch")
     edge = (
-        "the protocol's name tells no range of rates, so no edge is shaded"
+        "the protocol's name states no range of rates, so no edge is shaded"
         if searched is None
-        else f"shaded is the outer twentieth of the range {formats.rate(searched[0])} to {formats.rate(searched[1])}"
+        else f"the outer twentieth of the range {formats.rate(searched[0])} to {formats.rate(searched[1])} is shaded"
     )
     rates = "1 rate" if len(record.trials) == 1 else f"{len(record.trials)} rates"
-    st.caption(f"{rates}, every one trained on all layers at once; {edge}.")
+    st.caption(f"{rates}, each trained on all layers at once; {edge}.")
 
 
 def _classes(record: Record, records: Path) -> None:
@@ -81,15 +80,15 @@ def _classes(record: Record, records: Path) -> None:
 
 
 def _predictions(record: Record, records: Path) -> PredictedScores | str:
-    """The predictions beside the record, or as markdown why they cannot be shown; no path of this machine is told."""
+    """The predictions beside the record, or the reason why they cannot be shown, as markdown without a path."""
     if not (records / record.predictions.file).is_file():
-        return f"Nothing is shown of single classes, since there are {NO_PREDICTIONS}."
+        return f"Scores per class are not shown, since there are {NO_PREDICTIONS}."
     try:
         test = read_predictions(records, record)
     except UserError as error:
         return text.markdown(str(error).replace(f"{records}/", ""))
     except OSError as error:
-        return text.markdown(f"{record.predictions.file} cannot be read ({error.strerror}): mend or replace it.")
+        return text.markdown(f"{record.predictions.file} cannot be read ({error.strerror}): repair or replace it.")
     problems = prediction_problems(record, test)
     if problems:
         return text.markdown(f"The predictions are not those of this record: {'; '.join(problems)}.")
@@ -105,27 +104,27 @@ def _confusions(record: Record, test: PredictedScores) -> None:
     if len(labels) <= MOST_DRAWN:
         with st.container(border=True):
             st.altair_chart(charts.confusions(matrix, labels, dark=st.context.theme.type == "dark"), width="stretch")
-        notes = ["A row is a true class, stronger where more of it went; framed is what is right.", counted]
+        notes = ["Each row is a true class; stronger fields have a larger share. Correct fields are framed.", counted]
         worst = diagnostics.most_confused(matrix, 3)
         if worst:
-            told = (f"{labels[one.true]} taken for {labels[one.predicted]} ({one.share:.0%})" for one in worst)
-            notes.append(f"Confused most often: {', '.join(told)}.")
+            pairs = (f"{labels[pair.true]} taken for {labels[pair.predicted]} ({pair.share:.0%})" for pair in worst)
+            notes.append(f"Confused most often: {', '.join(pairs)}.")
     else:
-        pairs, recalls = st.columns(2, gap="medium")
-        with pairs:
+        left, right = st.columns(2, gap="medium")
+        with left:
             st.markdown(f"**The {PAIRS} pairs confused most often**")
             with st.container(height=_HEIGHT):
                 _pairs(diagnostics.most_confused(matrix, PAIRS), labels)
-        with recalls:
+        with right:
             st.markdown("**Recall of each class (with its test items), lowest first**")
             with st.container(height=_HEIGHT):
                 shares = diagnostics.row_shares(matrix).diagonal()
-                found = [
+                recalls = [
                     (f"{labels[at]} ({items[at]})", float(shares[at]), f"{shares[at]:.2f}")
                     for at in np.argsort(shares, kind="stable")
                     if items[at]
                 ]
-                st.altair_chart(charts.class_bars(found, "recall"), width="stretch")
+                st.altair_chart(charts.class_bars(recalls, "recall"), width="stretch")
         notes = [f"{len(labels)} classes are too many for a matrix.", counted]
     if absent:
         notes.append(f"Without test items: {', '.join(absent)}.")
@@ -134,10 +133,10 @@ def _confusions(record: Record, test: PredictedScores) -> None:
 
 def _pairs(pairs: list[diagnostics.Confusion], labels: list[str]) -> None:
     headers = [
-        table.Header("True class", kind="name"),
-        table.Header("Taken for"),
-        table.Header("Times", kind="number", sub="all seeds"),
-        table.Header("Share", kind="number", sub="of the true class"),
+        table.ColumnHeader("True class", kind="name"),
+        table.ColumnHeader("Taken for"),
+        table.ColumnHeader("Times", kind="number", sub="all seeds"),
+        table.ColumnHeader("Share", kind="number", sub="of the true class"),
     ]
     rows = [
         table.row(
@@ -172,13 +171,13 @@ def _precisions(record: Record, test: PredictedScores) -> None:
         st.altair_chart(chart, width="stretch")
     seeds = _seeds(test)
     notes = [
-        f"Lowest first, mean over {seeds}; in brackets the positive test windows. The dashed line is the mean over "
-        f"classes, {formats.score(mean)}."
+        f"Lowest first, mean over {seeds}. In brackets: number of positive test windows. The dashed line is the mean "
+        f"over classes, {formats.score(mean)}."
     ]
     absent = len(labels) - int(np.count_nonzero(positives))
     if absent:
         classes = "1 class has" if absent == 1 else f"{absent} classes have"
-        notes.append(f"{classes} no positives in the test split and counts 0 in the mean, as BEANS has it.")
+        notes.append(f"{classes} no positives in the test split and counts 0 in the mean, as in BEANS.")
     st.caption(text.markdown(" ".join(notes)))
 
 
@@ -211,6 +210,7 @@ def _provenance(record: Record, link: str | None) -> None:
                 "record": record.id,
                 "measured": _moment(record.created),
                 "protocol": record.protocol,
+                **({"head": f"{record.head.help}, version {record.head.version}"} if record.head else {}),
                 "code": f"{where.git_commit}{dirty}" if where.git_commit else "not in a git checkout",
                 "device": f"{where.device}, {where.precision}, {threads}",
                 "driver": where.driver or "none",

@@ -1,4 +1,4 @@
-"""One submission: what it is, all its scores, and behind each score the curves, the provenance and the command."""
+"""One submission: its facts, all its scores, and for each score the curves, the provenance and the command."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from leaderboard.web import charts, table, text
 from leaderboard.web.views import efficiency
 from leaderboard.web.views import result as result_page
 
-# By record id, what its submission heard of its task.
+# By record id, how the submission's pretraining overlaps with the task.
 Overlaps = dict[str, tuple[str, ...]]
 
-# Small charts side by side; on a phone they stand below each other.
+# Small charts side by side; a phone shows them below each other.
 _ABREAST = 3
 
 
 def show(store: Store, records_directory: Path, *, tracking_uri: str, mlflow: str | None) -> None:
-    """Draw the page of the address's ``name``; ``record`` chooses which result's details are shown."""
+    """Draw the page of the address's ``name``; ``record`` chooses the result whose details are shown."""
     everything = store.results()
     names = sorted({result.submission for result in everything}, key=str.casefold)
     name = st.query_params.get("name")
@@ -35,7 +35,7 @@ def show(store: Store, records_directory: Path, *, tracking_uri: str, mlflow: st
         current(own),
         key=lambda result: (result.limit is not None, result.protocol, result.track, result.group, result.task),
     )
-    records = {result.record_id: found for result in results if (found := store.record(result.record_id))}
+    records = {result.record_id: record for result in results if (record := store.record(result.record_id))}
     results = [result for result in results if result.record_id in records]
     newest = max(results, key=lambda result: (result.confirmed or result.created, result.record_id))
     overlaps = disclosures(own, catalogue())
@@ -70,17 +70,17 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
     rows = [(board, row) for board in boards for row in board.rows if row.submission == name]
     # Rank and mean are those of the first board that ranks it; parameters and memory are those of its newest weights.
     board, row = next(((board, row) for board, row in rows if row.rank is not None), rows[0])
-    newest = next((one for _, one in rows if one.newest is not None and one.newest.record_id == record.id), row)
+    newest = next((row for _, row in rows if row.newest is not None and row.newest.record_id == record.id), row)
     with st.container(key="cards"):
         cards = st.columns(4)
     if row.rank is not None:
         of = sum(other.rank is not None for other in board.rows)
-        where = f"{formats.GROUPS[board.group]} tasks, {formats.TRACKS.get(board.track, board.track)}"
+        where = f"{formats.GROUPS[board.group]} tasks, {board.track}"
         rank = f"{RANK.shown(row).text} of {of}"
         cards[0].metric(RANK.label, rank, border=True, help=text.markdown(f"{where}, {board.protocol}"))
         cards[1].metric(text.markdown(f"{MEAN.label}, {where}"), MEAN.shown(row).text, border=True)
     else:
-        unranked = "No board has results of this submission on all its tasks."
+        unranked = "No board has results of this submission on all tasks of the board."
         cards[0].metric(RANK.label, "–", border=True, help=unranked)
         cards[1].metric(MEAN.label, "–", border=True)
     parameters, stated = record.submission.parameters, about.get("parameters")
@@ -90,10 +90,10 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
     about_memory = memory.title if memory.empty else f"{VRAM.help}; {memory.title}"
     cards[3].metric(f"{VRAM.label}, one 10-s clip", memory.text, border=True, help=text.markdown(about_memory))
     apart = ("description", "pretraining", "parameters")
-    told = {key: value for key, value in about.items() if key not in apart and value not in (None, "", [])}
+    listed = {key: value for key, value in about.items() if key not in apart and value not in (None, "", [])}
     reasons = dict.fromkeys(reason for result in results for reason in overlaps.get(result.record_id, ()))
     facts: dict[str, object] = {
-        **{key.replace("_", " "): value for key, value in told.items()},
+        **{key.replace("_", " "): value for key, value in listed.items()},
         "pretraining": "; ".join(text.pretraining(about)),
         **({"overlap with tasks": "; ".join(reasons)} if reasons else {}),
         "loader": record.submission.loader,
@@ -109,7 +109,7 @@ def _head(name: str, record: Record, boards: list[Board], results: list[Result],
 def _scores(
     results: list[Result], records: dict[str, Record], overlaps: Overlaps, tracking_uri: str, mlflow: str | None
 ) -> Result:
-    """The table of all results; the chosen one is in the address."""
+    """Draw the table of all results. Return the result that the address chooses."""
 
     def link_of(result: Result) -> str | None:
         return text.run_link(result.run, local_uri=tracking_uri, local_server=mlflow)
@@ -119,14 +119,14 @@ def _scores(
     chosen = next((result for result in results if result.record_id == asked), results[0])
     protocols = len({result.protocol for result in results}) > 1
     headers = [
-        table.Header("Task", kind="name"),
-        table.Header("Track"),
-        table.Header("Group"),
-        *([table.Header("Protocol")] if protocols else []),
+        table.ColumnHeader("Task", kind="name"),
+        table.ColumnHeader("Track"),
+        table.ColumnHeader("Group"),
+        *([table.ColumnHeader("Protocol")] if protocols else []),
         table.header(SCORE),
         table.header(VALID),
         table.header(BEST_LAYER),
-        table.Header("Learning rate", kind="number"),
+        table.ColumnHeader("Learning rate", kind="number"),
         table.header(RUNS, title=""),
     ]
     rows = []
@@ -137,7 +137,7 @@ def _scores(
         note = "" if result.limit is None else f"limited to {result.limit}"
         cells = [
             table.cell(result.task, sub=note or formats.METRICS[result.metric]),
-            table.cell(formats.TRACKS.get(result.track, result.track)),
+            table.cell(result.track),
             table.cell(formats.GROUPS[result.group]),
             *([table.cell(result.protocol)] if protocols else []),
             table.shown(SCORE.shown(cell), sub="", style="strong"),
@@ -162,9 +162,9 @@ def _scores(
 
 
 def _without(name: str, boards: list[Board]) -> None:
-    """Say where a result is missing for another reason than that nobody asked for it."""
+    """List the missing results, with reasons. Tasks that were not run are left out."""
     missing = [
-        f"{column.task}, {formats.TRACKS.get(board.track, board.track)} ({cell.reason})"
+        f"{column.task}, {board.track} ({cell.reason})"
         for board in boards
         for row in board.rows
         if row.submission == name
@@ -182,7 +182,7 @@ def _why_no_link(result: Result) -> str:
 
 
 def _outlines(chosen: Result, results: list[Result], records: dict[str, Record]) -> None:
-    """The layer curves of all tasks that were measured as the chosen result was; one alone is drawn below anyway."""
+    """Draw the layer curves of all tasks under the rules of the chosen result. A single curve is drawn below anyway."""
 
     def rules(result: Result) -> tuple[object, ...]:
         return result.protocol, result.track, result.limit
@@ -190,8 +190,7 @@ def _outlines(chosen: Result, results: list[Result], records: dict[str, Record])
     same = [result for result in results if rules(result) == rules(chosen)]
     if len(same) < 2:
         return
-    track = formats.TRACKS.get(chosen.track, chosen.track)
-    st.subheader(text.markdown(f"Layer curves, {track}"), anchor=False)
+    st.subheader(text.markdown(f"Layer curves, {chosen.track}"), anchor=False)
     last = max((layer.index for result in same for layer in records[result.record_id].layers), default=0)
     for start in range(0, len(same), _ABREAST):
         areas = st.columns(_ABREAST, gap="medium")

@@ -1,4 +1,4 @@
-"""One task: what its data are, every submission's result on it, and at which depth the best layers lie."""
+"""One task: its data, every submission's result on it, and the relative depth of the best layers."""
 
 import statistics
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from leaderboard.web.views.board_table import address as submission_address
 from leaderboard.web.views.controls import choose_board
 from tasks.task import Facts, Task, load_task
 
-# How the facts of a task file are called, and in which order they are told; the description and the citation are apart.
+# Names of a task file's facts on the page, in their order there. Description and citation are shown separately.
 _FACTS = {
     "taxa": "taxa",
     "source": "source",
@@ -34,19 +34,19 @@ _FACTS = {
     "leakage": "leakage",
 }
 _JUMP = "[Class balance](#classes) · [Examples](#examples) · [Results](#results) · [Score by layer depth](#depth)"
-# Lines beyond these hide one another; the median is over all.
+# More lines than this hide one another. The median is over all submissions.
 MOST_CURVES = 50
 _COMMERCIAL = {True: "allowed", False: "not allowed", "unknown": "unknown"}
 
 
 def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None:
-    """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose whose results are shown.
+    """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose the results.
 
     Args:
-        store: where the results are.
+        store: holds the results.
         data: the home's data directory; prepared tasks are shown with their classes and examples.
         mlflow: where runs are shown.
-        submission_page: where a click on a submission leads.
+        submission_page: the page that a click on a submission opens.
     """
     known = {task.name: task for task in catalogue()}
     boards = read_standings(store)
@@ -56,18 +56,18 @@ def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None
         _pick(name, names)
         return
     st.title(text.markdown(name), anchor=False)
-    found = [board for board in boards if any(_cell(board, row, name).result for row in board.rows)]
+    with_results = [board for board in boards if any(_cell(board, row, name).result for row in board.rows)]
     if name in known:
         _facts(known[name])
-        st.caption(_JUMP if found else _JUMP.partition(" · [Score")[0])
+        st.caption(_JUMP if with_results else _JUMP.partition(" · [Score")[0])
         examples.show(load_task(name, data=data))
     else:
-        _own_facts(found[0], name, store)
+        _own_facts(with_results[0], name, store)
     st.subheader("Results", anchor="results")
-    if not found:
+    if not with_results:
         st.info(text.markdown(f"There are no results yet: beans submit SUBMISSION.toml --tasks {name} makes one."))
         return
-    board = choose_board(found, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
+    board = choose_board(with_results, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
     _results(board, name, store, mlflow, submission_page)
 
 
@@ -82,23 +82,23 @@ def _pick(asked: str | None, names: list[str]) -> None:
 
 
 def _own_facts(board: Board, name: str, store: Store) -> None:
-    """What a record tells of a task whose file is not here."""
+    """Draw the facts of an own task. They come from a record, since the task file is not here."""
     st.caption(
-        "A submitter's own task: its file and its sounds are with whoever ran it; here are the results, and what they "
-        "say of it."
+        "A submitter's own task. Only the submitter has its file and its sounds; this page shows the results and the "
+        "facts that they contain."
     )
     results = [result for row in board.rows if (result := _cell(board, row, name).result)]
     record = store.record(results[0].record_id)
     if record is not None:
         task = record.task
         counts = {"train": task.n_train, "valid": task.n_valid, "test": task.n_test}
-        told: dict[str, object] = {
+        facts: dict[str, object] = {
             "kind": f"{task.kind}, {formats.METRICS[task.metric]}",
             "classes": _classes(task.labels),
             "items": ", ".join(f"{count:,} {split}" for split, count in counts.items()),
             "native rates": ", ".join(f"{rate / 1000:g} kHz" for rate in task.native_rates),
         }
-        st.html(text.facts(told))
+        st.html(text.facts(facts))
 
 
 def _classes(labels: Sequence[str]) -> str:
@@ -114,28 +114,28 @@ def _facts(task: Task) -> None:
         shape.append(f"windows of {task.window_width:g} s every {task.window_shift:g} s")
     if task.max_duration is not None:
         shape.append(f"the first {task.max_duration:g} s of a clip")
-    told: dict[str, object] = {"kind": "; ".join(shape)}
+    shown: dict[str, object] = {"kind": "; ".join(shape)}
     if task.labels:
-        told["classes"] = _classes(task.labels)
+        shown["classes"] = _classes(task.labels)
     if task.published.items:
-        told["items"] = ", ".join(f"{count:,} {split}" for split, count in task.published.items.items())
+        shown["items"] = ", ".join(f"{count:,} {split}" for split, count in task.published.items.items())
     if facts.native_rate:
-        told["native rate"] = f"{facts.native_rate / 1000:g} kHz"
-    st.html(text.facts({**told, **_told(facts)}))
+        shown["native rate"] = f"{facts.native_rate / 1000:g} kHz"
+    st.html(text.facts({**shown, **_stated(facts)}))
     if facts.citation:
         with st.expander("Citation"):
             st.code(facts.citation.strip(), language="bibtex")
 
 
-def _told(facts: Facts) -> dict[str, object]:
-    told: dict[str, object] = {
+def _stated(facts: Facts) -> dict[str, object]:
+    stated: dict[str, object] = {
         shown: list(value) if isinstance(value := getattr(facts, key), tuple) else " ".join(value.split())
         for key, shown in _FACTS.items()
         if getattr(facts, key)
     }
     if facts.commercial_use is not None:
-        told["commercial use"] = _COMMERCIAL[facts.commercial_use]
-    return told
+        stated["commercial use"] = _COMMERCIAL[facts.commercial_use]
+    return stated
 
 
 def _cell(board: Board, row: Row, task: str) -> Cell:
@@ -149,7 +149,7 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
         table.header(SCORE),
         table.header(VALID),
         table.header(BEST_LAYER),
-        table.Header("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
+        table.ColumnHeader("Depth", kind="number", title="0 is the input of the first block, 1 the last layer"),
         table.header(RUNS, title=""),
     ]
     rows = [(row, _cell(board, row, name)) for row in sort_rows(board, f"task:{name}")]
@@ -188,7 +188,7 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
 
 
 def _depths(curves: dict[str, Curve], metric: str) -> None:
-    """Where the scores rise and fall, over all submissions; ``curves`` are in the order of the test score."""
+    """Draw test scores over relative depth for all submissions; ``curves`` are sorted by test score, best first."""
     if not curves:
         return
     st.subheader("Score by layer depth", anchor="depth")
@@ -197,9 +197,9 @@ def _depths(curves: dict[str, Curve], metric: str) -> None:
         st.altair_chart(charts.layer_depths(best, list(curves.values()), metric), width="stretch")
     middle = statistics.median(curve.depth for curve in curves.values() if curve.depth is not None)
     count = "1 submission" if len(curves) == 1 else f"{len(curves)} submissions"
-    lines = "Each thin line is a submission" if len(best) == len(curves) else f"Thin lines are the {len(best)} best"
+    lines = "Each thin line is one submission" if len(best) == len(curves) else f"Thin lines are the {len(best)} best"
     thick = f"; the thick line is the median of all {len(curves)}" if len(curves) > 1 else ""
     st.caption(
-        f"{lines}: test scores of all layers, a diagnostic{thick}. A diamond is the layer that validation chose. "
+        f"{lines}: test scores of all layers, a diagnostic{thick}. A diamond is the layer chosen on validation. "
         f"Median depth of {count}: {middle:.2f}."
     )

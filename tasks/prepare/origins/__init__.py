@@ -1,4 +1,4 @@
-"""The data sets of BEANS where their authors publish them; one module per task, which declares an ``ORIGIN``."""
+"""The BEANS data sets as their authors publish them: one module per task, which declares an ``ORIGIN``."""
 
 from tasks.prepare.source import Origin
 from tasks.support.registry import Registry
@@ -7,5 +7,5 @@ ORIGINS = Registry("origin", Origin, attribute="ORIGIN", package="tasks.prepare.
 
 
 def origin(task: str) -> Origin:
-    """The origin of a task of the catalogue."""
+    """Return the origin of a task of the catalogue."""
     return ORIGINS.get(task)

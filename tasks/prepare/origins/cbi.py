@@ -1,4 +1,4 @@
-"""Cornell Birdcall Identification, of Kaggle: ``train.csv`` and ``train_audio/CODE/XC1.mp3``."""
+"""Cornell Birdcall Identification, a Kaggle competition: ``train.csv`` and ``train_audio/CODE/XC1.mp3``."""
 
 import random
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from tasks.task import Split
 
 
 def split_recordists(recordists: Iterable[str]) -> dict[str, Split]:
-    """The split of each recordist: 60 / 20 / 20 % of them, shuffled from the order in which they first appear."""
+    """Return the split of each recordist: 60 / 20 / 20 %, shuffled from the order of their first appearance."""
     names = list(dict.fromkeys(recordists))
     random.Random(42).shuffle(names)
     train, valid = int(0.6 * len(names)), int(0.8 * len(names))
@@ -19,13 +19,13 @@ def split_recordists(recordists: Iterable[str]) -> dict[str, Split]:
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split by recordist; there is no few-label variant.
+    """Read the clips, split by recordist. There is no few-label variant.
 
     Raises:
-        UserError: the table or audio it names is missing, or not what is expected.
+        UserError: the table or its audio is missing, or differs from the expected data.
     """
     table, rows = read_table(root, "train.csv", ("ebird_code", "filename"), gaps=("recordist",))
-    # To BEANS, recordings without a recordist are one more recordist's.
+    # As in BEANS, recordings without a recordist belong to one additional recordist.
     recordists = [str(name) for name in rows["recordist"].fillna("")]
     splits = split_recordists(recordists)
     audio = table.parent / "train_audio"

@@ -10,15 +10,15 @@ from tasks.support.errors import UserError
 
 RATE = 16_000
 FOLDER = "Development_Set"
-# Too few calls to reach all three splits.
+# Classes with too few calls for three splits.
 DROPPED = ("AGGM", "SOCM")
 
 
 def read(root: Path) -> list[Entry]:
-    """The 60-s chunks of every recording of the development set.
+    """Read the 60-s chunks of every recording of the development set.
 
     Raises:
-        UserError: no recordings, a recording without annotations, or a file that is not what it should be.
+        UserError: no recordings, a recording without annotations, or a file that differs from the expected data.
     """
     files = [file for file in find_audio(root, "*.wav") if FOLDER in file.parts]
     if not files:
@@ -39,7 +39,7 @@ def read(root: Path) -> list[Entry]:
 
 
 def _annotations(file: Path) -> list[Span]:
-    """One annotation for each class a row is positive for; UNK and NEG are none."""
+    """Read one annotation for each POS value of a row. UNK and NEG give no annotation."""
     table = read_table(file, ("Starttime", "Endtime"))
     classes = [name for name in table.columns[3:] if name not in DROPPED]
     return [

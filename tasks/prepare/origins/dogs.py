@@ -8,10 +8,10 @@ from tasks.prepare.splits import clips, read_table, stratified
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split at random; the label is the dog that barks.
+    """Read the clips, split at random. The label is the barking dog.
 
     Raises:
-        UserError: the table or audio it names is missing, or not what is expected.
+        UserError: the table or its audio is missing, or differs from the expected data.
     """
     table, rows = read_table(root, "annotations.csv", ("filename", "name"))
     files = [table.parent / "audio" / str(name) for name in rows["filename"]]

@@ -13,15 +13,15 @@ BUCKET = "https://storage.googleapis.com/ml-bioacoustics-datasets"
 
 
 def read(root: Path) -> list[Entry]:
-    """The 60-s chunks of every recording.
+    """Read the 60-s chunks of every recording.
 
     Raises:
-        UserError: no recordings, a recording without annotations, or a file that is not what it should be.
+        UserError: no recordings, a recording without annotations, or a file that differs from the expected data.
     """
     files = find_audio(root, "Recording_?/*.wav")
     if not files:
         raise UserError(f"{root} has no folders Recording_1, Recording_2, ... with wav files: extract the audio there.")
-    # The annotations are an archive of their own, which need not be extracted into the folder of the audio.
+    # The annotations are a separate archive, which may be extracted into another folder than the audio.
     tables = index_by_name(root, ".txt")
     missing = [file.name for file in files if _table_name(file) not in tables]
     if missing:

@@ -12,10 +12,10 @@ _FOLDS: dict[int, Split] = {1: "train", 2: "train", 3: "train", 4: "valid", 5: "
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split by the folds of the authors; the label is the number of the class.
+    """Read the clips, split by the folds of the authors. The label is the number of the class.
 
     Raises:
-        UserError: the table or audio it names is missing, or not what is expected.
+        UserError: the table or its audio is missing, or differs from the expected data.
     """
     table, rows = read_table(root, "esc50.csv", ("filename", "fold", "target"))
     unknown = rows[~rows["fold"].isin(list(_FOLDS))]

@@ -11,17 +11,18 @@ from tasks.task import Split
 
 RATE = 9_600
 ZENODO = "https://zenodo.org/records/3991714/files"
-# Of the sorted recordings: six for train, three for valid, four for test.
+# Splits of the sorted recordings.
 SPLITS: tuple[Split, ...] = ("train",) * 6 + ("valid",) * 3 + ("test",) * 4
-# BEANS keeps one minute of three.
+# BEANS keeps every third minute.
 KEPT_EVERY = 3
 
 
 def read(root: Path) -> list[Entry]:
-    """Every third 60-s chunk of the recordings of ``Train``; those of the first recording are the low ones.
+    """Read every third 60-s chunk of the recordings in ``Train``. The chunks of the first recording are low.
 
     Raises:
-        UserError: other than thirteen recordings, one without labels, or a file that is not what it should be.
+        UserError: not exactly thirteen recordings, a recording without labels, or a file that differs from the
+            expected data.
     """
     files = find_audio(root, "Train/*.wav")
     if len(files) != len(SPLITS):

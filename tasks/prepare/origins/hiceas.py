@@ -1,4 +1,4 @@
-"""Minke whales in the towed-array recordings of NOAA's HICEAS survey, which BEANS ships with splits and annotations."""
+"""Minke whales in towed-array recordings of NOAA's HICEAS survey. BEANS publishes the splits and annotations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from tasks.prepare.chunks import few
-from tasks.prepare.entries import Entry, Recording, Sound, ids_of, index_by_name, label_text, unique
+from tasks.prepare.entries import Entry, RecordingEntry, Sound, ids_of, index_by_name, label_text, unique
 from tasks.prepare.source import Origin, Remote
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, explain
@@ -27,10 +27,10 @@ class _Line(BaseModel):
 
 
 def read(root: Path) -> list[Entry]:
-    """The recordings of the three JSON lines files; their audio is found by its name, in any folder.
+    """Read the recordings of the three JSON lines files. Their audio files may be in any folder.
 
     Raises:
-        UserError: files or audio are missing, or a line is not what it should be.
+        UserError: files or audio are missing, or a line differs from the expected data.
     """
     folders = sorted(
         file.parent
@@ -38,9 +38,9 @@ def read(root: Path) -> list[Entry]:
         if all((file.parent / f"{split}.jsonl").is_file() for split in SPLITS)
     )
     if len(folders) != 1:
-        found = "has no folder" if not folders else f"has {len(folders)} folders ({few([str(f) for f in folders])})"
+        problem = "has no folder" if not folders else f"has {len(folders)} folders ({few([str(f) for f in folders])})"
         raise UserError(
-            f"{root} {found} with train.jsonl, valid.jsonl and test.jsonl: "
+            f"{root} {problem} with train.jsonl, valid.jsonl and test.jsonl: "
             "name the folder that hiceas_1-20_minke-detection.zip was extracted into."
         )
     low_file = folders[0] / "train-low.jsonl"
@@ -57,7 +57,7 @@ def read(root: Path) -> list[Entry]:
                 continue
             spans = tuple((span.st, span.ed, label_text(span.label)) for span in line.annotations)
             recording, is_low = ids.recording_of(name), split == "train" and line.path in low
-            entries.append(Recording(name, split, line.length, spans, Sound(audio[name]), recording, is_low))
+            entries.append(RecordingEntry(name, split, line.length, spans, Sound(audio[name]), recording, is_low))
     if missing:
         raise UserError(
             f"{len(missing)} of {len(missing) + len(entries)} recordings named in {folders[0]} are not below {root} "

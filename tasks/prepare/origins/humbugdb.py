@@ -1,4 +1,4 @@
-"""HumBugDB: a table of GitHub's, and ``ID.wav`` in four archives of Zenodo's."""
+"""HumBugDB: a table on GitHub, and ``ID.wav`` in four archives on Zenodo."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "neurips_2021_zenodo_0_0_1.csv"
-# Species with no more rows than this are one class.
+# Species with at most this number of rows form one class.
 _RARE = 100
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split at random; the label is the species, ``others`` if it is rare, or ``non-mosquito``.
+    """Read the clips, split at random. The label is the species, ``others`` if it is rare, or ``non-mosquito``.
 
     Raises:
-        UserError: the table or audio it names is missing, or not what is expected.
+        UserError: the table or its audio is missing, or differs from the expected data.
     """
     table, rows = read_table(root, TABLE, ("id",), gaps=("species",))
-    found = _wavs(root, {str(name) for name in rows["id"]})
-    files = [found.get(str(name), table.parent / f"{name}.wav") for name in rows["id"]]
+    wavs = _wavs(root, {str(name) for name in rows["id"]})
+    files = [wavs.get(str(name), table.parent / f"{name}.wav") for name in rows["id"]]
     labels = _labels(rows["species"])
     return clips("humbugdb", table, files, labels, *stratified(table, labels))
 
@@ -36,17 +36,17 @@ def _labels(species: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def _wavs(root: Path, names: set[str]) -> dict[str, Path]:
-    """The wav files of these names, from any folder."""
-    found: dict[str, Path] = {}
+    """Return the wav files of these names, from any folder."""
+    wavs: dict[str, Path] = {}
     for file in sorted(root.rglob("*.wav")):
         if file.stem in names and "__MACOSX" not in file.parts:
-            # Other data sets number their files too.
-            if file.stem in found:
+            # Other data sets also use numbers as file names.
+            if file.stem in wavs:
                 raise UserError(
-                    f"Both {found[file.stem]} and {file} may be meant: point --source at a folder of HumBugDB alone."
+                    f"Both {wavs[file.stem]} and {file} may be meant: point --source at a folder of HumBugDB alone."
                 )
-            found[file.stem] = file
-    return found
+            wavs[file.stem] = file
+    return wavs
 
 
 ORIGIN = Origin(

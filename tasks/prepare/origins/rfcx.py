@@ -3,24 +3,24 @@
 from pathlib import Path
 
 from tasks.prepare.chunks import Span, count_samples, few, find_audio, read_table, sound_header
-from tasks.prepare.entries import Entry, Recording, Sound, ids_of, index_by_name, label_text, unique
+from tasks.prepare.entries import Entry, RecordingEntry, Sound, ids_of, index_by_name, label_text, unique
 from tasks.prepare.source import Origin
 from tasks.support.errors import UserError
 from tasks.task import Split
 
 RATE = 48_000
 COMPETITION = "rfcx-species-audio-detection"
-# With fewer, one of the splits would be empty.
+# With fewer recordings, a split would be empty.
 LEAST = 5
 
 
 def read(root: Path) -> list[Entry]:
-    """All recordings of ``train``, also those in which nothing is annotated.
+    """Read all recordings of ``train``, including those without annotations.
 
-    Only the true positives count: ``train_fp.csv`` lists absent calls, and the labels of ``test`` are not public.
+    Only the true positives are used: ``train_fp.csv`` lists absent calls, and the labels of ``test`` are not public.
 
     Raises:
-        UserError: too few recordings, an annotated one that is missing, or a file that is not what it should be.
+        UserError: too few recordings, a missing annotated recording, or a file that differs from the expected data.
     """
     files = {file.stem: file for file in find_audio(root, "train/*.flac")}
     tables = index_by_name(root, ".csv")
@@ -42,7 +42,7 @@ def read(root: Path) -> list[Entry]:
     for name, file in files.items():
         length = count_samples(sound_header(file), RATE) / RATE
         entries.append(
-            Recording(
+            RecordingEntry(
                 id=ids.item(file),
                 split=splits[name],
                 length=length,
@@ -65,7 +65,7 @@ def _annotations(file: Path) -> dict[str, list[Span]]:
 
 
 def _split(names: list[str]) -> tuple[dict[str, Split], set[str]]:
-    """The split of each recording, and which are low; ``names`` in the order of the files' names."""
+    """Return the split of each recording, and the low ones. ``names`` are in the order of the file names."""
     from sklearn.model_selection import train_test_split
 
     train, rest = train_test_split(names, test_size=0.4, random_state=42, shuffle=True)

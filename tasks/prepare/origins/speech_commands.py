@@ -1,4 +1,4 @@
-"""Speech Commands 0.02: one folder a word, ``validation_list.txt`` and ``testing_list.txt``."""
+"""Speech Commands 0.02: one folder per word, ``validation_list.txt`` and ``testing_list.txt``."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from tasks.support.errors import UserError
 from tasks.task import Split
 
 _LISTS: dict[str, Split] = {"validation_list.txt": "valid", "testing_list.txt": "test"}
-# The few-label variant keeps one of so many train clips, in alphabetical order.
+# The few-label variant keeps every hundredth train clip, in alphabetical order.
 _LOW_STEP = 100
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split by the lists that are shipped; what neither names is train.
+    """Read the clips, split by the published lists. Clips in neither list are train.
 
     Raises:
-        UserError: a list, or audio that it names, is missing.
+        UserError: a list or its audio is missing.
     """
     folder = _folder(root)
-    # BEANS takes each list as a set; a name in both would be in both splits.
+    # As in BEANS, each list is a set. A name in both lists would be in both splits.
     listed = [(name, split) for file, split in _LISTS.items() for name in sorted(set(_names(folder / file)))]
     present = {file.relative_to(folder).as_posix() for file in folder.glob("*/*.wav")}
     train = sorted(
@@ -41,21 +41,21 @@ def read(root: Path) -> list[Entry]:
 
 
 def _folder(root: Path) -> Path:
-    """The folder that holds both lists."""
+    """Return the folder that holds both lists."""
     first, second = _LISTS
-    found = [
+    folders = [
         file.parent
         for file in sorted(root.rglob(first))
         if "__MACOSX" not in file.parts and file.with_name(second).is_file()
     ]
-    if not found:
+    if not folders:
         raise UserError(
             f"There is no {first} with a {second} beside it in {root}: "
             "point --source at the folder that holds the extracted files."
         )
-    if len(found) > 1:
-        raise UserError(f"Both {found[0]} and {found[1]} may be meant: point --source at one of them.")
-    return found[0]
+    if len(folders) > 1:
+        raise UserError(f"Both {folders[0]} and {folders[1]} may be meant: point --source at one of them.")
+    return folders[0]
 
 
 def _names(file: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Watkins Marine Mammal Sound Database, "best of" cuts: ``annotations.csv`` beside one folder a species."""
+"""Watkins Marine Mammal Sound Database, "best of" cuts: ``annotations.csv`` and one folder per species."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from tasks.prepare.splits import clips, read_table, stratified
 
 
 def read(root: Path) -> list[Entry]:
-    """The clips, split at random.
+    """Read the clips, split at random. The label is the species.
 
     Raises:
-        UserError: the table or audio it names is missing, or not what is expected.
+        UserError: the table or its audio is missing, or differs from the expected data.
     """
     table, rows = read_table(root, "annotations.csv", ("path", "species"))
-    # It has two clips, too few for three splits.
+    # This species has two clips, too few for three splits.
     rows = rows[rows["species"] != "Weddell_Seal"]
     files = [table.parent / str(path) for path in rows["path"]]
     return clips("watkins", table, files, rows["species"], *stratified(table, rows["species"]))

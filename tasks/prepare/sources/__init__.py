@@ -1,6 +1,6 @@
-"""Where a data set may be taken from: one module per choice of ``--from``, which declares a ``SOURCE``.
+"""The sources of data sets: one module per choice of ``--from``, which declares a ``SOURCE``.
 
-An installed package adds one by an entry point of the group ``beans.sources``.
+An installed package adds a source by an entry point of the group ``beans.sources``.
 """
 
 from tasks.prepare.source import Source

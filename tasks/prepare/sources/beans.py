@@ -1,4 +1,4 @@
-"""A finished BEANS checkout: its CSV files or JSON lines, and the audio that they name."""
+"""The source ``beans``: a finished BEANS checkout with its CSV files or JSON lines, and their audio."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ class Checkout(BaseModel):
 
     Attributes:
         folder: the task's folder below BEANS' data directory.
-        lists: what the list of a split is called in it, with ``{}`` for the split.
+        lists: the file name of a split's list, with ``{}`` for the split.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,14 +29,14 @@ class Checkout(BaseModel):
 
 
 def read(task: Task, root: Path) -> list[Entry]:
-    """The items of a task, as BEANS' own preparation left them.
+    """Read the items of a task from the result of BEANS' own preparation.
 
     Args:
         task: its file has a table ``[prepare.beans]``.
-        root: the BEANS checkout, its ``data`` directory, or the task's folder in there.
+        root: the BEANS checkout, its ``data`` directory, or the task's folder in it.
 
     Raises:
-        UserError: a list or the audio it names is missing, or a line that does not hold together.
+        UserError: a list or its audio is missing, or a line is wrong.
     """
     folder = _folder(task, root)
     lists = {split: _rows(task, _list(task, folder, split)) for split in SPLITS}
@@ -64,7 +64,7 @@ def read(task: Task, root: Path) -> list[Entry]:
 
 
 def _table(task: Task) -> Checkout:
-    assert task.prepare is not None  # or the source would not have it
+    assert task.prepare is not None  # ensured by SOURCE.has
     return task.prepare.table(_NAME, Checkout)
 
 
@@ -73,7 +73,7 @@ def _list(task: Task, folder: Path, split: str) -> Path:
 
 
 def _folder(task: Task, root: Path) -> Path:
-    """The task's folder, which holds the lists of all three splits."""
+    """Return the task's folder, which holds the lists of all three splits."""
     name = _table(task).folder
     candidates = (root / "data" / name, root / name, root)
     folder = next((path for path in candidates if any(_list(task, path, split).is_file() for split in SPLITS)), None)
@@ -83,12 +83,12 @@ def _folder(task: Task, root: Path) -> Path:
             f"{missing[0]} does not exist: --source must point at a BEANS checkout (or its data directory) in which "
             f"BEANS' own preparation of {task.name} has finished."
         )
-    assert folder is not None  # or all three were missing
+    assert folder is not None  # without a folder, all lists were missing above
     return folder
 
 
 def _audio(task: Task, folder: Path, path: str, where: str) -> Path:
-    # Paths start at the checkout, which need not be there when only the task's folder is.
+    # Paths are relative to the checkout, of which the user may have only the task's folder.
     start = f"data/{_table(task).folder}/"
     if not path.startswith(start):
         raise UserError(f"{where}: {path} is not below {start}: these are not BEANS' files of {task.name}.")
@@ -96,7 +96,7 @@ def _audio(task: Task, folder: Path, path: str, where: str) -> Path:
 
 
 def _rows(task: Task, file: Path) -> list[tuple[str, Row]]:
-    """Rows with their places. Every row has the keys that its kind needs, and a path that is text."""
+    """Read the rows and their places. Every row has the keys of its task kind, and a path that is text."""
     try:
         rows = _csv(file) if task.kind == "classification" else _json_lines(file)
     except (OSError, UnicodeDecodeError) as error:
@@ -111,7 +111,7 @@ def _csv(file: Path) -> list[tuple[str, Row]]:
     import pandas as pd
 
     try:
-        # A label may be called nan.
+        # "nan" may be a label.
         frame = pd.read_csv(file, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{file} is not a CSV file ({error}): let BEANS prepare the task again.") from error
@@ -144,7 +144,7 @@ def _json_lines(file: Path) -> list[tuple[str, Row]]:
 
 
 def _items(request: Request) -> Items:
-    assert request.directory is not None  # as SOURCE declares
+    assert request.directory is not None  # ensured by SOURCE.needs_directory
     return Items(read(request.task, request.directory), request.directory.resolve())
 
 

@@ -1,11 +1,11 @@
-"""The built-in tasks, which are made of synthetic calls."""
+"""The source ``generated``: built-in tasks of synthetic calls."""
 
 from tasks.prepare.source import Generated, Source
 from tasks.task import Task
 
 
 def _has(task: Task) -> bool:
-    # Imports numpy, which a help text need not wait for.
+    # A late import: it imports numpy, which help texts do not need.
     from tasks.prepare.synthetic import SOURCES
 
     return task.name in SOURCES

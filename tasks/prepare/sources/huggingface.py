@@ -1,4 +1,4 @@
-"""The copy of a data set on Hugging Face: one parquet row per item, with its audio file inside."""
+"""The source ``huggingface``: the copy of a data set on Hugging Face, one parquet row per item with its audio."""
 
 import errno
 import re
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.prepare.entries import Clip, Entry, Sound, unique
+from tasks.prepare.entries import ClipEntry, Entry, Sound, unique
 from tasks.prepare.rows import Row, entry, in_low
 from tasks.prepare.source import Items, Request, Source
 from tasks.support.errors import UserError
@@ -43,17 +43,17 @@ class Hub(BaseModel):
 
 
 def read(task: Task, source: Path | None) -> list[Entry]:
-    """The items of a task. Labels and names are read now, and each item's audio when it is asked for.
+    """Read the items of a task. Labels and names are read now; each item's audio is read when it is needed.
 
-    `datasets` keeps the rows in its own cache (``HF_HOME``), from which audio can be read in any order; it takes as
-    much space as the parquet files, beside them.
+    `datasets` copies the rows to its own cache (``HF_HOME``), from which audio can be read in any order. The cache
+    needs as much space as the parquet files.
 
     Args:
         task: its file has a table ``[prepare.huggingface]``.
-        source: a directory with parquet files (``train-*.parquet`` and so on, at any depth), or None for the hub's.
+        source: a directory with parquet files (``train-*.parquet`` and so on, at any depth), or None for the hub.
 
     Raises:
-        UserError: no such data set, no network, a full disk, or rows of another form than BEANS has.
+        UserError: no such data set, no network, a full disk, or rows that differ from those of BEANS.
     """
     where = str(source) if source else _repository(task)
     splits = _load_directory(source) if source else _load_hub(task)
@@ -72,7 +72,7 @@ def read(task: Task, source: Path | None) -> list[Entry]:
 
 
 def _repository(task: Task) -> str:
-    assert task.prepare is not None  # or the source would not have it
+    assert task.prepare is not None  # ensured by SOURCE.has
     return task.prepare.table(_NAME, Hub).repository
 
 
@@ -86,7 +86,7 @@ def _way_out(source: Path | None) -> str:
 
 
 def _load_directory(source: Path) -> dict[str, Any]:
-    """The splits of a directory of parquet files, as `datasets` objects."""
+    """Load the splits of a directory of parquet files, as `datasets` objects."""
     files: dict[str, list[str]] = {}
     for path in sorted(source.rglob("*.parquet")):
         if match := _FILE.fullmatch(path.name):
@@ -94,7 +94,7 @@ def _load_directory(source: Path) -> dict[str, Any]:
     if not files:
         raise UserError(
             f"There are no parquet files called train-*, valid-* and test-* below {source}: --source must point at a "
-            "directory with the data set's parquet files, as they lie on Hugging Face."
+            "directory with the data set's parquet files, as they are on Hugging Face."
         )
     return _load(str(source), source, "parquet", data_files=files)
 
@@ -121,7 +121,7 @@ def _load(what: str, source: Path | None, *args: Any, **options: Any) -> dict[st
 
     try:
         splits = datasets.load_dataset(*args, **options)
-    # The libraries below `datasets` raise errors of their own kinds for the network, the disk and broken files.
+    # The libraries that `datasets` uses raise their own exceptions for network, disk and broken files.
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -139,7 +139,7 @@ def _load(what: str, source: Path | None, *args: Any, **options: Any) -> dict[st
 # --- rows ---
 
 
-# Neither compared nor printed by the column, which would read from it.
+# The column is excluded from comparison and repr, because both would read it.
 @dataclass(frozen=True, eq=False, slots=True)
 class _Embedded:
     """Reads the audio file of one row when it is called."""
@@ -155,7 +155,7 @@ class _Embedded:
 
 
 def _rows(task: Task, table: Any, where: str) -> Iterator[tuple[Row, "_Embedded"]]:
-    """Each row as BEANS' lists have it, and what reads its audio."""
+    """Yield each row in the form of BEANS' lists, and the reader of its audio."""
     keys = ("label",) if task.kind == "classification" else ("length", "annotations")
     for key in ("path", *keys):
         if key not in table.column_names:
@@ -164,7 +164,7 @@ def _rows(task: Task, table: Any, where: str) -> Iterator[tuple[Row, "_Embedded"
                 f"{task.name} looks like on Hugging Face; prepare with another --from."
             )
     names, audio = _audio(table, where)
-    # Only these columns: a row that is taken whole comes with its audio.
+    # Only these columns, because reading a whole row also reads its audio.
     columns = [table.select_columns(key)[:][key] for key in keys]
     classes = _class_names(table.features[keys[-1]])
     for index, (name, *values) in enumerate(zip(names, *columns, strict=True)):
@@ -178,19 +178,19 @@ def _rows(task: Task, table: Any, where: str) -> Iterator[tuple[Row, "_Embedded"
 
 
 def _audio(table: Any, where: str) -> tuple[list[str], Any]:
-    """The names of the audio files, and their column, which stays on the disk."""
+    """Return the names of the audio files, and the audio column, which is not loaded into memory."""
     from datasets import Audio
 
     try:
         column = table.select_columns("path").cast_column("path", Audio(decode=False)).flatten().data
-    # pyarrow raises any of them where a column cannot be read as audio.
+    # pyarrow raises one of these if a column cannot be read as audio.
     except (TypeError, ValueError, NotImplementedError) as error:
         raise UserError(f"The column 'path' of {where} is not audio: prepare with another --from.") from error
     names = column.column("path.path").to_pylist()
     if None in names:
         raise UserError(
-            f"Row {names.index(None)} of {where} does not name its audio file, and without names items cannot be told "
-            "apart: prepare with another --from."
+            f"Row {names.index(None)} of {where} does not name its audio file, and without names the items cannot be "
+            "distinguished: prepare with another --from."
         )
     audio = column.column("path.bytes")
     if audio.null_count:
@@ -202,7 +202,7 @@ def _audio(table: Any, where: str) -> tuple[list[str], Any]:
 
 
 def _class_names(feature: Any) -> list[str] | None:
-    """The names that stand for a column's integers, if there are some; of annotations, those of their label."""
+    """Return the class names of a column of integers, or None. For annotations, return those of their labels."""
     while not isinstance(feature, dict) and hasattr(feature, "feature"):
         feature = feature.feature
     if isinstance(feature, dict):
@@ -211,16 +211,16 @@ def _class_names(feature: Any) -> list[str] | None:
 
 
 def _as_list(annotations: Any) -> Any:
-    """Older versions of `datasets` stored a list of {st, ed, label} as one object of three lists."""
+    """Return annotations as a list. Older versions of `datasets` store them as one object of three lists."""
     if isinstance(annotations, dict):
         return [dict(zip(annotations, values, strict=True)) for values in zip(*annotations.values(), strict=True)]
     return [] if annotations is None else annotations
 
 
 def _check_labels(task: Task, entries: list[Entry], where: str) -> None:
-    """A data set may have numbered its labels in an order of its own."""
+    """Check that every label belongs to the task. A copy may have numbered its labels in another order."""
     for item in entries:
-        for label in [item.label] if isinstance(item, Clip) else [label for *_, label in item.annotations]:
+        for label in [item.label] if isinstance(item, ClipEntry) else [label for *_, label in item.annotations]:
             if task.labels and label not in task.labels and task.unknown_label is None:
                 raise UserError(
                     f"{where} labels {item.id} with {label!r}, which {task.name} does not have: it is not the data "

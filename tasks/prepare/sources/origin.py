@@ -1,4 +1,4 @@
-"""Where the authors of a data set publish it."""
+"""The source ``origin``: the files that the authors of a data set publish."""
 
 import shutil
 
@@ -7,26 +7,26 @@ from tasks.prepare.source import Items, Request, Source
 
 
 def read(request: Request) -> Items:
-    """The items of the published files, which are downloaded unless the user has them already.
+    """Read the items from the published files, which are downloaded unless the user has them already.
 
     Raises:
-        UserError: files that cannot be downloaded or extracted, or that are not this data set.
+        UserError: files cannot be downloaded or extracted, or are not this data set.
     """
     from tasks.prepare.fetch import fetch, needed, prepare_source
 
-    task, found = request.task, origin(request.task.name)
+    task, published = request.task, origin(request.task.name)
     if request.directory is not None:
         root = prepare_source(request.directory, request.workspace / "extracted", request.report)
     else:
         directory = request.workspace / "downloaded"
-        size = needed(found, directory)
+        size = needed(published, directory)
         if size:
             free = shutil.disk_usage(task.root.parent).free
             request.say(
                 f"{task.name}: {size / 1e9:.1f} GB to download into {directory}; {free / 1e9:.1f} GB are free there."
             )
-        root = fetch(task.name, found, directory, request.report)
-    return Items(found.read(root), root, found.rate)
+        root = fetch(task.name, published, directory, request.report)
+    return Items(published.read(root), root, published.rate)
 
 
 SOURCE = Source(

@@ -1,4 +1,4 @@
-"""Writes the built-in tasks: 16-bit FLAC at native rates, and their manifests."""
+"""Writes the built-in tasks: 16-bit FLAC files at native rates, and manifests."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from tasks.task import SPLITS
 
 
 def _write(file: Path, samples: NDArray[np.float32], rate: int) -> None:
-    # Not at the top: the version below is read to list tasks, which should not wait for torch.
+    # A late import: listing the tasks reads the version below and must not import torch.
     from tasks.sound import encode_flac
 
     file.parent.mkdir(parents=True, exist_ok=True)

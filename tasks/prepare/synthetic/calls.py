@@ -1,4 +1,4 @@
-"""Animal-like calls from the field's own primitives: whistles, trills, harmonic stacks, clicks, pulses, noise."""
+"""Synthetic animal-like calls: whistles, trills, harmonic stacks, clicks, pulses, noise."""
 
 import zlib
 from collections.abc import Callable
@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float64]
 
-# Part of every seed and of the mark of prepared data: raise it with any change that alters a sample.
+# Part of every seed and of the version of prepared data. Raise it with any change that alters a sample.
 VERSION = 1
 
 
 def seeded(*key: str | int) -> np.random.Generator:
-    """The generator of one item: the same for the same key, on any machine, whatever else was drawn before."""
-    # crc32 and not hash(): the latter is salted anew in every process.
+    """Return the random generator of one item. It depends only on the key, on every machine."""
+    # crc32, because hash() of text differs between processes.
     words = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in (VERSION, *key)]
     return np.random.default_rng(np.random.SeedSequence(words))
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number between ``low`` and ``high``, any ratio as likely as its equal."""
+    """Draw a number between ``low`` and ``high`` whose logarithm is uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What one individual keeps from call to call.
+    """The properties of one individual, common to all its calls.
 
     Attributes:
         pitch: fundamental or centre frequency, in Hz.
-        tempo: notes, pulses or modulation cycles a second, in Hz.
+        tempo: notes, pulses or modulation cycles per second, in Hz.
         sweep: ratio of the highest to the lowest frequency of a modulated note.
-        duty: share of a note's period that sounds.
-        rolloff: how fast harmonics weaken, in dB an octave.
+        duty: share of a note's period with sound.
+        rolloff: decrease of the harmonics, in dB per octave.
     """
 
     pitch: float
@@ -45,7 +45,7 @@ class Voice:
 
     @classmethod
     def of(cls, kind: str, *key: str | int) -> "Voice":
-        """The individual of a call type that ``key`` names."""
+        """Return the individual of a call type that ``key`` names."""
         rng = seeded("voice", kind, *key)
         pitch, tempo, _ = CALLS[kind]
         return cls(
@@ -57,13 +57,13 @@ class Voice:
         )
 
     def vary(self, rng: np.random.Generator) -> "Voice":
-        """The same individual in another mood: pitch, tempo and sweep a few per cent off."""
+        """Return the same individual with pitch, tempo and sweep changed by a few per cent."""
         pitch, tempo, sweep = np.exp(rng.normal(0.0, (0.06, 0.1, 0.06)))
         return Voice(self.pitch * pitch, self.tempo * tempo, self.sweep * sweep, self.duty, self.rolloff)
 
 
 def _fade(n: int, rate: int, seconds: float) -> Samples:
-    """Ones with raised-cosine ends of at most ``seconds``."""
+    """Return an envelope (n,) of ones with raised-cosine ends of at most ``seconds``."""
     ramp = min(n // 2, max(1, round(seconds * rate)))
     shape = 0.5 - 0.5 * np.cos(np.pi * (np.arange(ramp) + 0.5) / ramp)
     envelope = np.ones(n)
@@ -73,7 +73,7 @@ def _fade(n: int, rate: int, seconds: float) -> Samples:
 
 
 def _tone(frequency: Samples, rate: int, rolloff: float, harmonics: int) -> Samples:
-    """A harmonic tone along a frequency contour in Hz; harmonics above 0.45 of the rate are silent, not aliased."""
+    """Return a harmonic tone along a frequency contour in Hz. Harmonics above 0.45 of the rate are left out."""
     phase = 2 * np.pi * np.cumsum(frequency) / rate
     out = np.zeros(len(frequency))
     for k in range(1, harmonics + 1):
@@ -85,7 +85,7 @@ def _tone(frequency: Samples, rate: int, rolloff: float, harmonics: int) -> Samp
 
 
 def coloured_noise(n: int, rate: int, exponent: float, rng: np.random.Generator) -> Samples:
-    """``n`` samples of noise of mean square 1 with power as 1/f**exponent above 50 Hz: 0 white, 1 pink, 2 brown."""
+    """Return ``n`` samples of noise, mean square 1, power 1/f**exponent above 50 Hz: 0 white, 1 pink, 2 brown."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequency = np.maximum(np.fft.rfftfreq(n, 1 / rate), 50.0)
     noise: Samples = np.fft.irfft(spectrum * frequency ** (-exponent / 2), n)
@@ -94,7 +94,7 @@ def coloured_noise(n: int, rate: int, exponent: float, rng: np.random.Generator)
 
 
 def _band_noise(n: int, rate: int, centre: float, ratio: float, rng: np.random.Generator) -> Samples:
-    """Noise between ``centre / ratio`` and ``centre * ratio`` Hz, with slopes of a Gaussian in log frequency."""
+    """Return noise around ``centre`` Hz with a Gaussian spectrum over log frequency; ``ratio`` is one deviation."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     octaves = np.log2(np.maximum(np.fft.rfftfreq(n, 1 / rate), 1.0) / centre)
     noise: Samples = np.fft.irfft(spectrum * np.exp(-0.5 * (octaves / np.log2(ratio)) ** 2), n)
@@ -103,7 +103,7 @@ def _band_noise(n: int, rate: int, centre: float, ratio: float, rng: np.random.G
 
 
 def _notes(n: int, rate: int, voice: Voice, note: Callable[[int], Samples], fade: float = 0.01) -> Samples:
-    """Notes at the voice's tempo over ``n`` samples; the last is shortened to fit."""
+    """Return ``n`` samples of notes at the voice's tempo. The last note is shortened to fit."""
     period = rate / voice.tempo
     out = np.zeros(n)
     for index in range(int(np.ceil(n / period))):
@@ -115,7 +115,7 @@ def _notes(n: int, rate: int, voice: Voice, note: Callable[[int], Samples], fade
 
 
 def _swept(contour: Callable[[Samples], Samples]) -> Callable[..., Samples]:
-    """A frequency-modulated whistle whose notes follow ``contour``, from 0 (lowest) to 1 (highest) over a note."""
+    """Return a call type: whistles whose frequency follows ``contour``, from 0 (lowest) to 1 (highest) per note."""
 
     def call(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> Samples:
         def note(length: int) -> Samples:
@@ -133,7 +133,7 @@ def _warble(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> Sample
 
 
 def _trill(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> Samples:
-    # Each short note falls by a little, as most trilled notes do.
+    # The frequency of each short note falls slightly, as in most trills.
     def note(length: int) -> Samples:
         return _tone(voice.pitch * 1.15 ** -np.linspace(-0.5, 0.5, length), rate, voice.rolloff + 12, 2)
 
@@ -162,7 +162,7 @@ def _click_train(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> S
 
 
 def _pulse_train(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> Samples:
-    # A carrier gated so fast that it is heard as a buzz, and seen as sidebands.
+    # The fast amplitude modulation sounds like a buzz and gives sidebands in the spectrum.
     gate: Samples = np.maximum(0.0, np.sin(2 * np.pi * voice.tempo * np.arange(n) / rate)) ** 2
     carrier = np.full(n, voice.pitch)
     return _tone(carrier, rate, voice.rolloff, 3) * gate * _fade(n, rate, 0.02)
@@ -183,7 +183,8 @@ def _two_note(n: int, rate: int, voice: Voice, rng: np.random.Generator) -> Samp
 
 
 Range = tuple[float, float]
-# Call type: range of pitch (Hz), of tempo (Hz), and how it sounds. The ranges overlap: pitch alone tells little.
+# Per call type: range of pitch (Hz), range of tempo (Hz), and renderer. The ranges overlap, so that pitch alone is not
+# enough to recognise a type.
 CALLS: dict[str, tuple[Range, Range, Callable[[int, int, Voice, np.random.Generator], Samples]]] = {
     "arch": ((1400, 3000), (1.5, 4.0), _swept(lambda x: np.sin(np.pi * x))),
     "click-train": ((2000, 5500), (12.0, 40.0), _click_train),
@@ -199,7 +200,7 @@ CALLS: dict[str, tuple[Range, Range, Callable[[int, int, Voice, np.random.Genera
 
 
 def render_call(kind: str, voice: Voice, seconds: float, rate: int, rng: np.random.Generator) -> Samples:
-    """A bout of calls with mean square 1."""
+    """Return the samples of a bout of calls, with mean square 1."""
     samples: Samples = CALLS[kind][2](max(16, round(seconds * rate)), rate, voice.vary(rng), rng)
     samples /= np.sqrt(np.mean(samples**2))
     return samples

@@ -1,7 +1,7 @@
 """The two built-in tasks, made of synthetic calls: ``mini-calls`` and ``mini-soundscape``.
 
-Everything is drawn from per-item seeds, so an item is the same whichever others are rendered, in whatever order.
-Plans are cheap and say what an item is; ``render_*`` makes its samples.
+Every item has its own seed, so it does not depend on which other items are rendered, or on their order. A plan
+describes an item and is cheap to compute; ``render_*`` computes the samples.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ SCAPE_CALLS = (12, 20)
 SCAPES: dict[Split, int] = {"train": 12, "valid": 5, "test": 5}
 SCAPE_INDIVIDUALS = 4
 SCAPE_LABELS = ("click-train", "harmonic-stack", "noise-burst", "trill", "upsweep", "warble")
-# Heard in every soundscape and labelled in none, as other species are in the field.
+# Present in every soundscape but never labelled, like other species in field recordings.
 SCAPE_DISTRACTORS = ("downsweep", "pulse-train")
 
 
 def _level(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Recorded with the peak somewhere between -24 and -1 dB of full scale."""
+    """Scale the samples to a random peak between -24 and -1 dB of full scale."""
     peak: float = 10 ** (rng.uniform(-24.0, -1.0) / 20)
     return np.asarray(samples * (peak / np.max(np.abs(samples))), dtype=np.float32)
 
@@ -39,7 +39,7 @@ def _level(samples: Samples, rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ClipPlan:
     """One item of ``mini-calls``: a bout of one individual over coloured noise.
 
     ``seconds`` is its length, ``rate`` its sample rate in Hz, ``snr`` the call's power over the noise's in dB while
@@ -56,17 +56,20 @@ class Clip:
 
     @property
     def path(self) -> str:
-        """Where it is stored, relative to the task's directory."""
+        """The path of its file, relative to the task's directory."""
         return f"audio/{self.label}/{self.label}_{self.individual:02d}_{self.take}.flac"
 
     @property
     def recording(self) -> str:
-        """Who calls: clips of one individual are not independent."""
+        """The calling individual: its clips are not independent."""
         return f"{self.label}_{self.individual:02d}"
 
 
-def plan_calls() -> list[Clip]:
-    """The clips of ``mini-calls``: by call type, individual and take. No individual is in two splits."""
+def plan_calls() -> list[ClipPlan]:
+    """Return the plans of all clips of ``mini-calls``, by call type, individual and take.
+
+    No individual is in two splits.
+    """
     splits = [split for split in SPLITS for _ in range(INDIVIDUALS[split])]
     clips = []
     for label in sorted(CALLS):
@@ -74,12 +77,12 @@ def plan_calls() -> list[Clip]:
             for take in range(CLIPS_PER_INDIVIDUAL):
                 rng = seeded("mini-calls", "plan", label, individual, take)
                 seconds, rate = log_uniform(rng, *CLIP_SECONDS), int(rng.choice(RATES))
-                clips.append(Clip(label, individual, take, split, seconds, rate, float(rng.uniform(*CLIP_SNR))))
+                clips.append(ClipPlan(label, individual, take, split, seconds, rate, float(rng.uniform(*CLIP_SNR))))
     return clips
 
 
-def render_clip(clip: Clip) -> NDArray[np.float32]:
-    """Samples of one clip, shape (seconds * rate,), within -1 and 1."""
+def render_clip(clip: ClipPlan) -> NDArray[np.float32]:
+    """Return the samples of one clip, shape (seconds * rate,), within -1 and 1."""
     rng = seeded("mini-calls", "render", clip.label, clip.individual, clip.take)
     n = round(clip.seconds * clip.rate)
     mixture = coloured_noise(n, clip.rate, rng.uniform(0.0, 1.5), rng)
@@ -116,17 +119,17 @@ class Soundscape:
 
     @property
     def path(self) -> str:
-        """Where it is stored, relative to the task's directory."""
+        """The path of its file, relative to the task's directory."""
         return f"audio/scape_{self.index:02d}.flac"
 
     @property
     def annotations(self) -> list[dict[str, float | str]]:
-        """What the manifest says about it: start and end in seconds and the label, in BEANS' words."""
+        """Its annotations in the manifest: start and end in seconds and the label, with the keys of BEANS."""
         return [{"st": event.st, "ed": event.ed, "label": event.label} for event in self.events if event.labelled]
 
 
 def plan_soundscapes() -> list[Soundscape]:
-    """The recordings of ``mini-soundscape``. No individual is in two splits."""
+    """Return the plans of all recordings of ``mini-soundscape``. No individual is in two splits."""
     scapes: list[Soundscape] = []
     for split in SPLITS:
         for _ in range(SCAPES[split]):
@@ -147,7 +150,7 @@ def _event(rng: np.random.Generator, kinds: tuple[str, ...], labelled: bool) -> 
 
 
 def render_soundscape(scape: Soundscape) -> NDArray[np.float32]:
-    """Samples of one recording at ``SCAPE_RATE``, shape (60 s * rate,), within -1 and 1."""
+    """Return the samples of one recording at ``SCAPE_RATE``, shape (60 s * rate,), within -1 and 1."""
     rng = seeded("mini-soundscape", "render", scape.index)
     n = round(SCAPE_SECONDS * SCAPE_RATE)
     mixture = coloured_noise(n, SCAPE_RATE, rng.uniform(0.3, 1.3), rng)
