@@ -1,6 +1,5 @@
 """Results as data frames, for notebooks: records from their files, and boards from the database."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +204,7 @@ def load_board(
     """
     from leaderboard.database.store import Store
     from leaderboard.ranking.standings import read_standings, with_certainty
-    from leaderboard.web.export import to_parquet
+    from leaderboard.web.export import to_frame
 
     place = Home.of(home)
     store = Store(place.database_url)
@@ -216,8 +215,8 @@ def load_board(
         "group": tasks,
     }
     for board in boards:
-        if all(value in (None, getattr(board, key)) for key, value in wanted.items()):
-            return pd.read_parquet(io.BytesIO(to_parquet(with_certainty(board, store, place.records))))
+        if all(value in (None, getattr(board, key)) for key, value in asked.items()):
+            return to_frame(with_certainty(board, store, place.records))
     if not boards:
         raise UserError(f"The board is empty: evaluate a submission, or name another home than {place.root}.")
     existing = "; ".join(f"track={b.track!r}, protocol={b.protocol!r}, tasks={b.group!r}" for b in boards)

@@ -83,8 +83,8 @@ def submit(
             min=0,
             max=1e6,
             metavar="GIB",
-            help="Disk for the frames of a task (tracks that read frames); if they need more, the backbone runs again in"
-            " every epoch. [default: half of the free disk]",
+            help="Disk for the frames of a task (tracks that read frames); if they need more, the backbone runs again"
+            " in every epoch. [default: half of the free disk]",
         ),
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first task that fails.")] = False,
