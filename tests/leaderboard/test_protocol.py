@@ -197,7 +197,7 @@ def test_more_rates_than_a_record_can_name_are_refused_before_the_work() -> None
     (fine,) = asked(["--lr", ",".join(repr(1e-5 * 1.1**step) for step in range(20))])
     assert len(fine.name) > 400 and make_record(protocol=fine.name).protocol == fine.name
     many = ",".join(f"{rate}e-05" for rate in range(1, 200))
-    with pytest.raises(UserError, match=rf"{LONGEST_NAME} are possible: choose fewer rates"):
+    with pytest.raises(UserError, match=rf"{LONGEST_NAME} are the maximum: choose fewer rates"):
         asked(["--lr", many])
 
 
