@@ -215,7 +215,7 @@ def load_board(
         "group": tasks,
     }
     for board in boards:
-        if all(value in (None, getattr(board, key)) for key, value in asked.items()):
+        if all(value in (None, getattr(board, key)) for key, value in wanted.items()):
             return to_frame(with_certainty(board, store, place.records))
     if not boards:
         raise UserError(f"The board is empty: evaluate a submission, or name another home than {place.root}.")
