@@ -87,6 +87,17 @@ class Branching(Linear):
         return self.linear(inputs) * (2 if self.linear.bias.sum() > 0 else 1)
 
 
+class Aside(Linear):
+    """Uses its parameters from a list, as torch's recurrent layers do, where `torch.func` does not replace them."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__(width, classes)
+        self.kept = [self.linear.weight, self.linear.bias]
+
+    def forward(self, inputs: Tensor, valid: None) -> Tensor:
+        return nn.functional.linear(inputs, *self.kept)
+
+
 class NormalisedBranching(Normalised):
     """Buffers of a head that runs alone."""
 
@@ -227,6 +238,7 @@ def test_frames_that_are_stored_or_streamed_train_a_plain_module_as_they_train_t
         (Normalised, False, "all"),
         (Perceptron, False, "rates"),
         (Branching, False, "none"),
+        (Aside, False, "none"),
         (NormalisedBranching, False, "none"),
         (Recurrent, True, "none"),
     ],
