@@ -32,9 +32,10 @@ from typing import Literal
 from evaluator.backbones import Loader, Package
 
 VERSION = 1
+Kind = Literal["plain", "rectified"]
 
 
-def load(*, width: int, kind: Literal["plain", "rectified"] = "plain", base: Path = Path()) -> object:
+def load(*, width: int, kind: Kind = "plain", base: Path = Path()) -> object:
     from chirp_model import Chirp
 
     return Chirp(width, kind)
