@@ -66,7 +66,7 @@ def describe(subject: dict[str, Any], device: str, precision: str) -> dict[str, 
         "sample_rate": model.backbone.sample_rate,
         "attention": attention.implementation(model.backbone, place),
         "available_bytes": free,
-        "versions": {"profile": point.VERSION, **model.versions},
+        "versions": {"profile": point.VERSION, "backbone": dict(model.versions)},
         "options": json.dumps(dict(model.options), sort_keys=True, default=str),
         "environment": environment(place, precision).model_dump(mode="json"),
     }

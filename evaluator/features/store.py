@@ -217,7 +217,7 @@ class FeatureStore:
             "exact_masking": model.exact_masking,
             "device": extractor.device.type,
             "precision": extractor.precision,
-            "versions": {"decoding": cuts.VERSION, "extraction": extraction.VERSION, **model.versions},
+            "versions": {"decoding": cuts.VERSION, "extraction": extraction.VERSION, "backbone": dict(model.versions)},
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
         }
