@@ -253,7 +253,7 @@ def test_command_says_what_it_needs(beans: Beans) -> None:
     assert "or --all" in beans("records", "verify")[2]
     code, _, err = beans("records", "verify", "0" * 16)
     assert (code, err) == (2, err)
-    assert "No record 0000000000000000" in err
+    assert "has the id '0000000000000000'" in err
 
 
 def test_scores_are_kept_by_reading_and_writing(tmp_path: Path) -> None:
