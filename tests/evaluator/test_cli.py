@@ -45,8 +45,12 @@ def test_every_command_has_help_with_an_example(beans: Run, command: tuple[str, 
         ),
         (
             ("tasks", "prepare", "esc50", "--from", "\x1b[2Jhere"),
-            "Invalid value for '--from': '\\x1b[2Jhere' is not one of 'origin', 'beans', 'huggingface'"
-            " (see `beans tasks prepare --help`).",
+            "There is no task source '\\x1b[2Jhere': choose from beans, generated, huggingface, origin.",
+        ),
+        (
+            ("submit", "a.toml", "--device", "\x1b[2Jhere"),
+            "Invalid value for '--device': '\\x1b[2Jhere' is not one of 'auto', 'cpu', 'cuda'"
+            " (see `beans submit --help`).",
         ),
         (
             ("leaderboard", "serve", "--port", "70000"),

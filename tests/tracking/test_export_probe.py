@@ -337,9 +337,13 @@ def test_what_cannot_be_exported_says_why(clips: Case, windows: Case, tmp_path: 
     older = HeadInfo(help="another mean", version=7)
     with pytest.raises(UserError, match=r"was made with version 7 of the head ta, and version \d is installed"):
         altered(windows, tmp_path / "older", head=older).export(tmp_path / "model")
-    for number, wrong in enumerate(({"epoch": 0}, {"epoch": 10**9}, {"best_layer": 9})):
-        with pytest.raises(UserError, match="which no probe of this suite can have"):
-            altered(windows, tmp_path / f"wrong{number}", **wrong).export(tmp_path / "model")
+    impossible = "which no probe of this suite can have"
+    unreadable = "is not a record of schema version 1 .epoch: Input should be"
+    wrong = [({"epoch": 0}, unreadable), ({"epoch": 10**9}, unreadable)]
+    wrong += [({"epoch": 10**5}, impossible), ({"best_layer": 9}, impossible)]
+    for number, (fields, sentence) in enumerate(wrong):
+        with pytest.raises(UserError, match=sentence):
+            altered(windows, tmp_path / f"wrong{number}", **fields).export(tmp_path / "model")
     fewer = altered(clips, tmp_path / "fewer", layers=clips.record.layers[:3], best_layer=0)
     with pytest.raises(UserError, match=r"has 4 layers here, and had 3 when record"):
         fewer.export(tmp_path / "model")
