@@ -50,7 +50,7 @@ def run(site: Path, *arguments: object) -> tuple[int, str, str]:
     """The command line in a process of its own, which has these packages installed: exit code, stdout, stderr."""
     path = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "evaluator.cli", *map(str, arguments)],
+        [sys.executable, "-m", "evaluator", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
         cwd=site,
         capture_output=True,
@@ -135,7 +135,7 @@ def test_the_guides_study_is_listed_takes_its_options_and_runs(site: Path, own_h
     ("arguments", "says"),
     [
         (("ruin",), "Error: The study 'ruin' of the package ruin cannot be imported (ModuleNotFoundError: "),
-        (("whistle", "--pitches", "high"), "Error: --pitches high: 'high' is not a positive number; write for example"),
+        (("whistle", "--pitches", "high"), "Error: --pitches: \"high\" is no number; write for example"),
         (("whistle", "--pitches", ","), "Error: --pitches , has no value."),
     ],
 )
