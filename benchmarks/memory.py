@@ -74,7 +74,7 @@ class _Synthetic:
             task=SimpleNamespace(metric=size.metric), items=items, labels=range(size.classes)
         )
 
-    def samples(self, split: str, layers: Any, track: str, device: torch.device) -> Pooled:
+    def samples(self, split: str, layers: Any, device: torch.device, *, frames: bool) -> Pooled:
         """Return noise: the values of features do not change the memory."""
         count = len(self.manifest.items[split])
         features = torch.empty(count, len(layers), _WIDTH)

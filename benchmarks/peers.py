@@ -79,7 +79,7 @@ def compare(model: str, task: str, limit: int | None, measured: int, epochs: int
     with tempfile.TemporaryDirectory() as directory:
         manifest = _two_splits(task, Path(directory), limit)
         extractor = Extractor.of(ready(ALL_MODELS[model](), _CPU), _CPU)
-        extracted, features = _timed(partial(FeatureStore(Path(directory)).extract, extractor, manifest, ["ta"]))
+        extracted, features = _timed(partial(FeatureStore(Path(directory)).extract, extractor, manifest, frames=False))
         searched, found = _timed(partial(_suite, features, rules, rates))
         layers, pairs = len(found), len(found) * _RATES
         chosen = [divmod(int(pair), _RATES) for pair in torch.linspace(0, pairs - 1, measured).round()]

@@ -163,4 +163,4 @@ def test_nothing_to_read_is_one_sentence(
 def test_the_track_that_reads_frames_is_refused(beans: Run, tmp_path: Path, submission: Path, clips_task: Path) -> None:
     write_npz(tmp_path / "vectors", "tones", *embed(beans, clips_task))
     code, _, err = beans("submit", submission, "--tasks", clips_task, "--track", "twa", *QUICK)
-    assert code == 2 and "one vector a clip, and no frames: choose tracks that do not read frames" in err
+    assert code == 2 and "one vector per clip, and no frames: choose tracks that do not read frames" in err

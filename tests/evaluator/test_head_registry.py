@@ -62,7 +62,7 @@ def documented(install: Install) -> Path:
     """The head of docs/extending.md, installed as the page says."""
     shown = blocks(ROOT / "docs/extending.md")
     (module,) = (block for block in shown if "HEAD = Head(" in block)
-    (project,) = (block for block in shown if block.startswith("[project.entry-points"))
+    (project,) = (block for block in shown if block.startswith('[project.entry-points."beans.heads"]'))
     assert len([line for line in module.splitlines() if line.strip()]) <= 12, "the page says that it is short"
     points = tomllib.loads(project)["project"]["entry-points"]["beans.heads"]
     return install("my-heads", module, points, requires="einops>=0.1")

@@ -330,7 +330,7 @@ FAULTS = {
     "raise SystemExit(3)": "SystemExit",
     "return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)": "width 4",
     "return [torch.full((len(waveforms), 5, 4), torch.nan)], torch.full_like(lengths, 5)": "not finite",
-    "return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)": "9 are valid",
+    "return [torch.zeros(len(waveforms), 5, 4)], torch.full_like(lengths, 9)": "counts 9 as valid",
     "return [torch.zeros(len(waveforms), 5, 4)], torch.zeros_like(lengths)": "no frame",
 }
 
@@ -365,7 +365,7 @@ def test_a_home_that_cannot_be_made_is_one_sentence(
 def test_ctrl_c_says_how_to_continue(
     beans: Run, statistics: Path, clips_task: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("evaluator.features.store.FeatureStore.extract", interrupted)
