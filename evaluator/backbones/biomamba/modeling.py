@@ -171,7 +171,7 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
 
 
 class BioMambaForPreTraining(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
-    """The encoder with a linear head that predicts the cluster of each masked frame, as in the training of HuBERT and AVES."""
+    """The encoder with a linear head that predicts the cluster of each masked frame, as for HuBERT and AVES."""
 
     def __init__(self, config: BioMambaConfig) -> None:
         super().__init__(config)
