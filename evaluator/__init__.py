@@ -1,7 +1,7 @@
-"""How it is measured: backbone, features, probes, search, record; the command line; and the same from Python.
+"""The evaluation: backbone, features, probes, search, record; the command line; and the Python interface.
 
-Each name of ``__all__`` is imported when it is first used, so that importing this package costs nothing.
-``evaluator.evaluate`` is always the function; what the module of that name holds is imported with
+Each name of ``__all__`` is imported at its first use, so that importing this package is fast.
+``evaluator.evaluate`` is always the function. Import other names of the module ``evaluator.evaluate`` with
 ``from evaluator.evaluate import NAME``.
 """
 
@@ -32,7 +32,7 @@ _MODULES = {
 
 
 class _Package(ModuleType):
-    """This package, in which a module never takes the place of a function of the same name."""
+    """This package, in which a module never replaces a function of the same name."""
 
     def __setattr__(self, name: str, value: object) -> None:
         # Python sets this attribute after it has imported the module `evaluator.evaluate`.

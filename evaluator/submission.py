@@ -1,4 +1,4 @@
-"""The file a submitter writes: what to load, and what people need to know of it."""
+"""The submission file: the model to load, and its description for readers."""
 
 import inspect
 import json
@@ -29,7 +29,7 @@ Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Pretraining(BaseModel):
-    """One data set that the weights have seen, and the ``collections`` that its sounds are drawn from."""
+    """One data set that the weights have seen, and the ``collections`` that its sounds come from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,7 +42,7 @@ class Pretraining(BaseModel):
 class About(BaseModel):
     """The table ``[about]``, for readers; nothing in it changes a result.
 
-    ``pretraining`` is None where nothing is said of it, and empty where the weights have seen no data. ``parameters``
+    ``pretraining`` is None if the file does not state it, and empty if the weights have seen no data. ``parameters``
     is for models whose parameters the suite cannot count.
     """
 
@@ -59,8 +59,8 @@ class About(BaseModel):
 
 
 def _known(name: str) -> str:
-    """The name of a loader, as it is."""
-    known = [f"'{one}'" for one in LOADERS.names()]
+    """Return the name of a loader after checking that it exists."""
+    known = [f"'{loader}'" for loader in LOADERS.names()]
     if f"'{name}'" not in known:
         raise ValueError(
             f'"{name}" is none of {", ".join(known[:-1])} or {known[-1]}; install the package that adds it, if one does'
@@ -97,7 +97,7 @@ class Submission(BaseModel):
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Self:
-        """Read and check the text of a submission file that lies, or is to lie, at ``path``.
+        """Read and check the text of a submission file at ``path``, which need not exist yet.
 
         Raises:
             UserError: it is not TOML, or has a wrong or unknown key.
@@ -181,8 +181,8 @@ def keys_of(name: str) -> type[BaseModel]:
         for key, parameter in inspect.signature(load).parameters.items()
         if key != "base"
     }
-    # The loader's signature is the one description of its keys; pydantic checks a file against it. It finds the names
-    # in annotations that are text, as `from __future__ import annotations` makes them, in the loader's module.
+    # Only the loader's signature describes its keys. pydantic checks a file against it. Annotations can be text, with
+    # `from __future__ import annotations`. pydantic looks up their names in the loader's module.
     config = ConfigDict(extra="forbid", strict=True)
     return create_model("arguments", __config__=config, __module__=load.__module__, **fields)
 
@@ -215,15 +215,15 @@ _KEYS_OF: dict[str, type[BaseModel]] = {"about": About, "pretraining": Pretraini
 
 
 def explain(error: ValidationError, known: Collection[str] = ()) -> str:
-    """What is wrong with a submission file, or with a value that is to be written into one, in one sentence.
+    """Describe the errors of a submission file, or of a value for one, in one sentence.
 
     Args:
-        error: what pydantic says of it.
-        known: the keys that the table may have where it is the loader's.
+        error: pydantic's error.
+        known: the keys that the loader's table may have.
     """
     parts = []
     for problem in error.errors():
-        # A value that may be of two types is told of by each, with the type at the end.
+        # If a value may have two types, pydantic reports an error per type, with the type at the end of its location.
         where = [str(part) for part in problem["loc"] if part != "str" and "[" not in str(part)]
         if problem["type"] == "extra_forbidden":
             tables = [part for part in where[:-1] if not part.isdecimal()]

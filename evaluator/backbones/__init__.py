@@ -1,7 +1,7 @@
-"""Loaders: one module or folder for each family of encoders, which declares a ``LOADER``.
+"""Loaders: one module or folder per family of encoders. Each declares a ``LOADER``.
 
-An installed package adds one by an entry point of the group ``beans.loaders``. A list of loaders imports every module
-of this folder, so they import torch and the libraries of their models inside functions.
+An installed package adds a loader by an entry point of the group ``beans.loaders``. Listing the loaders imports every
+module of this folder. These modules therefore import torch and the libraries of their models inside functions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Package(NamedTuple):
-    """A package that a loader needs beside those of the suite: its name, what needs it, and how it is installed."""
+    """An extra package that a loader needs: its name, what needs it, and how to install it."""
 
     name: str
     use: str
@@ -29,25 +29,25 @@ def _no_questions(keys: Mapping[str, object]) -> Mapping[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """What the suite needs to know of a loader. Calling it loads a backbone.
+    """Description of a loader. Calling it loads a backbone.
 
     Attributes:
-        name: as a submission's key ``loader`` names it.
+        name: the value of a submission's key ``loader``.
         help: which encoders it loads, in one line.
         version: part of the key of every feature. Raise it with any change that alters what the encoders return.
         load: takes the loader's keys of ``[submission]`` as keywords and returns a `Backbone` on the CPU. Its signature
-            is the description of the keys. A parameter ``base``, if there is one, is the directory of the submission.
+            defines the keys and their types. An optional parameter ``base`` receives the directory of the submission.
         template: the loader's keys as TOML, one per line, each with an example and a comment:
-            ``bands = 64  # number of mel bands``. `beans submissions new` writes and asks from it.
-        pretrained: keys without which there are no weights, unless the key ``weights`` is "random".
-        questions: called with the keys given so far, in which paths start at the working directory. It returns further
-            keys that must be given, each with why, or with "". It raises UserError for keys that exclude each other.
+            ``bands = 64  # number of mel bands``. `beans submissions new` uses it to write files and ask questions.
+        pretrained: keys that the weights need; not required if the key ``weights`` is "random".
+        questions: called with the keys given so far; their paths start at the working directory. It returns further
+            required keys, each with a reason or "". It raises UserError for keys that exclude each other.
         files: keys that may name a file or directory beside the submission.
-        code: keys that name ``module:function`` of a Python module, which may be beside the submission.
-        counted: the suite can count the parameters of every backbone, because each is a torch module.
+        code: keys that name ``module:function`` of a Python module, which may be in the submission's directory.
+        counted: every backbone is a torch module, so the suite can count its parameters.
         trained: the backbones have weights from pretraining, unless the key ``weights`` is "random".
-        needs_audio: the backbones encode audio; otherwise they look up what was computed elsewhere.
-        packages: what has to be installed beside the suite.
+        needs_audio: the backbones encode audio; otherwise they read embeddings that were computed elsewhere.
+        packages: extra packages that have to be installed.
 
     Raises:
         ValueError: it has no name, no help or no version.
@@ -74,20 +74,20 @@ class Loader:
             raise ValueError("LOADER needs a version: write version=VERSION, a whole number from 1 on")
 
     def __call__(self, **arguments: object) -> "Backbone":
-        """Load a backbone, and note in it which loader that was."""
+        """Load a backbone and store the loader's name and version in it."""
         backbone = self.load(**arguments)
-        # The encoder's class may be of a module that belongs to no loader, and the version is part of every key.
+        # The version is part of every feature's key, and the module of the encoder's class may belong to no loader.
         backbone.loaded_by = self.name, self.version  # type: ignore[attr-defined]
         return backbone
 
     def missing(self, keys: Mapping[str, object]) -> dict[str, str]:
-        """Keys that a submission needs beside ``keys``, as `questions` takes and returns them.
+        """Keys that a submission needs in addition to ``keys``, in the format of `questions`.
 
         Raises:
             UserError: keys that exclude each other.
         """
         parameters = signature(self.load).parameters.values()
-        needed = [one.name for one in parameters if one.default is one.empty and one.name != "base"]
+        needed = [key.name for key in parameters if key.default is key.empty and key.name != "base"]
         if keys.get("weights") != "random":
             needed += self.pretrained
         reasons = {**dict.fromkeys(needed, ""), **self.questions(keys)}

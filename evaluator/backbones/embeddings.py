@@ -1,4 +1,4 @@
-"""Embeddings computed elsewhere, one vector a clip and layer: for models that do not run in torch."""
+"""Embeddings computed elsewhere, one vector per clip and layer: for models that do not run in torch."""
 
 import hashlib
 from pathlib import Path
@@ -22,9 +22,9 @@ SUFFIXES = (".npz", ".parquet")
 
 
 class Embeddings:
-    """A directory with one file a task, ``TASK.npz`` or ``TASK.parquet``.
+    """A directory with one file per task, ``TASK.npz`` or ``TASK.parquet``.
 
-    It hears nothing: the suite looks its vectors up by item id instead of running it.
+    It encodes no audio: the suite reads the vectors by item id.
     """
 
     def __init__(self, directory: Path, sample_rate: int) -> None:
@@ -36,7 +36,7 @@ class Embeddings:
         files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES)
         if not files:
             raise UserError(
-                f"{directory} holds no {' or '.join(SUFFIXES)} file: it needs one a task, such as esc50.npz."
+                f"{directory} holds no {' or '.join(SUFFIXES)} file: it needs one per task, such as esc50.npz."
             )
         self.files = {path.stem: path for path in files}
         self.layers = [Layer(name, values.shape[1]) for name, values in read_table(files[0]).layers.items()]
@@ -46,11 +46,11 @@ class Embeddings:
         self.options = {"embeddings": content.hexdigest()}
 
     def encode(self, waveforms: "Tensor", lengths: "Tensor") -> "tuple[list[Tensor], Tensor]":
-        """There is no model to run."""
+        """Fail, because there is no model to run."""
         raise UserError("Embeddings that were computed elsewhere cannot be computed here.")
 
     def extractor(self, model: "Loaded", device: "torch.device", precision: str) -> "Extractor":
-        """What reads the vectors in place of a forward pass."""
+        """The extractor that reads the vectors instead of running a forward pass."""
         from evaluator.features.extraction import Block
         from evaluator.features.lookup import Lookup
 
@@ -62,17 +62,17 @@ class Embeddings:
 
 
 def load(*, directory: str, sample_rate: Hertz, base: Path = Path()) -> Embeddings:
-    """Take embeddings that were computed elsewhere.
+    """Read embeddings that were computed elsewhere.
 
     Args:
-        directory: one file a task (relative to the submission file). ``TASK.npz`` holds ``ids`` (items,) and one array
-            (items, width) a layer, in the order of the layers; ``TASK.parquet`` a column ``id`` and a column of lists
-            a layer. `beans tasks items TASK` prints the ids and which stretch of which file each is.
-        sample_rate: Hz at which the model heard the audio, for the record.
+        directory: one file per task (relative to the submission file). ``TASK.npz`` contains ``ids`` (items,) and one
+            array (items, width) per layer, in the order of the layers. ``TASK.parquet`` contains a column ``id`` and
+            one column of lists per layer. `beans tasks items TASK` prints each id with its file and time span.
+        sample_rate: Hz of the audio that the model encoded, for the record.
         base: the directory of the submission file.
 
     Raises:
-        UserError: no such directory, or a file in it that is not as above.
+        UserError: no such directory, or a file in it has another format.
     """
     path = base / directory
     if not path.is_dir():

@@ -24,12 +24,12 @@ def load(target: str, base: Path = Path(), seed: Seed = 0) -> "Backbone":
     """Call ``module:function`` and return its backbone.
 
     Args:
-        target: ``module:function``; the module is ``MODULE.py`` beside the submission file, or anything importable.
+        target: ``module:function``; the module is ``MODULE.py`` beside the submission file, or any importable module.
         base: the directory of the submission file.
-        seed: set before the call, so that a model that starts from random weights is the same model every time.
+        seed: set before the call, so that random weights are the same every time.
 
     Raises:
-        UserError: the target cannot be found, fails, or returns something that is no backbone.
+        UserError: the target cannot be found, fails, or does not return a backbone.
     """
     import torch
 
@@ -51,7 +51,7 @@ def load(target: str, base: Path = Path(), seed: Seed = 0) -> "Backbone":
         raise UserError(f"target {target!r} returned a {type(backbone).__name__} without {', '.join(missing)}.")
     source = inspect.getsourcefile(module)
     code = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
-    # The code is part of the model: after an edit of encode, features of the old one must not be used.
+    # The code is part of the key: after an edit of encode, stored features of the old code must not be used.
     backbone.options = {**getattr(backbone, "options", {}), "function": function_name, "code": code, "seed": seed}
     return backbone  # type: ignore[no-any-return]
 
@@ -67,7 +67,7 @@ def _import(name: str, base: Path, target: str) -> ModuleType:
                 f"target {target!r}: {beside} does not exist and {name!r} cannot be imported"
                 + (f"; {file.resolve()} does exist: put it beside the submission file." if file.is_file() else ".")
             ) from error
-    # Two users' files may share a name, so the module is known by its path.
+    # Two users' files may have the same name, so the module is loaded by its path.
     spec = importlib.util.spec_from_file_location(f"beans_user_{name.replace('.', '_')}", beside)
     if spec is None or spec.loader is None:
         raise UserError(f"target {target!r}: {beside} is not a Python file.")

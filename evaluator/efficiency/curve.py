@@ -1,15 +1,15 @@
-"""One curve: the same question at one length after the other, each to a fresh process, while longer ones can work."""
+"""Measure one curve: the same question for each clip length in a fresh process, until a length fails for good."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluator.efficiency.fresh import NoAnswerError, ask
 
-# Longer clips would end in the same way.
+# Outcomes that longer clips would have too.
 FINAL = ("out of memory", "timeout")
 
 Point = dict[str, Any]
-"""``seconds``, ``outcome``, ``detail``, ``inferred``, and where it was measured the fields of `Measurement`."""
+"""``seconds``, ``outcome``, ``detail``, ``inferred``, and if it was measured the fields of `Measurement`."""
 
 
 def walk(
@@ -21,17 +21,17 @@ def walk(
     again: bool = False,
     report: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Point]:
-    """The points of a curve, the shortest clip first.
+    """Yield the points of a curve, the shortest clip first.
 
-    Once a clip does not fit or has no answer in time, longer ones are not tried and end in the same way.
+    After a clip that does not fit in memory or takes too long, longer clips are not tried. They get the same outcome.
 
     Args:
         question: for `ask`, without the length.
         lengths: seconds.
-        known: points of an earlier run, by length; what still stands is not measured again.
+        known: points of an earlier run, by length; a point that is still valid is not measured again.
         timeout: seconds for each point.
-        again: measure also what is known.
-        report: told the length that comes next.
+        again: measure known points too.
+        report: called with the next length.
     """
     stopped: Point | None = None
     for seconds in sorted(set(lengths)):
@@ -59,11 +59,11 @@ def _like(stopped: Point, seconds: float) -> Point:
 
 
 def _stands(known: Point, stopped: Point | None, timeout: float) -> bool:
-    """Whether a point of an earlier run is still true."""
+    """Whether a point of an earlier run is still valid."""
     if known["inferred"]:
         return stopped is not None
     if known["outcome"] == "timeout":
-        # With more time there may be an answer.
+        # A longer time limit may give an answer.
         return f"within {timeout:g} s" in known["detail"]
-    # What failed may work today.
+    # A failed measurement is tried again.
     return bool(known["outcome"] != "failed")

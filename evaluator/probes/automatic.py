@@ -1,7 +1,7 @@
 """Stacks of any head: an ordinary torch module, trained by automatic differentiation.
 
-`torch.func` runs all heads of a stack at once where it can. A head that draws random numbers is run for all learning
-rates at once, and group after group, so that a layer and a seed fix the numbers. Any other head runs alone.
+`torch.func` runs all heads of a stack at once where possible. A head that draws random numbers runs group by group, for
+all learning rates at once, so that layer and seed fix the numbers. Any other head runs alone.
 """
 
 import traceback
@@ -20,9 +20,9 @@ from tasks.support.errors import UserError
 
 # Part of the id of every record of such a head: raise it with any change of the logits or gradients.
 VERSION = 1
-# Largest difference between two ways to compute the same: a share of the largest value, and what may be rounding alone.
+# Tolerances of a comparison: a share of the largest value, and an absolute difference that rounding can cause.
 _SAME, _NOTHING = 1e-3, 1e-6
-# Frames of the clips on which a new head is tried.
+# Frames per clip of the batch that checks a new head.
 _TRIED_FRAMES = (40, 25, 33)
 
 Together = Literal["all", "rates", "none"]
@@ -30,10 +30,10 @@ Together = Literal["all", "rates", "none"]
 
 
 def stack_of(head: Head, width: int, classes: int, device: torch.device) -> Stack:
-    """Many heads of one kind for layers of one width.
+    """Make a stack of heads of one kind for layers of one width.
 
     Raises:
-        UserError: the head does not do what it should. Says what is wrong.
+        UserError: the head fails a check.
     """
     return (head.stacked or AutomaticStack)(head, width, classes, device)
 
@@ -41,18 +41,18 @@ def stack_of(head: Head, width: int, classes: int, device: torch.device) -> Stac
 class AutomaticStack(Stack):
     """A stack of any head.
 
-    A new head is tried on three made-up clips: its shapes are checked, and `torch.func` is used if it gives the results
-    of one head after another.
+    A new head is checked on three clips of noise. `torch.func` is used if its results equal those of heads that run
+    one by one.
 
     Attributes:
         together: which heads run at once.
     """
 
     def __init__(self, head: Head, width: int, classes: int, device: torch.device) -> None:
-        """Try the head.
+        """Check the head.
 
         Raises:
-            UserError: the head fails, has nothing to train, returns wrong shapes, or does not look at each clip alone.
+            UserError: the head fails, has nothing to train, returns wrong shapes, or mixes the clips of a batch.
         """
         super().__init__(head, width, classes, device)
         self.module.to(device)
@@ -72,12 +72,12 @@ class AutomaticStack(Stack):
         logits = state[self.trained[0]].new_empty(groups, probes, self.classes, size)
         for items, inputs, valid in self._pieces(batch):
             for part in self._parts(groups, probes):
-                found, _ = self._run(_part(state, part), inputs[part[0]], valid, ())
-                logits[*part, :, items] = found.transpose(2, 3)
+                outputs, _ = self._run(_part(state, part), inputs[part[0]], valid, ())
+                logits[*part, :, items] = outputs.transpose(2, 3)
         return logits
 
     def differentiate(self, state: State, gradients: State, batch: Batch, step: Step) -> None:
-        """Let torch differentiate, in training mode."""
+        """Differentiate with torch's autograd, in training mode."""
         self.module.train()
         for gradient in gradients.values():
             gradient.zero_()
@@ -89,12 +89,12 @@ class AutomaticStack(Stack):
                 with seeded(seed, inputs.device), torch.enable_grad():
                     logits, leaves = self._run(_part(state, part), inputs[part[0]], valid, tuple(gradients))
                 slope = step.slope(logits.detach().transpose(2, 3), items, part[0]).transpose(2, 3)
-                found = torch.autograd.grad(logits, leaves, slope, allow_unused=True, materialize_grads=True)
-                for gradient, more in zip(gradients.values(), found, strict=True):
+                derivatives = torch.autograd.grad(logits, leaves, slope, allow_unused=True, materialize_grads=True)
+                for gradient, more in zip(gradients.values(), derivatives, strict=True):
                     gradient[part] += more
 
     def _pieces(self, batch: Batch) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        """The pieces of a batch as a head reads them: with a mask wherever there are frames."""
+        """The pieces of a batch as a head reads them: frames always have a mask."""
         for items, inputs, valid in batch.pieces():
             if valid is None and self.head.reads_frames:
                 yield items, inputs, torch.ones(inputs.shape[1:3], dtype=torch.bool, device=inputs.device)
@@ -116,7 +116,7 @@ class AutomaticStack(Stack):
     def _run(
         self, state: State, inputs: Tensor, valid: Tensor | None, trained: Sequence[str]
     ) -> tuple[Tensor, list[Tensor]]:
-        """(groups, probes, batch, classes) logits, and what to differentiate them by: each (groups, probes, ...)."""
+        """(groups, probes, batch, classes) logits, and the tensors to differentiate by: each (groups, probes, ...)."""
         if self.together == "none":
             return self._run_alone(state, inputs, valid, trained)
         leaves = {name: state[name].detach().requires_grad_() for name in trained}
@@ -128,7 +128,7 @@ class AutomaticStack(Stack):
         drawn = "error" if self.together == "all" else "same"
         stacked = vmap(vmap(call, (0, None), randomness=drawn), (0, 0), randomness=drawn)
         with warnings.catch_warnings():
-            # torch.func warns of operations that it runs in a loop.
+            # torch.func warns about operations that it runs in a loop.
             warnings.filterwarnings("ignore", "There is a performance drop")
             logits: Tensor = stacked({**state, **leaves}, inputs)
         return logits, list(leaves.values())
@@ -148,14 +148,14 @@ class AutomaticStack(Stack):
     def _checked(self, logits: object, inputs: Tensor) -> Tensor:
         expected = (len(inputs), self.classes)
         if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
-            found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+            actual = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(
-                f"Head {self.head.name} returns {found} for inputs of shape {tuple(inputs.shape)}: its forward must"
+                f"Head {self.head.name} returns {actual} for inputs of shape {tuple(inputs.shape)}: its forward must"
                 f" return logits of shape (batch, classes), here {expected}."
             )
         return logits
 
-    # How a new head is tried.
+    # Checks of a new head.
 
     def _check(self, batch: Whole) -> None:
         """Refuse a head that fails, or whose logits of a clip depend on other clips or on padding."""
@@ -185,17 +185,17 @@ class AutomaticStack(Stack):
             )
 
     def _agrees(self, way: Together, batch: Whole, expected: State) -> bool:
-        """Whether heads that run at once, in this way, give the results of one head after another."""
+        """Whether heads that run at once in this way give the same results as heads that run one by one."""
         self.together = way
         try:
-            found = self._results(batch)
-        # Whatever torch.func cannot do, one head after another can.
+            results = self._results(batch)
+        # torch.func does not support every operation. Heads that run one by one do.
         except Exception:
             return False
-        return all(_equal(found[name], tensor) for name, tensor in expected.items())
+        return all(_equal(results[name], tensor) for name, tensor in expected.items())
 
     def _results(self, batch: Whole) -> State:
-        """Gradients, buffers and logits after a step of heads with different values."""
+        """Gradients, buffers and logits after one step of heads with different values."""
         state = self._states()
         gradients = {name: torch.zeros_like(state[name]) for name in self.trained}
         targets = torch.arange(batch.items.shape[1], device=batch.inputs.device) % self.classes
@@ -206,7 +206,7 @@ class AutomaticStack(Stack):
         return {**state, **{f"gradient of {name}": tensor for name, tensor in gradients.items()}, "logits": logits}
 
     def _states(self) -> State:
-        """Two groups of two heads."""
+        """Values of two groups of two heads."""
         singles = [[self.initial(layer, seed) for seed in range(2)] for layer in range(2)]
         return {
             name: torch.stack([torch.stack([one[name] for one in group]) for group in singles]).to(self.device)

@@ -1,4 +1,4 @@
-"""Probes trained for every layer, learning rate and seed in one batch, each exactly as it would be trained alone."""
+"""Train probes for all layers, learning rates and seeds in one batch. Each is trained exactly as it would be alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Part of the id of every record: raise it with any change of the probes that training returns.
 VERSION = 1
-# Validation and test items a step; only memory depends on it.
+# Validation and test items per step. It affects only memory.
 _EVALUATION_BATCH = 256
 # torch.optim.Adam's own defaults.
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8
@@ -25,11 +25,11 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 @dataclass(frozen=True)
 class Fit:
-    """What training found.
+    """Result of training.
 
     Attributes:
         valid: (epochs, L, S, K) validation metric of each epoch; NaN once a probe has stopped.
-        state: parameters and buffers (L * S, K, ...), each probe as it was after the epoch asked for; None if none was.
+        state: parameters and buffers (L * S, K, ...), each probe after the epoch in ``keep``; None without ``keep``.
     """
 
     valid: Tensor
@@ -60,8 +60,8 @@ def fit(
 
     Args:
         stack: the kind of probe.
-        train: what is learned from.
-        valid: what each epoch is scored on.
+        train: training samples.
+        valid: samples that score each epoch.
         metric: the task's metric.
         rates: the K learning rates.
         seeds: the S seeds.
@@ -89,7 +89,7 @@ def fit(
             learners.step()
         values = torch.full_like(best, torch.nan)
         logits = predict(stack, learners.state, valid, len(seeds))
-        # Layer by layer, since the order of all scores takes several times their memory.
+        # Layer by layer, because sorting all scores takes several times their memory.
         values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
         if keep is None:
             values = torch.where(stale < protocol.patience, values, torch.nan)
@@ -119,13 +119,13 @@ def predict(stack: Stack, state: State, samples: Samples, seeds: int) -> Tensor:
     logits = some.new_empty(*some.shape[:2], len(samples.targets), stack.classes)
     for index in torch.split(torch.arange(len(samples.targets), device=logits.device), _EVALUATION_BATCH):
         for batch in samples.batches(index[None]):
-            found = stack.logits(_of(joined, batch.groups), batch)
-            logits[batch.groups, :, batch.items[0]] = found.transpose(2, 3)
+            outputs = stack.logits(_of(joined, batch.groups), batch)
+            logits[batch.groups, :, batch.items[0]] = outputs.transpose(2, 3)
     return logits.view(len(logits), seeds, -1, *logits.shape[2:])
 
 
 def _of(state: State, groups: slice) -> State:
-    """What belongs to some groups."""
+    """The tensors of some groups."""
     return {name: tensor[groups] for name, tensor in state.items()}
 
 
@@ -174,7 +174,7 @@ class _Learners:
         """One update of every probe."""
         self._step += 1
         for (parameters, gradients, first, second), rate in zip(self._singles, self._rates, strict=True):
-            # What torch.optim.Adam(fused=True) calls, without what it prepares anew for every call.
+            # torch.optim.Adam(fused=True) calls this function too, but prepares its arguments again at every call.
             torch._fused_adam_(
                 parameters,
                 gradients,
@@ -192,7 +192,7 @@ class _Learners:
             )
 
     def keep(self, probes: Sequence[int]) -> None:
-        """Go on with some of the K probes alone."""
+        """Continue with only these of the K probes."""
         if list(probes) == self.probes:
             return
         places = [self.probes.index(probe) for probe in probes]

@@ -1,4 +1,4 @@
-"""What a head (track) is, and what a stack of heads of one kind can do.
+"""A head (track), and a stack of heads of one kind.
 
 A probe search trains many heads of one kind at once. Their tensors carry two leading dimensions: G groups that read
 different inputs (a layer, a seed), and K probes (learning rates) that read the same. Each head of a stack computes
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 State = dict[str, Tensor]
 """Parameters and buffers by name: (G, K, ...) of a stack, or (...) of a single head."""
 
-# What a record may hold.
+# Limits of a record's fields.
 _NAME, _LONGEST_HELP = re.compile(r"[a-z0-9][a-z0-9-]{0,19}"), 200
-# Far less than single precision shows in a sum of 1, and its square is still no denormal number.
+# Too small to change a sum of 1 in single precision. Its square is not a denormal number.
 _NOTHING = 1e-15
 _PRIME = 1_000_003
 
@@ -171,13 +171,13 @@ def tensors(module: nn.Module) -> State:
 
 
 def random_seed(layer: int, seed: int, step: int = 0) -> int:
-    """A seed for torch of its own for each layer, seed and training step; step 0 is the initial values."""
+    """A different seed for torch for each layer, seed and training step. Step 0 is for the initial values."""
     return (step * _PRIME + seed) * _PRIME + layer
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
-    """Seed torch's own generator, and that of a GPU ``device``, for a while."""
+    """Seed torch's generator, and that of a GPU ``device``, inside a ``with`` block."""
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
@@ -187,9 +187,9 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
 
 def without_denormals(weights: Tensor) -> Tensor:
-    """Values from 0 to 1 with those next to nothing rounded to 0, in place.
+    """Round tiny values to 0, in place; the values are from 0 to 1.
 
-    Probes that are sure of themselves leave numbers too small for a processor's fast path, with which products take
-    up to twenty times as long.
+    Confident probes give numbers that are too small for a processor's fast path. Products with such numbers take up to
+    twenty times as long.
     """
     return torch.threshold_(weights, _NOTHING, 0.0)

@@ -1,4 +1,4 @@
-"""What a score is: top-1 accuracy, BEANS' mean average precision, and their intervals."""
+"""Scores: top-1 accuracy, BEANS' mean average precision, and their intervals."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean over seeds, resampling recordings with replacement.
 
-    Items of one recording are not independent, so a recording enters a resample with all its items or not at all.
+    Items of one recording are not independent, so a resample contains all items of a recording or none.
 
     Args:
         metric: the task's metric.

@@ -1,4 +1,4 @@
-"""The learning-rate search: Optuna asks, all layers of all asked rates are trained at once, Optuna is told."""
+"""The learning-rate search: Optuna proposes rates, all layers are trained at all of them, Optuna gets the results."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +23,13 @@ _BATCH = 8
 _EDGE = 0.05
 
 Train = Callable[[list[float], float, float], list[tuple[list[float], list[int]]]]
-"""Learning rates to, for each: per layer the best validation metric and the epoch (from 1) that reached it. The two
-numbers say which part of the whole search this is, from 0 to 1, for whoever shows its progress."""
+"""Takes learning rates; returns per rate, per layer, the best validation metric and the epoch (from 1) that reached it.
+The two numbers are the start and end of this batch as shares of the whole search, from 0 to 1, for progress bars."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What validation chose."""
+    """A layer, learning rate and epoch, with their validation metric."""
 
     layer: int
     lr: float
@@ -38,11 +38,11 @@ class Choice:
 
 
 def search(train: Train, protocol: Protocol, *, storage: str, study_name: str) -> list[Trial]:
-    """Run one Optuna study, or what is left of it.
+    """Run one Optuna study, or the rest of it.
 
-    The first batch of rates lies evenly over the logarithm of the range; further batches are asked of Optuna's
-    tree-structured Parzen estimator. ``protocol.grid`` replaces both. Killed at any moment, the same call continues:
-    batches that were told are kept, one that was not is trained again from the same rates.
+    The rates of the first batch are evenly spaced on the logarithm of the range. Optuna's tree-structured Parzen
+    estimator proposes further batches. ``protocol.grid`` replaces both. After a kill, the same call continues. Finished
+    batches are kept. An unfinished batch is trained again at the same rates.
 
     Args:
         train: trains all layers at the given rates.
@@ -67,7 +67,7 @@ def _search(train: Train, protocol: Protocol, study: "Study") -> list[Trial]:
         trials = _batch(study, number, size, rates[start : start + size], protocol)
         asked = [trial for trial in trials if isinstance(trial, OptunaTrial)]
         if asked:
-            # All of them, also those told before a kill: what is trained beside a probe can move its last bits.
+            # Train all of them, also those finished before a kill: the other probes can change a probe's last bits.
             results = train([trial.params["lr"] for trial in trials], start / total, (start + size) / total)
             for trial, (valid, epoch) in zip(trials, results, strict=True):
                 if isinstance(trial, OptunaTrial):
@@ -94,7 +94,7 @@ def best_of_layer(trials: Sequence[Trial], layer: int) -> Choice:
 
 
 def edge_flags(choice: Choice, protocol: Protocol) -> list[str]:
-    """Say so when the chosen rate lies at the edge of what was searched, where a better one may lie beyond."""
+    """Return a flag if the chosen rate is at an edge of the range, so that a better rate may be outside it."""
     low, high = (math.log(rate) for rate in protocol.rate_range)
     position = (math.log(choice.lr) - low) / (high - low) if high > low else 0.5
     if position <= _EDGE:
@@ -111,29 +111,29 @@ def _spread(protocol: Protocol, count: int) -> list[float]:
 def _batch(
     study: "Study", number: int, size: int, rates: Sequence[float], protocol: Protocol
 ) -> list["OptunaTrial | FrozenTrial"]:
-    """The trials of one batch: those told already as they are, the others asked for.
+    """The trials of one batch: the finished ones unchanged, and new ones for the rest.
 
-    A run that was killed left trials that nobody will tell. They are failed, which hides them from the sampler, and
-    asked again: with their own rates if the whole batch had been asked, from the same random state if not.
+    A killed run leaves unfinished trials. They are marked as failed, which hides them from the sampler, and replaced.
+    The new trials have the same rates if the whole batch was asked, or else come from the same random state.
     """
     import optuna
     from optuna.trial import TrialState
 
-    # A rate that was queued and not asked for before the kill: only a running trial can be failed.
+    # A kill can leave a queued rate. Asking makes its trial run, because only a running trial can be marked as failed.
     while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study.ask()
-    # Later batches are looked at when it is their turn.
+    # Trials of other batches are not touched here.
     left = [trial for trial in study.get_trials() if trial.user_attrs.get("batch", number) == number]
     mine = [trial for trial in left if trial.state != TrialState.FAIL and "batch" in trial.user_attrs]
-    told = [trial for trial in mine if trial.state == TrialState.COMPLETE]
+    finished = [trial for trial in mine if trial.state == TrialState.COMPLETE]
     for trial in left:
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
     if len(mine) == size:
         rates = [trial.params["lr"] for trial in mine]
     study.sampler = optuna.samplers.TPESampler(seed=number, n_startup_trials=0, constant_liar=True)
-    batch: list[OptunaTrial | FrozenTrial] = list(told)
-    for place in range(len(told), size):
+    batch: list[OptunaTrial | FrozenTrial] = list(finished)
+    for place in range(len(finished), size):
         if place < len(rates):
             study.enqueue_trial({"lr": rates[place]})
         asked = study.ask()
@@ -162,7 +162,7 @@ def _open(storage: str, study_name: str) -> "Study":
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """One sentence for a storage that is down, full or not one, without its address, which may hold a password."""
+    """Raise one sentence for a storage that cannot be used. Omit its address, which may contain a password."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -173,5 +173,5 @@ def _storage_errors() -> Iterator[None]:
         reason = str(getattr(cause, "orig", None) or type(cause).__name__).partition("\n")[0]
         raise UserError(
             f"Optuna's storage cannot be used ({reason}): check OPTUNA_STORAGE, that it is running and has room;"
-            " trials that were told are kept."
+            " finished trials are kept."
         ) from error

@@ -1,4 +1,4 @@
-"""Probes on a task's features: at the rates the search asks for, then at the chosen one, on the test split."""
+"""Train probes on a task's features: at the rates of the search, then at the chosen rate for the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _MEMORY = 4 * 2**30
 
 OnEpoch = Callable[[int, int], None]
-"""Told how many epochs, each counted once a layer, are done, and how many there may be."""
+"""Receives the number of finished epochs, counted per layer, and the largest possible number."""
 
 
 class Trainer:
-    """One track of one task. The test split is read by ``test`` and ``test_curve`` alone."""
+    """One track of one task. Only ``test`` and ``test_curve`` read the test split."""
 
     def __init__(self, features: Features, track: str, device: torch.device, rules: Protocol) -> None:
         self.features = features
@@ -37,7 +37,7 @@ class Trainer:
         self.metric = features.manifest.task.metric
         self.classes = len(features.manifest.labels)
         self._stacks: dict[int, Stack] = {}
-        # The last of each split: the two batches of a search read the same.
+        # The last samples of each split: the two batches of a search read the same ones.
         self._read: dict[str, Samples] = {}
 
     def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[tuple[list[float], list[int]]]:
@@ -47,10 +47,10 @@ class Trainer:
         epoch = torch.empty(layers, len(rates), dtype=torch.long)
         done = 0
         for together in self._groups(len(rates)):
-            found = self._fit(
+            result = self._fit(
                 together, rates, seeds=(0,), on_epoch=self._counter(on_epoch, done, layers, len(together))
             )
-            best, first = found.best()
+            best, first = result.best()
             valid[together], epoch[together] = best[:, 0].cpu(), first[:, 0].cpu()
             done += len(together)
         return [(valid[:, rate].tolist(), epoch[:, rate].tolist()) for rate in range(len(rates))]
@@ -63,11 +63,11 @@ class Trainer:
         """
         seeds = tuple(range(self.rules.seeds))
         layers = (choice.layer,)
-        found = self._fit(layers, [choice.lr], seeds=seeds, keep=torch.tensor([choice.epoch]))
-        assert found.state is not None
+        result = self._fit(layers, [choice.lr], seeds=seeds, keep=torch.tensor([choice.epoch]))
+        assert result.state is not None
         samples = self._samples("test", layers)
-        logits = predict(self._stack(samples.width), found.state, samples, len(seeds))
-        return logits[0, :, 0].float().cpu(), found.valid[:, 0, 0, 0].tolist()
+        logits = predict(self._stack(samples.width), result.state, samples, len(seeds))
+        return logits[0, :, 0].float().cpu(), result.valid[:, 0, 0, 0].tolist()
 
     def test_curve(self, best: Sequence[Choice]) -> list[float]:
         """The test metric of each layer's best probe: a diagnostic, which chooses nothing."""
@@ -77,10 +77,10 @@ class Trainer:
             for rate in dict.fromkeys(best[layer].lr for layer in block.layers):
                 layers = [layer for layer in block.layers if best[layer].lr == rate]
                 epochs = torch.tensor([best[layer].epoch for layer in layers])
-                found = self._fit(layers, [rate], seeds=(0,), keep=epochs)
-                assert found.state is not None
+                result = self._fit(layers, [rate], seeds=(0,), keep=epochs)
+                assert result.state is not None
                 samples = self._samples("test", layers)
-                logits = predict(self._stack(samples.width), found.state, samples, 1)
+                logits = predict(self._stack(samples.width), result.state, samples, 1)
                 curve[layers] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
         return curve.tolist()
 
@@ -113,7 +113,7 @@ class Trainer:
 
     def _samples(self, split: "Split", layers: Sequence[int]) -> Samples:
         if split not in self._read or tuple(self._read[split].layers) != tuple(layers):
-            # What was read before must not fill the memory while the next is read.
+            # Free the previous samples before the next ones are read.
             self._read.pop(split, None)
             frames = self.head.reads_frames
             self._read[split] = self.features.samples(split, layers, self.device, frames=frames)
@@ -124,7 +124,7 @@ class Trainer:
         splits = [len(self.features.manifest.items[split]) for split in ("train", "valid")]
         frames = self.head.reads_frames
         for block in self.features.blocks:
-            # Parameters, gradients, two moments and what a step needs beside them; then scores and their order.
+            # Parameters, gradients, two moments and the temporary values of a step; then scores and their order.
             learned = 5 * probes * self._stack(block.width).size + 8 * probes * splits[1] * self.classes
             layer = 4 * (learned + (0 if frames else sum(splits) * block.width))
             count = max(1, self._memory() // layer)
@@ -137,7 +137,7 @@ class Trainer:
     def _memory(self) -> int:
         if self.device.type != "cuda":
             return _MEMORY
-        # What torch's allocator kept of the extraction is free for the probes.
+        # Memory that torch's allocator still holds from the extraction is free for the probes.
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(self.device)[0] // 2
 

@@ -224,7 +224,7 @@ CHANGES: dict[str, tuple[object, str, str]] = {
     "loader biomamba": (biomamba_encoder, "list(output.hidden_states)", "list(output.hidden_states)[::-1]"),
     "loader espnet": (espnet_encoder, "[*first, *blocks], frames", "[*blocks, *first], frames"),
     "loader features": (lookup, ".astype(np.float32)", ".astype(np.float32) * 2"),
-    "loader huggingface": (encoder, "heard.append(args[0] if", "heard.append(-args[0] if"),
+    "loader huggingface": (encoder, "captured.append(args[0] if", "captured.append(-args[0] if"),
     "loader python": (python_loader, "torch.manual_seed(seed)", "torch.manual_seed(seed + 1)"),
     "loader statistics": (statistics_encoder, "correction=0", "correction=1"),
     "loader torchaudio": (torchaudio_encoder, "[*first, *blocks]", "[*blocks, *first]"),

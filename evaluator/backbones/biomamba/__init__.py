@@ -1,4 +1,4 @@
-"""BioMamba: Mamba-2 blocks on the convolutions of wav2vec 2.0, from a directory or the hub, or as random control."""
+"""BioMamba: Mamba-2 blocks on the convolutions of wav2vec 2.0, pretrained or with random weights."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,15 +32,15 @@ def load(
 
     Args:
         model: a directory made with ``save_pretrained`` (relative to the submission file), or a hub id.
-        revision: the hub commit to use; pin it, so that the same submission is the same model tomorrow.
-        weights: "random" keeps the architecture and initialises it anew.
+        revision: the hub commit to use; pin it, so that the submission always loads the same model.
+        weights: "random" keeps the architecture and initialises its weights at random.
         seed: of the random weights.
-        config: with random weights and no ``model``: settings over the defaults (12 blocks of 768).
-        kernels: "mamba_ssm" needs a CUDA device and mamba-ssm; "transformers" runs anywhere; "auto" takes the first
-            where it can. Weights are the same, outputs equal up to rounding.
-        do_normalize: zero mean and unit variance for every clip; by default what the model's configuration says (false
+        config: with random weights and no ``model``: settings that replace the defaults (12 blocks of 768).
+        kernels: "mamba_ssm" needs a CUDA device and mamba-ssm; "transformers" runs anywhere; "auto" uses
+            mamba_ssm if it can run. The weights are the same and the outputs are equal up to rounding.
+        do_normalize: zero mean and unit variance for every clip; the default is the model's configuration (false
             unless it was trained otherwise).
-        sample_rate: Hz; by default what the model's configuration says (16000 unless it was trained otherwise).
+        sample_rate: Hz; the default is the model's configuration (16000 unless it was trained otherwise).
         base: the directory of the submission file.
 
     Raises:
@@ -86,7 +86,7 @@ def _configure(keys: Mapping[str, Any]) -> Any:
 
     from evaluator.backbones.biomamba.register import BioMambaConfig
 
-    # transformers keeps a misspelt key as it is and changes nothing.
+    # transformers accepts a misspelt key and ignores it.
     unknown = sorted(set(keys) - set(BioMambaConfig.__annotations__))
     if unknown:
         known = ", ".join(BioMambaConfig.__annotations__)
@@ -98,7 +98,7 @@ def _configure(keys: Mapping[str, Any]) -> Any:
 
 
 def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
-    """Where a checkpoint is, and its configuration."""
+    """Path or hub id of a checkpoint, and its configuration."""
     from huggingface_hub.errors import StrictDataclassError
 
     from evaluator.backbones.huggingface.weights import find_model, quieten, read_config, warn_unpinned
@@ -117,12 +117,12 @@ def _find(model: str, revision: str | None, base: Path) -> tuple[str, Any]:
 
 
 def _last_line(error: Exception) -> str:
-    """What is wrong, which huggingface_hub says below where it was found."""
+    """The last line of an error. huggingface_hub writes the cause there, below the location."""
     return str(error).strip().splitlines()[-1].strip().rstrip(".")
 
 
 def _questions(keys: Mapping[str, object]) -> dict[str, str]:
-    """Nothing more; refuses a commit of the hub for a directory."""
+    """Require no further keys. A directory with a hub commit is refused."""
     from evaluator.backbones.huggingface.weights import find_model
 
     if "revision" in keys and Path(str(keys.get("model"))).is_dir():

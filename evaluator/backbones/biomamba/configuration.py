@@ -1,11 +1,11 @@
-"""What a BioMamba model is made of."""
+"""The configuration of a BioMamba model."""
 
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import Mamba2Config, PreTrainedConfig
 
-# mamba_ssm writes it into its gated norm, so another value would not mean the same in both implementations.
+# mamba_ssm hard-codes this value in its gated norm. With another value the two implementations would differ.
 MIXER_NORM_EPS = 1e-5
 
 _COUNTS = (
@@ -36,22 +36,22 @@ class BioMambaConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
         head_dim: channels that share one decay (``headdim``).
         expand: channels inside a mixer, as a multiple of ``hidden_size``.
         n_groups: groups of heads that share B and C (``ngroups``).
-        mixer_conv_kernel: frames that the convolution inside a mixer sees (``d_conv``).
+        mixer_conv_kernel: frames that the convolution inside a mixer reads (``d_conv``).
         direction: "forward" is causal; "bidirectional" adds to every block a second mixer that reads the clip's valid
             frames from the last to the first, and sums the two.
-        layer_norm_eps: of every norm but the mixers' own.
+        layer_norm_eps: epsilon of every norm except the mixers' own.
         initializer_range: standard deviation of the linear layers outside the mixers before training.
-        conv_dim, conv_kernel, conv_stride, conv_bias: of the convolutions of wav2vec 2.0; the strides make 320 samples
-            a frame.
+        conv_dim, conv_kernel, conv_stride, conv_bias: of the convolutions of wav2vec 2.0; the strides give 320 samples
+            per frame.
         feat_extract_norm: "group" normalises the first convolution over time, as wav2vec 2.0 base, HuBERT base and AVES
             do; "layer" normalises each frame after each convolution, as the large models do.
-        feat_extract_activation: after each convolution.
-        feat_proj_dropout: in training, after the projection to ``hidden_size``.
+        feat_extract_activation: activation after each convolution.
+        feat_proj_dropout: dropout in training, after the projection to ``hidden_size``.
         freeze_feature_encoder: the convolutions are not trained.
-        num_clusters: pseudo-labels that the pretraining head tells apart.
+        num_clusters: number of pseudo-labels that the pretraining head predicts.
         mask_time_prob, mask_time_length, mask_time_min_masks: spans masked in pretraining, as for wav2vec 2.0.
-        sampling_rate: of the sound that the model is for, in Hz.
-        do_normalize: the model is for clips of zero mean and unit variance.
+        sampling_rate: Hz of the model's input.
+        do_normalize: the model takes clips of zero mean and unit variance.
     """
 
     model_type = "biomamba"
@@ -82,7 +82,7 @@ class BioMambaConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     do_normalize: bool = False
 
     def validate_architecture(self) -> None:
-        """Refuse sizes that do not go together; called whenever a configuration is made.
+        """Refuse sizes that contradict each other. transformers calls it for every new configuration.
 
         Raises:
             ValueError: with the settings that contradict each other.
@@ -105,12 +105,12 @@ class BioMambaConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
     @property
     def num_feat_extract_layers(self) -> int:
-        """Convolutions, under the name by which transformers' feature encoder asks for them."""
+        """Number of convolutions, under the name that transformers' feature encoder reads."""
         return len(self.conv_dim)
 
     @property
     def mixer_config(self) -> Mamba2Config:
-        """The same mixer in the words of transformers' Mamba-2."""
+        """The same mixer as a configuration of transformers' Mamba-2."""
         return Mamba2Config(
             hidden_size=self.hidden_size,
             num_hidden_layers=1,

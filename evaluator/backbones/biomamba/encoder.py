@@ -17,9 +17,9 @@ _VARIANCE_FLOOR = 1e-7
 class BioMambaEncoder(torch.nn.Module):
     """A BioMamba model: waveform, seven convolutions, blocks of Mamba-2.
 
-    Layer 0 is what enters the first block, layer i the output of block i after its residual. A forward block never
-    looks ahead and a bidirectional one is told where a clip ends, so padding after the end changes no valid frame
-    unless the first convolution's group norm sees it.
+    Layer 0 is the input of the first block. Layer i is the output of block i after its residual. A forward block never
+    reads later frames, and a bidirectional one receives the length of the clip. Padding therefore changes no valid
+    frame, unless the first convolution has a group norm, which reads it.
     """
 
     def __init__(self, model: Any, *, sample_rate: int, do_normalize: bool, kernels: Any) -> None:
@@ -38,7 +38,7 @@ class BioMambaEncoder(torch.nn.Module):
 
     @property
     def options(self) -> dict[str, object]:
-        """What changes the output beside the weights; which kernels run is known once the model is on its device.
+        """Settings that change the output. The kernels are known only when the model is on its device.
 
         Raises:
             UserError: ``kernels = "mamba_ssm"`` cannot run there.
@@ -46,7 +46,7 @@ class BioMambaEncoder(torch.nn.Module):
         from evaluator.backbones.biomamba import mixers
 
         config = json.loads(self.model.config.to_json_string(use_diff=True))
-        # Where the weights lay and which library wrote them do not change what they compute.
+        # The path of the weights and the library that wrote them do not change the output.
         for key in ("_name_or_path", "transformers_version", "architectures", "dtype"):
             config.pop(key, None)
         kernels = mixers.kernels_on(self.model.device, self.kernels)
@@ -59,7 +59,7 @@ class BioMambaEncoder(torch.nn.Module):
         }
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
+        """(batch, samples) to one (batch, frames, width) per layer, and (batch,) valid frames."""
         valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
         if self.do_normalize:
             waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)

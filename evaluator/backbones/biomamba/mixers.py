@@ -1,6 +1,6 @@
-"""One Mamba-2 mixer, two implementations: mamba_ssm's kernels on a GPU, transformers' plain torch anywhere.
+"""One Mamba-2 mixer in two implementations: mamba_ssm's kernels on a GPU, transformers' plain torch anywhere.
 
-Both have the same parameters under the same names, so that one set of weights serves both.
+Both have the same parameters under the same names, so both load the same weights.
 """
 
 import functools
@@ -19,11 +19,11 @@ from tasks.support.errors import UserError
 
 Kernels = Literal["auto", "transformers", "mamba_ssm"]
 
-# transformers decides at import which scan it runs. Where mamba_ssm is installed that is a Triton kernel, on a CPU too,
-# which cannot run it; under the wrapper lies the scan in torch.
+# transformers chooses the scan at import. If mamba_ssm is installed it chooses a Triton kernel, which cannot run on a
+# CPU. The function inside the wrapper is the scan in torch.
 _torch_scan: Any = inspect.unwrap(mamba2_chunk_scan)
-# Frames a chunk of that scan, which changes the cost and not the result. Within chunks the cost grows with their
-# length, between them with the square of their number; the two meet here for clips of a quarter of an hour.
+# Frames per chunk of that scan. It changes the cost, not the result. The cost within chunks grows with their length,
+# the cost between chunks with the square of their number. At this length both are equal for clips of 15 minutes.
 _CHUNK = 128
 
 # mamba_ssm's initialisation.
@@ -32,7 +32,7 @@ _DT_RANGE = (1e-3, 1e-1)
 
 
 class Mixer(Mamba2Mixer):
-    """A Mamba-2 mixer: (batch, frames, hidden_size) to the same, each frame from itself and those before it.
+    """A Mamba-2 mixer: (batch, frames, hidden_size) to the same. Each frame depends on itself and earlier ones.
 
     Attributes:
         kernels: which implementation runs; see :func:`kernels_on`.
@@ -86,7 +86,7 @@ class Mixer(Mamba2Mixer):
 
     @torch.no_grad()
     def initialise(self, blocks: int) -> None:
-        """Random weights as mamba_ssm makes them, the output scaled for a stack of ``blocks``."""
+        """Draw random weights as mamba_ssm does. The output weights are scaled for a stack of ``blocks``."""
         assert self.conv1d.bias is not None
         inputs = (
             (self.in_proj.weight, self.hidden_size),
@@ -105,7 +105,7 @@ class Mixer(Mamba2Mixer):
 
 
 def kernels_on(device: torch.device, kernels: Kernels) -> Literal["transformers", "mamba_ssm"]:
-    """Which implementation runs on a device: "auto" takes mamba_ssm on a GPU where it is installed.
+    """Which implementation runs on a device: "auto" uses mamba_ssm on a GPU if it is installed.
 
     Raises:
         UserError: mamba_ssm is asked for and cannot run.
@@ -114,7 +114,8 @@ def kernels_on(device: torch.device, kernels: Kernels) -> Literal["transformers"
         require_mamba_ssm()
         if device.type != "cuda":
             raise UserError(
-                f'kernels = "mamba_ssm" needs a CUDA device and this run is on the {device.type}: say kernels = "auto".'
+                f'kernels = "mamba_ssm" needs a CUDA device and this run is on the {device.type}: write'
+                ' kernels = "auto".'
             )
         return "mamba_ssm"
     fast = kernels == "auto" and device.type == "cuda" and not _problem_with_mamba_ssm()
@@ -122,7 +123,7 @@ def kernels_on(device: torch.device, kernels: Kernels) -> Literal["transformers"
 
 
 def require_mamba_ssm() -> None:
-    """Do nothing where mamba_ssm's Mamba-2 can be imported.
+    """Check that mamba_ssm's Mamba-2 can be imported.
 
     Raises:
         UserError: it cannot.
@@ -131,7 +132,7 @@ def require_mamba_ssm() -> None:
     if problem:
         raise UserError(
             f'kernels = "mamba_ssm" cannot be used ({problem}): install mamba-ssm and causal-conv1d,'
-            ' or say kernels = "auto".'
+            ' or write kernels = "auto".'
         )
 
 
@@ -139,7 +140,7 @@ def require_mamba_ssm() -> None:
 def _problem_with_mamba_ssm() -> str:
     """Why mamba_ssm's Mamba-2 cannot be imported; empty if it can."""
     try:
-        # Its Mamba-2 calls causal_conv1d without asking whether it is there.
+        # mamba_ssm's Mamba-2 calls causal_conv1d without a check that it is installed.
         importlib.import_module("causal_conv1d")
         importlib.import_module("mamba_ssm.modules.mamba2")
     except ImportError as error:
@@ -149,6 +150,6 @@ def _problem_with_mamba_ssm() -> str:
 
 @functools.cache
 def _mamba_ssm_mixer(**sizes: int) -> torch.nn.Module:
-    """mamba_ssm's Mamba-2 without weights of its own: it computes with those it is called with."""
+    """mamba_ssm's Mamba-2 without weights of its own: each call supplies the weights."""
     mixer: torch.nn.Module = importlib.import_module("mamba_ssm.modules.mamba2").Mamba2(**sizes, device="meta")
     return mixer

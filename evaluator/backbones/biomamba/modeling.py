@@ -18,12 +18,12 @@ from evaluator.backbones.biomamba.configuration import BioMambaConfig
 from evaluator.backbones.biomamba.mixers import Kernels, Mixer
 from tasks.support.errors import UserError
 
-# What must be equal for another model's convolutions to compute the same here.
+# Settings that must be equal before the convolutions of another model can be loaded.
 _CONVOLUTIONS = ("conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation")
 
 
 class BioMambaBlock(torch.nn.Module):
-    """Norm, mixer, residual; with a second mixer for the other direction where the model has two."""
+    """Norm, mixer, residual. A bidirectional model has a second mixer for the other direction."""
 
     def __init__(self, config: BioMambaConfig) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class BioMambaBlock(torch.nn.Module):
         normed = self.norm(hidden.to(self.norm.weight.dtype))
         mixed: Tensor = self.mixer(normed)
         if self.mixer_backward is not None:
-            # Reversed twice, frames are where they were.
+            # The second reversal restores the order of the frames.
             backward = self.mixer_backward(torch.take_along_dim(normed, reversal, 1))
             mixed = mixed + torch.take_along_dim(backward, reversal, 1)
         return hidden + mixed
 
 
 class BioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[no-untyped-call]
-    """What the models have in common: their configuration, and how weights start."""
+    """Base class of the models: configuration and initial weights."""
 
     config: BioMambaConfig
     config_class = BioMambaConfig
@@ -68,8 +68,8 @@ class BioMambaPreTrainedModel(PreTrainedModel):  # type: ignore[no-untyped-call]
 class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
     """The encoder.
 
-    Hidden state 0 is what enters the first block, hidden state i the output of block i after its residual; the last
-    hidden state is that of the last block after a final norm.
+    Hidden state 0 is the input of the first block. Hidden state i is the output of block i after its residual.
+    ``last_hidden_state`` is the output of the last block after a final norm.
     """
 
     def __init__(self, config: BioMambaConfig) -> None:
@@ -82,27 +82,27 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
         self.post_init()  # type: ignore[no-untyped-call]
 
     def choose_kernels(self, kernels: Kernels) -> None:
-        """Which implementation the mixers run: "auto", "transformers" or "mamba_ssm"."""
+        """Set the implementation that the mixers run: "auto", "transformers" or "mamba_ssm"."""
         for module in self.modules():
             if isinstance(module, Mixer):
                 module.kernels = kernels
 
     @property
     def min_samples(self) -> int:
-        """Samples that give one frame."""
+        """The smallest number of samples that gives one frame."""
         samples = 1
         for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
             samples = (samples - 1) * stride + kernel
         return samples
 
     def count_frames(self, samples: Tensor) -> Tensor:
-        """Frames of clips of so many samples."""
+        """Number of frames per clip for (batch,) numbers of samples."""
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
             samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
         return samples
 
     def load_feature_encoder(self, source: str | Path, revision: str | None = None) -> None:
-        """Take over the convolutions of a wav2vec 2.0, HuBERT or WavLM checkpoint.
+        """Load the convolutions of a wav2vec 2.0, HuBERT or WavLM checkpoint.
 
         Args:
             source: a directory made with ``save_pretrained``, or a hub id.
@@ -115,8 +115,8 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
             other, report = AutoModel.from_pretrained(source, revision=revision, output_loading_info=True)
         except (OSError, ValueError) as error:
             raise UserError(f"model {str(source)!r} cannot be read: {' '.join(str(error).split())}") from error
-        wanted, found = self.config.to_dict(), other.config.to_dict()
-        different = [key for key in _CONVOLUTIONS if _plain(found.get(key)) != _plain(wanted[key])]
+        own, loaded = self.config.to_dict(), other.config.to_dict()
+        different = [key for key in _CONVOLUTIONS if _plain(loaded.get(key)) != _plain(own[key])]
         if different:
             raise UserError(
                 f"the convolutions of model {str(source)!r} are not this model's: {', '.join(different)} differ."
@@ -137,17 +137,17 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
 
         Args:
             input_values: (batch, samples) float32 at ``config.sampling_rate``, zeros after each clip's end.
-            attention_mask: (batch, samples), 1 where a clip has samples; without it all clips are of full length.
+            attention_mask: (batch, samples), 1 for samples, 0 for padding; by default all clips have full length.
             mask_time_indices: (batch, frames) bool, frames whose content is hidden.
             output_hidden_states: also return all hidden states.
         """
-        # from_pretrained makes every parameter trainable again, so freezing cannot be left to the parameters.
+        # from_pretrained makes every parameter trainable again, so requires_grad cannot freeze them.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_feature_encoder):
             features = self.feature_extractor(input_values).mT
         hidden, _ = self.feature_projection(features)
         if mask_time_indices is not None:
             hidden = torch.where(mask_time_indices[..., None], self.masked_spec_embed.to(hidden.dtype), hidden)
-        # Under autocast too: the residual adds up all blocks.
+        # float32 under autocast too, because the residual sums all blocks.
         hidden = hidden.float()
         reversal = self._reversal(hidden, attention_mask)
         states = [hidden]
@@ -159,7 +159,7 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
         return BaseModelOutput(last_hidden_state=last, hidden_states=tuple(states) if wanted else None)
 
     def _reversal(self, hidden: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """(batch, frames, 1) indices that turn each clip's valid frames round and leave padding at the end."""
+        """(batch, frames, 1) indices that reverse each clip's valid frames and keep padding at the end."""
         position = torch.arange(hidden.shape[1], device=hidden.device).expand(hidden.shape[:2])
         valid = self._valid_frames(hidden, attention_mask)[:, None]
         return torch.where(position < valid, valid - 1 - position, position)[..., None]
@@ -171,7 +171,7 @@ class BioMambaModel(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
 
 
 class BioMambaForPreTraining(BioMambaPreTrainedModel):  # type: ignore[no-untyped-call]
-    """The encoder with a linear head that names the cluster of each masked frame, as HuBERT and AVES are trained."""
+    """The encoder with a linear head that predicts the cluster of each masked frame, as for HuBERT and AVES."""
 
     def __init__(self, config: BioMambaConfig) -> None:
         super().__init__(config)
@@ -191,9 +191,9 @@ class BioMambaForPreTraining(BioMambaPreTrainedModel):  # type: ignore[no-untype
 
         Args:
             input_values: (batch, samples) float32, zeros after each clip's end.
-            labels: (batch, frames) cluster of each frame, -100 where there is none; frames are ``count_frames`` of the
+            labels: (batch, frames) cluster of each frame, -100 for no label; frames are ``count_frames`` of the
                 longest clip.
-            attention_mask: (batch, samples), 1 where a clip has samples.
+            attention_mask: (batch, samples), 1 for the samples of a clip, 0 for padding.
             mask_time_indices: (batch, frames) bool, the frames to hide; drawn from numpy's generator if not given.
             output_hidden_states: also return the encoder's hidden states.
 
@@ -212,7 +212,7 @@ class BioMambaForPreTraining(BioMambaPreTrainedModel):  # type: ignore[no-untype
         logits = self.classifier(output.last_hidden_state)
         loss = None
         if labels is not None:
-            # Unlabelled frames are skipped by cross_entropy itself.
+            # cross_entropy skips unlabelled frames.
             loss = torch.nn.functional.cross_entropy(logits[mask_time_indices].float(), labels[mask_time_indices])
         return MaskedLMOutput(loss=loss, logits=logits, hidden_states=output.hidden_states)
 
@@ -233,5 +233,5 @@ class BioMambaForPreTraining(BioMambaPreTrainedModel):  # type: ignore[no-untype
 
 
 def _plain(value: object) -> object:
-    """Saved configurations have lists where made ones have tuples."""
+    """Convert a tuple to a list: a saved configuration has lists where a new one has tuples."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,6 +1,6 @@
 """BioMamba: the wav2vec 2.0 convolutions and a stack of Mamba-2 blocks, as a model of transformers.
 
-Importing this package makes ``AutoConfig``, ``AutoModel`` and ``AutoModelForPreTraining`` know the type ``biomamba``.
+Importing this module registers ``biomamba`` with ``AutoConfig``, ``AutoModel`` and ``AutoModelForPreTraining``.
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForPreTraining

@@ -1,4 +1,4 @@
-"""XEUS: encoders that ESPnet's self-supervised task trained, from their config.yaml and state dict."""
+"""XEUS: encoders from ESPnet's self-supervised task, loaded from a config.yaml and a state dict."""
 
 import contextlib
 import io
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
-# Of the pretraining task: its head, the embedding that replaces masked frames, and how many steps were trained.
+# Tensors of the pretraining task: its head, the embedding of masked frames, and the number of steps.
 _PRETRAINING = ("losses.", "util_modules.", "global_step")
 _INSTALL = "make xeus"
-# What of a config decides what the encoder computes.
+# The keys of a config that decide what the encoder computes.
 _NEEDED = ("frontend", "frontend_conf", "normalize", "preencoder", "encoder", "encoder_conf")
 _OPTIONAL: dict[str, Any] = {"normalize_conf": {}, "preencoder_conf": {}, "input_size": None, "init": None}
 
@@ -41,15 +41,15 @@ def load(
     Args:
         config: the config.yaml that ESPnet wrote beside the weights: a path relative to the submission file, or an
             https:// address. Addresses are downloaded once, into torch.hub's directory.
-        checkpoint: the state dict (.pth), likewise.
-        sha256: of the checkpoint; another file is refused.
-        weights: "random" keeps the architecture and initialises it anew.
+        checkpoint: the state dict (.pth), a path or an address likewise.
+        sha256: checksum of the checkpoint; another file is refused.
+        weights: "random" keeps the architecture and initialises its weights at random.
         seed: of the random weights.
         base: the directory of the submission file.
 
     Raises:
-        UserError: ESPnet is not installed, a file cannot be had, the config is no such encoder, or the weights do not
-            fit it exactly.
+        UserError: ESPnet is not installed, a file cannot be read or downloaded, the config describes another kind of
+            encoder, or the weights do not fit it exactly.
     """
     from evaluator.backbones.espnet.encoder import XeusEncoder
     from evaluator.backbones.support.checkpoints import load_exactly, locate, read_tensors, untrained, warn_unpinned
@@ -62,20 +62,20 @@ def load(
         task = _import_task()
     path = locate(config, base, key="config")
     settings = _read_config(path)
-    # The head is not built and no text is read: neither changes what the encoder computes.
+    # The head and the text input are not built: neither changes what the encoder computes.
     arguments = Namespace(**settings, specaug=None, token_list=[], loss=[], util=[], model="espnet", model_conf={})
     try:
         with _quietly():
             model = untrained(lambda: task.build_model(arguments), seed)
     except Exception as error:
-        # Anything may come out of a config that does not fit: ESPnet checks types, asserts, and indexes.
+        # A config that does not fit can raise anything: ESPnet checks types, asserts, and indexes.
         text = " ".join(str(error).split())
         raise UserError(f"config {path} does not make a model: {type(error).__name__}: {text}") from error
     del model.global_step
     if checkpoint is not None:
         file = locate(checkpoint, base, key="checkpoint", sha256=sha256)
         warn_unpinned(checkpoint, file, sha256)
-        # DeepSpeed, which ESPnet can train with, puts the state dict into "module".
+        # ESPnet can train with DeepSpeed, which stores the state dict under the key "module".
         load_exactly(model, read_tensors(file, within="module"), path=file, left_over=_PRETRAINING)
     return XeusEncoder(model, settings)
 
@@ -83,7 +83,7 @@ def load(
 def _import_task() -> Any:
     """ESPnet's ``SSLTask``."""
     try:
-        # ESPnet imports g2p_en, which reads text and downloads dictionaries as soon as it is imported.
+        # ESPnet imports g2p_en, a package for text, which downloads dictionaries at import.
         nltk: Any = import_module("nltk")
         download, nltk.download = nltk.download, lambda *arguments, **options: False
         try:
@@ -95,7 +95,7 @@ def _import_task() -> Any:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """What of a config.yaml the encoder is made from."""
+    """Read the settings of a config.yaml that the encoder is built from."""
     import yaml  # type: ignore[import-untyped]
 
     try:
@@ -120,9 +120,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep what ESPnet prints, logs and warns of off the terminal, and leave logging as it was."""
+    """Hide ESPnet's output, logs and warnings, and restore the logging settings afterwards."""
     root = logging.getLogger()
-    # Without any handler logging.warning() sets one up, for everybody.
+    # Without a handler, logging.warning() would add one for the whole process.
     silent = logging.NullHandler()
     root.addHandler(silent)
     disabled = root.manager.disable

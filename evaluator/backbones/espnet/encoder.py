@@ -16,10 +16,9 @@ from evaluator.backbones.support.waveforms import receptive_field
 class XeusEncoder(torch.nn.Module):
     """ESPnet's ``ESPnetSSLModel``: waveform, convolutions, a linear layer, E-Branchformer blocks.
 
-    Layer 0 is what enters the first block, layer i the output of block i, whose last step is a layer norm of its own;
-    the encoder's ``after_norm`` is left out. It is what ESPnet returns for ``use_final_output=False``. Nothing is
-    masked or dropped. The convolutions inside the blocks see padding, so clips are only batched with clips of equal
-    length.
+    Layer 0 is the input of the first block. Layer i is the output of block i, whose last step is a layer norm. The
+    encoder's ``after_norm`` is not applied, as in ESPnet's ``use_final_output=False``. Nothing is masked or dropped.
+    The convolutions inside the blocks read padding, so only clips of equal length share a batch.
     """
 
     exact_masking = False
@@ -27,10 +26,10 @@ class XeusEncoder(torch.nn.Module):
     def __init__(self, model: Any, settings: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
-        # ESPnet's own reading of "16k".
+        # ESPnet parses a rate such as "16k" with this function.
         rate = import_module("humanfriendly").parse_size(str(settings["frontend_conf"].get("fs", 16_000)))
         self.sample_rate = int(rate)
-        # ESPnet normalises over the whole batch at once, so that a clip would depend on those beside it.
+        # ESPnet normalises over the whole batch, so a clip would depend on the others in its batch.
         self.normalise_clips = bool(model.frontend.normalize_audio)
         model.frontend.normalize_audio = False
         self.normalisation = "zero mean and unit variance per clip" if self.normalise_clips else "none"
@@ -44,7 +43,7 @@ class XeusEncoder(torch.nn.Module):
         self.options = {"config": dict(settings), "espnet": version("espnet")}
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
+        """(batch, samples) to one (batch, frames, width) per layer, and (batch,) valid frames."""
         if self.normalise_clips:
             waveforms = torch.nn.functional.layer_norm(waveforms, waveforms.shape[1:])
         with entering(self.model.encoder.encoders[0]) as first:
@@ -53,9 +52,9 @@ class XeusEncoder(torch.nn.Module):
 
 
 def _choose_attention(model: Any) -> None:
-    """The same attention everywhere: ESPnet's choice depends on the device and on whether flash_attn is installed."""
+    """Use the same attention everywhere: ESPnet's choice depends on the device and on an installed flash_attn."""
     plain = import_module("espnet.nets.pytorch_backend.transformer.attention").MultiHeadedAttention
     for module in model.modules():
         if type(module) is plain:
-            # Also keeps it from holding on to every block's weights, which are frames x frames.
+            # This also stops each block from keeping its attention weights, which are frames x frames.
             module.use_flash_attn, module.use_sdpa = False, True

@@ -34,21 +34,21 @@ def load(
 
     Args:
         model: a directory made with ``save_pretrained`` (relative to the submission file), or a hub id.
-        revision: the hub commit to use; pin it, so that the same submission is the same model tomorrow.
-        sha256: checksum of the checkpoint's weights file, which pins a directory or a hub model as well.
-        weights: "random" keeps the architecture and initialises it anew.
+        revision: the hub commit to use; pin it, so that the submission always loads the same model.
+        sha256: checksum of the checkpoint's weights file, which pins a directory or a hub model.
+        weights: "random" keeps the architecture and initialises its weights at random.
         seed: of the random weights.
         architecture: with random weights and no ``model``: a ``model_type`` of transformers, one of ``FAMILIES``.
-        config: settings over the architecture's defaults, with ``architecture`` only.
-        do_normalize: overrides the preprocessor of a checkpoint that takes waveforms; needed where it has none.
-        sample_rate: Hz, likewise.
-        max_seconds: longer clips are encoded in chunks of this length; 0 for never. Default 60, except where the
-            model itself sets a window.
-        trust_remote_code: run the code that the checkpoint brings; such a model is refused without it.
+        config: settings that replace the architecture's defaults; only with ``architecture``.
+        do_normalize: overrides the preprocessor of a checkpoint that takes waveforms; required if it has none.
+        sample_rate: Hz; overrides the preprocessor likewise.
+        max_seconds: longer clips are encoded in chunks of this length; 0 for never. The default is 60, unless
+            the model sets a window.
+        trust_remote_code: run Python code of the checkpoint. A model that needs it is refused otherwise.
         base: the directory of the submission file.
 
     Raises:
-        UserError: the model cannot be found, hears nothing, or its weights do not fit it exactly.
+        UserError: the model cannot be found, takes no audio, or its weights do not fit it exactly.
     """
     from evaluator.backbones.huggingface import assembly
     from evaluator.backbones.huggingface.families import FAMILIES, Family
@@ -90,7 +90,7 @@ def load(
 
 
 def _questions(keys: Mapping[str, object]) -> dict[str, str]:
-    """What a model that was saved without its feature extractor needs; refuses a commit of the hub for a directory."""
+    """Keys that a model without a saved feature extractor needs. A directory with a hub commit is refused."""
     model = keys.get("model")
     if model is None:
         return {"architecture": ""} if keys.get("weights") == "random" else {}

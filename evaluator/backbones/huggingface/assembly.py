@@ -1,4 +1,4 @@
-"""The steps from the keys of a submission to an encoder."""
+"""Build an encoder from the keys of a submission, step by step."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from tasks.support.errors import UserError
 def checkpoint(
     model: str, base: Path, revision: str | None, sha256: str | None, trust_remote_code: bool
 ) -> tuple[str, Any]:
-    """Where the checkpoint is, and its configuration."""
+    """Path or hub id of the checkpoint, and its configuration."""
     source, local = find_model(model, revision, base, instead="pin it with sha256")
     quieten(local=local)
     settings = read_config(source, revision, trust_remote_code, base)
@@ -45,7 +45,7 @@ def encoder(source: str, family: Family | None, whole: Any, preprocessor: Any, m
         encoder = family.encoder(part, family.blocks(part), preprocessor)
         if max_seconds is not None:
             raise UserError(
-                f"max_seconds is not for {source}: it hears windows of {encoder.window / encoder.sample_rate:g} s."
+                f"max_seconds is not for {source}: it encodes windows of {encoder.window / encoder.sample_rate:g} s."
             )
         return encoder
     return family.encoder(part, family.blocks(part), preprocessor, max_seconds=_limit(max_seconds))
@@ -57,7 +57,7 @@ def defaults(architecture: str, config: Mapping[str, Any]) -> Any:
 
     if architecture not in FAMILIES:
         raise UserError(f"architecture {architecture!r} is unknown: choose from {', '.join(FAMILIES)}.")
-    # transformers keeps a misspelt key as it is and changes nothing.
+    # transformers accepts a misspelt key and ignores it.
     unknown = _unknown(config, AutoConfig.for_model(architecture).to_dict())
     if unknown:
         raise UserError(f"config has keys that {architecture} does not: {', '.join(unknown)}.")
@@ -70,7 +70,7 @@ def defaults(architecture: str, config: Mapping[str, Any]) -> Any:
 def _unknown(config: Mapping[str, Any], known: Mapping[str, Any], before: str = "") -> list[str]:
     names = [before + key for key in sorted(set(config) - set(known))]
     for key, value in config.items():
-        # A part of the model has settings of its own; other tables are free.
+        # A table *_config has the settings of a part of the model. Other tables may have any keys.
         if isinstance(value, Mapping) and key.endswith("_config") and isinstance(known.get(key), Mapping):
             names += _unknown(value, known[key], f"{before}{key}.")
     return names
@@ -79,7 +79,7 @@ def _unknown(config: Mapping[str, Any], known: Mapping[str, Any], before: str = 
 def override(
     source: str, family: Family | None, preprocessor: Any, do_normalize: bool | None, sample_rate: int | None
 ) -> Any:
-    """The feature extractor, with what the submission says of it."""
+    """The feature extractor with the submission's settings."""
     if family is None or not family.waveforms:
         if do_normalize is not None or sample_rate is not None:
             raise UserError(f"do_normalize and sample_rate are not for {source}: its preprocessor makes spectrograms.")
@@ -87,10 +87,10 @@ def override(
             raise UserError(f"model {source!r} has no feature extractor for audio: add its preprocessor_config.json.")
     elif preprocessor is None:
         if do_normalize is None or sample_rate is None:
-            # Guessing would silently feed the model at the wrong scale or rate.
+            # A guess could feed the model audio of the wrong scale or rate without any error.
             raise UserError(
                 f"model {source!r} has no preprocessor_config.json:"
-                " say do_normalize = true or false and sample_rate = ... in the submission."
+                " write do_normalize = true or false and sample_rate = ... in the submission."
             )
         return speech_preprocessor(do_normalize=do_normalize, sample_rate=sample_rate)
     else:
@@ -102,7 +102,7 @@ def override(
 
 
 def initialised(settings: Any, family: Family | None, seed: int, trust_remote_code: bool) -> Any:
-    """The architecture with weights from ``seed``, whatever the process has drawn before, and without drawing on."""
+    """The architecture with random weights from ``seed``. The process's own random state does not change."""
     import transformers
 
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""What every encoder through transformers shares: its blocks are listened to, and long clips are heard in windows."""
+"""The base class of all transformers encoders: it captures the outputs of blocks and encodes long clips in windows."""
 
 import hashlib
 import inspect
@@ -13,29 +13,29 @@ from torch import Tensor
 
 from evaluator.backbone import Layer
 
-# Longer clips are encoded in chunks where the model itself sets no window. Attention needs memory that grows with the
-# square of the length: at 60 s each of WavLM large's attention matrices takes 0.6 GB. Every BEANS item is shorter.
+# Where the model sets no window of its own, longer clips are encoded in chunks. The memory of attention grows with the
+# square of the length: at 60 s, each attention matrix of WavLM large takes 0.6 GB. Every BEANS item is shorter.
 MAX_SECONDS = 60.0
 
-# Where the weights lay and which library wrote them do not change what they compute.
+# The path of the weights and the library that wrote them do not change the output.
 _NOT_SETTINGS = ("_name_or_path", "transformers_version", "architectures", "dtype", "_commit_hash")
 
 
 class Encoder(torch.nn.Module):
     """A transformers model as a backbone.
 
-    Layer 0 is what enters the first block, layer i the output of block i: hooks take them where they arise, because
-    the last of transformers' own ``hidden_states`` is taken after the final norm in some families and before it in
-    others. A clip longer than ``window`` samples is encoded in consecutive windows, alone each, whose frames are
-    joined; samples at the end that are too few for a frame are not heard, as at the end of any clip.
+    Layer 0 is the input of the first block. Layer i is the output of block i. Hooks capture these tensors, because
+    families differ in the last of transformers' own ``hidden_states``: some take it after the final norm, some before.
+    A clip longer than ``window`` samples is encoded in consecutive windows. Each window is encoded alone, and the
+    frames are joined. As at the end of any clip, samples that are too few for a frame are dropped.
 
     Args:
-        model: the part of the model that hears.
-        blocks: its blocks, in their order.
+        model: the part of the model that encodes audio.
+        blocks: its blocks, in order.
         preprocessor: the checkpoint's feature extractor.
-        window: samples that are encoded at once.
+        window: number of samples that are encoded at once.
         widths: channels of layer 0 and of each block.
-        min_samples: the fewest that give one frame.
+        min_samples: the smallest number of samples that gives one frame.
     """
 
     exact_masking = False
@@ -60,7 +60,7 @@ class Encoder(torch.nn.Module):
         self.min_samples = min_samples
         names = ["input of block 1", *(f"block {index}" for index in range(1, len(blocks) + 1))]
         self.layers = [Layer(name, width) for name, width in zip(names, widths, strict=True)]
-        # A tuple of its own: as a submodule the blocks would be counted twice.
+        # A tuple, because torch would count the blocks twice if they were a submodule.
         self._blocks = tuple(blocks)
         config = model.config
         self.options: dict[str, object] = {
@@ -76,7 +76,7 @@ class Encoder(torch.nn.Module):
             self.options["remote_code"] = hashlib.sha256(b"".join(map(Path.read_bytes, sorted(remote)))).hexdigest()
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor | list[Tensor]]:
-        """(batch, samples) to one (batch, frames, width) a layer, and valid frames as ``Backbone.encode`` has them."""
+        """(batch, samples) to one (batch, frames, width) per layer, and valid frames as in ``Backbone.encode``."""
         samples = int(lengths.max())
         if samples <= self.window:
             return self.encode_window(waveforms, lengths)
@@ -84,21 +84,21 @@ class Encoder(torch.nn.Module):
         counts: list[Tensor] = []
         shared = True
         for start in range(0, samples, self.window):
-            rest = (lengths - start).clamp(max=self.window)
-            # Every clip is heard at least once.
-            heard = torch.ones_like(rest, dtype=torch.bool) if start == 0 else rest >= self.min_samples
-            if not bool(heard.any()):
+            remaining = (lengths - start).clamp(max=self.window)
+            # Every clip is encoded at least once.
+            present = torch.ones_like(remaining, dtype=torch.bool) if start == 0 else remaining >= self.min_samples
+            if not bool(present.any()):
                 break
-            outputs, valid = self.encode_window(waveforms[heard, start : start + self.window], rest[heard])
+            outputs, valid = self.encode_window(waveforms[present, start : start + self.window], remaining[present])
             shared = isinstance(valid, Tensor)
             hops = [valid] if isinstance(valid, Tensor) else valid
             counts = counts or [torch.zeros_like(lengths) for _ in hops]
             for total, count in zip(counts, hops, strict=True):
-                total[heard] += count
+                total[present] += count
             for layer, output in enumerate(outputs):
-                # Clips that go on in the next window fill this one, so that joining them leaves no gap.
+                # A clip that continues in the next window fills this one, so joining leaves no gap.
                 part = output.new_zeros(len(lengths), int(hops[0 if shared else layer].max()), output.shape[2])
-                part[heard] = output[:, : part.shape[1]]
+                part[present] = output[:, : part.shape[1]]
                 frames[layer].append(part)
         return [torch.cat(parts, 1) for parts in frames], counts[0] if shared else counts
 
@@ -106,17 +106,17 @@ class Encoder(torch.nn.Module):
         """As ``encode``, for clips of at most ``window`` samples."""
         raise NotImplementedError
 
-    def hear(self, **inputs: Tensor) -> list[Tensor]:
-        """Run the model and return what entered its first block and what left each block."""
-        with listening(self._blocks) as heard:
+    def capture(self, **inputs: Tensor) -> list[Tensor]:
+        """Run the model and return the input of its first block and the output of each block."""
+        with capturing(self._blocks) as captured:
             self.model(**inputs)
-        return heard
+        return captured
 
 
 def spectra(preprocessor: Any, waveforms: Tensor, lengths: Tensor) -> list[dict[str, Tensor]]:
-    """What a feature extractor makes of each clip by itself: name to (1, ...) on the CPU, floats as float32."""
+    """Run a feature extractor on each clip alone: per clip, name to (1, ...) on the CPU, floats as float32."""
     clips = waveforms.detach().float().cpu()
-    # The extractors compute with torch in part, and log-mel values in bfloat16 are others.
+    # Some extractors compute with torch. In bfloat16 their log-mel values would differ.
     with torch.autocast("cpu", enabled=False):
         results = [
             preprocessor(clip[:length].numpy(), sampling_rate=preprocessor.sampling_rate, return_tensors="pt")
@@ -129,27 +129,27 @@ def spectra(preprocessor: Any, waveforms: Tensor, lengths: Tensor) -> list[dict[
 
 
 @contextmanager
-def listening(blocks: Sequence[torch.nn.Module]) -> Iterator[list[Tensor]]:
-    """Collect what enters the first of ``blocks`` and what leaves each, in the order of their calls."""
-    heard: list[Tensor] = []
+def capturing(blocks: Sequence[torch.nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the input of the first of ``blocks`` and the output of each, in the order of the calls."""
+    captured: list[Tensor] = []
 
-    def entered(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        heard.append(args[0] if args else kwargs["hidden_states"])
+    def on_input(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        captured.append(args[0] if args else kwargs["hidden_states"])
 
-    def left(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        heard.append(output[0] if isinstance(output, tuple) else output)
+    def on_output(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        captured.append(output[0] if isinstance(output, tuple) else output)
 
-    hooks = [blocks[0].register_forward_pre_hook(entered, with_kwargs=True)]
-    hooks += [block.register_forward_hook(left) for block in blocks]
+    hooks = [blocks[0].register_forward_pre_hook(on_input, with_kwargs=True)]
+    hooks += [block.register_forward_hook(on_output) for block in blocks]
     try:
-        yield heard
+        yield captured
     finally:
         for hook in hooks:
             hook.remove()
 
 
 def window_of(preprocessor: Any, max_seconds: float) -> int:
-    """``max_seconds`` in samples; as good as no limit where it is infinite."""
+    """``max_seconds`` in samples. An infinite value gives a limit that no clip reaches."""
     return int(min(max_seconds * int(preprocessor.sampling_rate), 2**62))
 
 
@@ -160,7 +160,7 @@ def _without(settings: Any, names: Sequence[str]) -> Any:
 
 
 def _remote_code(kind: type) -> list[Path]:
-    """The files beside a class that came with the checkpoint: they decide what it computes."""
+    """Python files of a class that came with the checkpoint: they decide what it computes."""
     if not kind.__module__.startswith("transformers_modules"):
         return []
     return list(Path(inspect.getfile(kind)).parent.glob("*.py"))

@@ -1,4 +1,4 @@
-"""Which encoder hears for which kind of model, and where in the model its blocks are."""
+"""Model families: the encoder class, the blocks and the feature extractor of each ``model_type``."""
 
 import math
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from evaluator.backbones.huggingface.speech import SpeechEncoder
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of model, by transformers' ``model_type``.
+    """A family of models with one ``model_type`` of transformers.
 
     Attributes:
-        encoder: what hears with it: called with the audio part, its blocks and the feature extractor.
-        blocks: the audio part's blocks.
+        encoder: makes the backbone; called with the audio part, its blocks and the feature extractor.
+        blocks: returns the blocks of the audio part.
         preprocessor: the feature extractor that the architecture was published with, for random weights.
-        audio: attribute of the model that is its audio part; empty where all of it is.
-        others: names of the tensors of the model's other parts, which hear nothing and are not kept.
-        loads_with: transformers' class.
-        fixed_window: the model sets how much it hears at once.
-        waveforms: its feature extractor scales waveforms, so that ``do_normalize`` and ``sample_rate`` can say all.
+        audio: attribute of the model that is its audio part; empty if the whole model is.
+        others: how the names of tensors start that belong to other parts, such as text; they are not kept.
+        loads_with: name of transformers' class that loads it.
+        fixed_window: the model encodes windows of a fixed length.
+        waveforms: its feature extractor only scales waveforms: ``do_normalize`` and ``sample_rate`` describe it fully.
     """
 
     encoder: Callable[..., Encoder]
@@ -36,7 +36,7 @@ class Family:
 
 
 def speech_preprocessor(config: Any = None, *, do_normalize: bool = True, sample_rate: int = 16_000) -> Any:
-    """Wav2Vec2FeatureExtractor, which all encoders of waveforms have."""
+    """Wav2Vec2FeatureExtractor, which all encoders of waveforms use."""
     from transformers import Wav2Vec2FeatureExtractor
 
     return Wav2Vec2FeatureExtractor(sampling_rate=sample_rate, do_normalize=do_normalize)  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ def _ast_preprocessor(config: Any) -> Any:
 def _whisper_preprocessor(config: Any) -> Any:
     from transformers import WhisperFeatureExtractor
 
-    # Two mel frames of 10 ms a position.
+    # Each position is two mel frames of 10 ms.
     return WhisperFeatureExtractor(  # type: ignore[no-untyped-call]
         feature_size=config.num_mel_bins, chunk_length=math.ceil(config.max_source_positions / 50)
     )
@@ -69,7 +69,7 @@ def _clap_preprocessor(config: Any) -> Any:
 
     audio = getattr(config, "audio_config", config)
     truncation = "fusion" if audio.enable_fusion else "rand_trunc"
-    # As many whole seconds, of 100 frames each, as the model's image holds: 10 of 1024 frames.
+    # The whole seconds, of 100 frames each, that fit in the model's image: 10 for 1024 frames.
     seconds = (audio.spec_size * (audio.spec_size // audio.num_mel_bins) - 1) // 100
     return ClapFeatureExtractor(feature_size=audio.num_mel_bins, truncation=truncation, max_length_s=seconds)
 
@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
         ASTEncoder, lambda model: model.layers, _ast_preprocessor, fixed_window=True
     ),
     "clap": _CLAP,
-    # AutoModel does not know the audio tower by itself.
+    # AutoModel cannot load the audio tower alone.
     "clap_audio_model": Family(
         _CLAP.encoder,
         _CLAP.blocks,

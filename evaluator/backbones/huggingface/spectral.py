@@ -1,4 +1,4 @@
-"""Encoders of spectrograms: AST and Whisper, which hear fixed windows, Wav2Vec2-BERT, and CLAP's audio tower."""
+"""Encoders of spectrograms: AST and Whisper, which encode fixed windows, Wav2Vec2-BERT, and CLAP's audio tower."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,9 +16,9 @@ _FBANK_HOP = 160
 class ASTEncoder(Encoder):
     """Audio spectrogram transformer: a window of 10.24 s, cut into patches of mel bands and time.
 
-    The class and distillation tokens are left out and the patches of one time are averaged over frequency, so that
-    a frame is a time. The feature extractor fills a window after the clip's end with zeros; valid are the frames whose
-    patches lie in the clip, which see that filling, as they did when the model was trained.
+    The class and distillation tokens are dropped. The patches of one time are averaged over frequency, so that each
+    frame is one time step. The feature extractor fills the window after the clip's end with zeros. A frame is valid if
+    its patches are inside the clip. Valid frames see these zeros, as they did in training.
     """
 
     exact_masking = True
@@ -43,7 +43,7 @@ class ASTEncoder(Encoder):
         inputs = torch.cat([clip["input_values"] for clip in spectra(self.preprocessor, waveforms, lengths)])
         config = self.model.config
         grid = self.model.embeddings.get_shape(config)
-        tokens = [tensor[:, -grid[0] * grid[1] :] for tensor in self.hear(input_values=inputs.to(waveforms.device))]
+        tokens = [tensor[:, -grid[0] * grid[1] :] for tensor in self.capture(input_values=inputs.to(waveforms.device))]
         outputs = [patches.float().reshape(len(patches), *grid, -1).mean(1) for patches in tokens]
         mels = (lengths - _FBANK_WINDOW) // _FBANK_HOP + 1
         valid = ((mels - config.patch_size) // config.time_stride + 1).clamp(max=grid[1])
@@ -51,7 +51,7 @@ class ASTEncoder(Encoder):
 
 
 class WhisperEncoder(Encoder):
-    """Whisper's encoder: a window of 30 s, filled with silence after the clip's end; valid frames start in the clip."""
+    """Whisper's encoder: a window of 30 s, filled with silence after the clip. Valid frames start in the clip."""
 
     exact_masking = True
 
@@ -72,7 +72,7 @@ class WhisperEncoder(Encoder):
     def encode_window(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """As ``Encoder.encode_window``."""
         inputs = torch.cat([clip["input_features"] for clip in spectra(self.preprocessor, waveforms, lengths)])
-        outputs = self.hear(input_features=inputs.to(waveforms.device))
+        outputs = self.capture(input_features=inputs.to(waveforms.device))
         # The second convolution has a stride of two.
         hop = 2 * self.preprocessor.hop_length
         return outputs, (lengths + hop - 1) // hop
@@ -100,7 +100,7 @@ class Wav2Vec2BertEncoder(Encoder):
 
     def encode_window(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """As ``Encoder.encode_window``."""
-        # What the extractor's mask hides is a frame filled up with padding.
+        # The extractor masks a last frame that is partly padding.
         clips = [
             clip["input_features"][0, clip["attention_mask"][0].bool()]
             for clip in spectra(self.preprocessor, waveforms, lengths)
@@ -108,16 +108,16 @@ class Wav2Vec2BertEncoder(Encoder):
         valid = torch.tensor([len(clip) for clip in clips], device=lengths.device)
         inputs = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).to(waveforms.device)
         mask = (torch.arange(inputs.shape[1], device=valid.device) < valid[:, None]).long()
-        outputs = self.hear(input_features=inputs, attention_mask=mask)
+        outputs = self.capture(input_features=inputs, attention_mask=mask)
         return outputs, valid
 
 
 class ClapEncoder(Encoder):
     """CLAP's audio tower: a window of 10 s as an image, whose blocks (of a Swin transformer) differ in width and hop.
 
-    The image holds the window's four quarters below one another, each with mel bands as rows and time as columns.
-    The patches of one time are averaged over frequency, so that a frame is a time. The feature extractor repeats a
-    short clip until the window is full; valid are the frames that start in its first copy.
+    The image contains the window's four quarters below one another. Each has mel bands as rows and time as columns.
+    The patches of one time are averaged over frequency, so that each frame is one time step. The feature extractor
+    repeats a short clip until the window is full. A frame is valid if it starts in the first copy.
     """
 
     exact_masking = True
@@ -147,11 +147,11 @@ class ClapEncoder(Encoder):
     def encode_window(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """As ``Encoder.encode_window``."""
         inputs = torch.cat([clip["input_features"] for clip in spectra(self.preprocessor, waveforms, lengths)])
-        # No window is longer than the window. The preprocessor marks one short clip of a batch as longer by chance.
+        # No clip is longer than the window here. The preprocessor marks one short clip of a batch as longer at random.
         longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=waveforms.device)
         outputs, counts = [], []
-        heard = self.hear(input_features=inputs.to(waveforms.device), is_longer=longer)
-        for patches, (rows, columns) in zip(heard, self._grids, strict=True):
+        captured = self.capture(input_features=inputs.to(waveforms.device), is_longer=longer)
+        for patches, (rows, columns) in zip(captured, self._grids, strict=True):
             quarters = patches.float().reshape(len(patches), self._quarters, rows // self._quarters, columns, -1)
             outputs.append(quarters.mean(2).flatten(1, 2))
             counts.append((lengths * outputs[-1].shape[1] + self.window - 1) // self.window)

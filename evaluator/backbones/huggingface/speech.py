@@ -1,4 +1,4 @@
-"""Encoders of waveforms: wav2vec 2.0, HuBERT, WavLM, data2vec, SEW, UniSpeech and their like."""
+"""Encoders of waveforms: wav2vec 2.0, HuBERT, WavLM, data2vec, SEW, UniSpeech and similar models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,16 +11,15 @@ from evaluator.backbones.support.waveforms import receptive_field, standardise
 
 # transformers' Wav2Vec2FeatureExtractor adds it to the variance.
 _VARIANCE_FLOOR = 1e-7
-# Those whose layer-norm variants let no padding through. In data2vec, SEW and the conformer it passes a convolution.
+# Model types whose layer-norm variants keep padding out. In data2vec, SEW and the conformer a convolution reads it.
 _MASKS_EXACTLY = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 
 
 class SpeechEncoder(Encoder):
     """A wav2vec2-like encoder: waveform, seven convolutions, blocks of self-attention.
 
-    Models whose first convolution is followed by a group norm normalise over time, so padding changes every frame:
-    their clips are only batched with clips of equal length. The layer-norm variants mask exactly. SEW's blocks see
-    every second frame.
+    A group norm after the first convolution normalises over time, so padding changes every frame. Such models batch
+    only clips of equal length. The layer-norm variants mask exactly. SEW's blocks read every second frame.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class SpeechEncoder(Encoder):
         self.exact_masking = (
             config.model_type in _MASKS_EXACTLY
             and config.feat_extract_norm == "layer"
-            # This one moves the zeros of padding before a convolution.
+            # This batch norm makes the zeros of padding non-zero before a convolution.
             and not getattr(config, "conv_pos_batch_norm", False)
         )
         self.normalisation = "zero mean and unit variance per clip" if self.do_normalize else "none"
@@ -55,7 +54,7 @@ class SpeechEncoder(Encoder):
         if self.do_normalize:
             waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)
         mask = valid.long() if self.exact_masking and bool((lengths < samples).any()) else None
-        outputs = self.hear(input_values=waveforms, **({} if mask is None else {"attention_mask": mask}))
+        outputs = self.capture(input_values=waveforms, **({} if mask is None else {"attention_mask": mask}))
         return outputs, self._frames(lengths)
 
     def _frames(self, lengths: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reading a checkpoint: its settings, its feature extractor, and its weights, which have to fit exactly."""
+"""Reading a checkpoint: its settings, its feature extractor, and its weights, which must fit exactly."""
 
 import hashlib
 import pickle
@@ -14,7 +14,7 @@ import torch
 from evaluator.backbones.support.paths import not_there
 from tasks.support.errors import UserError
 
-# Tensors of the task that a model was trained for, which its encoder neither has nor needs.
+# Tensors of the training task. The encoder does not have them.
 _HEADS = (
     "audio_projection.",
     "classifier.",
@@ -34,23 +34,23 @@ _HEADS = (
     "speaker_proj.",
     "tdnn.",
 )
-# Only used to mask the input while training, so some checkpoints leave it out.
+# Used only to mask the input in training, so some checkpoints lack it.
 _UNUSED_IN_EVALUATION = ("masked_spec_embed",)
 # In the order in which transformers looks for them.
 _WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def find_model(model: str, revision: str | None, base: Path, instead: str = "leave it out") -> tuple[str, bool]:
-    """Where a submission's ``model`` is: a directory's path or a hub id, and whether it is a directory.
+    """Find a submission's ``model``: the path of a directory or a hub id, and whether it is a directory.
 
     Args:
         model: a path from ``base``, or a hub id.
         revision: the hub commit that the submission names.
         base: the directory of the submission file.
-        instead: what to do about a revision that goes with no hub.
+        instead: the advice if a directory has a revision.
 
     Raises:
-        UserError: it can be neither, or is a directory of the working directory alone, or one with a ``revision``.
+        UserError: it is neither, or exists only in the working directory, or is a directory and has a ``revision``.
     """
     path = base / model
     if path.is_dir():
@@ -60,7 +60,7 @@ def find_model(model: str, revision: str | None, base: Path, instead: str = "lea
     for file in (path, Path(model)):
         if file.is_file():
             raise UserError(f"model {file.resolve()} is a file: give its directory, as save_pretrained made it.")
-    # transformers would take the working directory's for the model, whatever commit the submission names.
+    # transformers would load a directory of this name in the working directory, whatever commit the submission names.
     on_hub = _may_be_hub_id(model)
     if Path(model).exists() or not on_hub:
         advice = "give a directory made with save_pretrained, or a hub id such as facebook/hubert-base-ls960"
@@ -82,19 +82,19 @@ def _may_be_hub_id(text: str) -> bool:
 
 
 def quieten(*, local: bool) -> None:
-    """Keep transformers' own reports off the terminal; what matters in them is said in our words."""
+    """Hide transformers' own reports. Our own messages report what matters in them."""
     import transformers
 
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    # A download keeps its progress bar where somebody watches.
+    # A download keeps its progress bar on a terminal.
     if local or not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    # Of WavLM's own code, about a mask that it makes itself.
+    # WavLM's own code causes this warning with a mask that it makes itself.
     warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")
 
 
 def read_config(source: str, revision: str | None, trust_remote_code: bool, base: Path) -> Any:
-    """The configuration of what ``find_model`` found from ``base``.
+    """Read the configuration of the model that ``find_model`` returned for ``base``.
 
     Raises:
         UserError: there is no such checkpoint, or it needs code that was not trusted.
@@ -119,7 +119,7 @@ def read_config(source: str, revision: str | None, trust_remote_code: bool, base
 
 
 def read_extractor(source: str, revision: str | None, trust_remote_code: bool) -> Any:
-    """The checkpoint's feature extractor for audio, or None where it has none."""
+    """The checkpoint's feature extractor for audio, or None."""
     from transformers import AutoFeatureExtractor
 
     try:
@@ -135,7 +135,7 @@ def read_extractor(source: str, revision: str | None, trust_remote_code: bool) -
 
 
 def refuse_remote_code(source: str, error: Exception) -> None:
-    """Say in our words that a checkpoint wants its own code to run."""
+    """Raise our own error if a checkpoint asks to run its own code."""
     if "trust_remote_code" in str(error):
         raise UserError(
             f"model {source!r} runs code of its own: read that code, and if you trust it"
@@ -144,7 +144,7 @@ def refuse_remote_code(source: str, error: Exception) -> None:
 
 
 def refuse_without_audio(source: str, config: Any) -> None:
-    """A model of text or images is told by its class, before anything of it is loaded.
+    """Refuse a model of text or images by its class, before it is loaded.
 
     Raises:
         UserError: it has no audio input.
@@ -153,7 +153,7 @@ def refuse_without_audio(source: str, config: Any) -> None:
 
     try:
         kind: Any = MODEL_MAPPING[type(config)]
-    except KeyError:  # only the checkpoint's own code knows
+    except KeyError:  # the class is in the checkpoint's own code
         return
     kind = kind[0] if isinstance(kind, tuple) else kind
     modalities = getattr(kind, "input_modalities", "audio")
@@ -167,14 +167,14 @@ def refuse_without_audio(source: str, config: Any) -> None:
 def load_strictly(
     source: str, revision: str | None, trust_remote_code: bool, loads_with: str, others: Sequence[str]
 ) -> Any:
-    """The model with every weight from the checkpoint, in float32.
+    """Load the model with every weight from the checkpoint, in float32.
 
     Args:
         source: directory or hub id.
         revision: hub commit.
         trust_remote_code: whether the checkpoint's own code may run.
-        loads_with: transformers' class.
-        others: names, from their start, of tensors of parts that are not kept, so that they may be missing.
+        loads_with: name of transformers' class.
+        others: how the names of tensors start that belong to parts that are not kept. They may be missing.
 
     Raises:
         UserError: with the names of tensors that are missing, left over or of another shape.
@@ -188,7 +188,7 @@ def load_strictly(
             trust_remote_code=trust_remote_code,
             dtype=torch.float32,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below by name, which the error it raises instead does not do
+            ignore_mismatched_sizes=True,  # reported below with names; transformers' own error has no names
         )
     except Exception as error:
         refuse_remote_code(source, error)
@@ -202,8 +202,8 @@ def load_strictly(
     missing = [name for name in report["missing_keys"] if not name.endswith(_UNUSED_IN_EVALUATION)]
     unexpected = [name for name in report["unexpected_keys"] if not name.startswith(_HEADS)]
     wrong = [str(entry[0]) for entry in report["mismatched_keys"]]
-    for what, found in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong)):
-        names = sorted(name for name in found if not name.startswith(others))
+    for what, affected in (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", wrong)):
+        names = sorted(name for name in affected if not name.startswith(others))
         if names:
             listed = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
             raise UserError(f"weights of model {source!r} do not fit: {len(names)} {what} ({listed}).")
@@ -214,7 +214,7 @@ def check_sha256(source: str, revision: str | None, sha256: str) -> None:
     """Compare the weights file with the checksum that the submission pins.
 
     Raises:
-        UserError: it is another file, or the weights do not lie in one file.
+        UserError: the checksum differs, or the weights are not in one file.
     """
     from transformers.utils.hub import cached_file
 
@@ -228,20 +228,21 @@ def check_sha256(source: str, revision: str | None, sha256: str) -> None:
             " pin a hub revision instead."
         )
     with Path(path).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256.lower():
         raise UserError(
-            f"{name} of model {source!r} is not the file that the submission pins: its sha256 is {found}, not {sha256}."
+            f"{name} of model {source!r} is not the file that the submission pins:"
+            f" its sha256 is {actual}, not {sha256}."
         )
 
 
 def warn_unpinned(source: str, revision: str | None) -> None:
-    """Tell how to pin a hub model whose submission names no commit."""
+    """Warn that a submission names no commit of a hub model, and show how to pin it."""
     from transformers.utils.hub import cached_file, extract_commit_hash
 
     if re.fullmatch(r"[0-9a-f]{40}", revision or ""):
         return
-    # The hub's files lie in a directory named after their commit.
+    # The hub's cache keeps files in a directory named after their commit.
     commit = extract_commit_hash(cached_file(source, "config.json", revision=revision), None)
     warnings.warn(
         f"model {source} is not pinned: today it is the commit {commit};"
@@ -251,5 +252,5 @@ def warn_unpinned(source: str, revision: str | None) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
+    """The first line of an error's message, or the name of its class if there is no message."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,4 +1,4 @@
-"""The floor: moments of log-mel bands and of MFCC. A backbone that does not beat it has learned nothing of use."""
+"""The floor: moments of log-mel bands and of MFCC. A backbone that does not score higher has learned nothing useful."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,7 @@ VERSION = 1
 
 
 def load(
-    # Windows of 32 ms need samples, and the bands begin at 50 Hz.
+    # A window of 32 ms needs enough samples, and the bands begin at 50 Hz.
     sample_rate: Annotated[int, Between(1_000, 10**7)] = 32_000,
     bands: Annotated[int, Between(1, 4_096)] = 64,
     coefficients: Annotated[int, Between(1)] = 20,

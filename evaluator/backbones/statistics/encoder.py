@@ -25,7 +25,7 @@ class Statistics(torch.nn.Module):
         self.min_samples = self.window
         self.layers = [Layer("log-mel statistics", 4 * bands), Layer("MFCC statistics", 4 * coefficients)]
         self.options = {"bands": bands, "coefficients": coefficients, "sample_rate": sample_rate}
-        # Frames lie wholly inside the clip, so that no padding enters a moment.
+        # Frames are completely inside the clip, so padding does not change the moments.
         self.mel = MelSpectrogram(
             sample_rate, n_fft=self.window, hop_length=self.window // 2, n_mels=bands, center=False, f_min=50.0
         )
@@ -34,7 +34,7 @@ class Statistics(torch.nn.Module):
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """(batch, samples) to two layers of one frame; all clips of a batch have the same length."""
-        # -100 dB to +20 dB onto [-2, 1]: what a probe with a learning rate of any size can work with.
+        # Scale -100 dB to +20 dB to [-2, 1], a range in which a probe can train with any of the learning rates.
         energy = self.mel(waveforms).clamp_min(1e-10).log10().add(2.0).div(4.0)
         cepstrum = (energy.transpose(1, 2) @ self.cosines).transpose(1, 2)
         return [_moments(energy), _moments(cepstrum)], torch.ones_like(lengths)

@@ -1,1 +1,1 @@
-"""What several loaders share: checkpoint files, paths of a submission, waveforms."""
+"""Helpers of several loaders: checkpoint files, paths of a submission, waveforms."""

@@ -1,4 +1,4 @@
-"""What the loaders of single files share: where a file comes from, what it holds, and that it fits."""
+"""Helpers of loaders that read single files: find or download a file, read its tensors, load them exactly."""
 
 import hashlib
 import pickle
@@ -19,40 +19,40 @@ T = TypeVar("T")
 
 
 def locate(source: str, base: Path, *, key: str, sha256: str | None = None) -> Path:
-    """The file that a submission names; an address is downloaded once into torch.hub's directory.
+    """Return the path of the file that a submission names. An address is downloaded once into torch.hub's directory.
 
     Args:
         source: a path, relative to ``base``, or an address that starts with https:// or http://.
         base: the directory of the submission file.
-        key: what the submission calls it, for messages.
-        sha256: what the file must hash to, in hexadecimal.
+        key: the submission's key, for messages.
+        sha256: the expected checksum, in hexadecimal.
 
     Raises:
-        UserError: there is no such file, it cannot be downloaded, or it is not the file that was pinned.
+        UserError: there is no such file, it cannot be downloaded, or its checksum differs.
     """
     if not is_address(source):
         path = base / source
         if not path.is_file():
             raise UserError(not_there(key, source, base, "give the path of the file, or its https:// address"))
-        if sha256 is not None and (found := _sha256(path)) != sha256.lower():
-            raise UserError(f"{key} {path} has the sha256 {found}, not {sha256}: it is not the file that was pinned.")
+        if sha256 is not None and (actual := _sha256(path)) != sha256.lower():
+            raise UserError(f"{key} {path} has the sha256 {actual}, not {sha256}: it is not the file that was pinned.")
         return path
-    # Files of two models may share a name, so the address is part of ours.
+    # Files of two models may have the same name, so the stored name contains a hash of the address.
     name = f"{hashlib.sha256(source.encode()).hexdigest()[:12]}-{Path(urlsplit(source).path).name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not path.is_file():
         _download(source, path, key)
-    if sha256 is not None and (found := _sha256(path)) != sha256.lower():
+    if sha256 is not None and (actual := _sha256(path)) != sha256.lower():
         path.unlink()
         raise UserError(
-            f"{key} {source} was downloaded and has the sha256 {found}, not {sha256}: it is not the file that was"
+            f"{key} {source} was downloaded and has the sha256 {actual}, not {sha256}: it is not the file that was"
             " pinned, and was removed."
         )
     return path
 
 
 def warn_unpinned(source: str, path: Path, sha256: str | None) -> None:
-    """Tell how to pin a downloaded checkpoint whose submission has no sha256."""
+    """Warn that a submission has no sha256 for a downloaded checkpoint, and show how to pin it."""
     if is_address(source) and sha256 is None:
         warnings.warn(
             f'checkpoint {source} is not pinned: write sha256 = "{_sha256(path)}" in the submission, so that it is the'
@@ -62,19 +62,19 @@ def warn_unpinned(source: str, path: Path, sha256: str | None) -> None:
 
 
 def is_address(source: str) -> bool:
-    """Whether ``source`` is to be downloaded."""
+    """Whether ``source`` is an address to download."""
     return source.startswith(("https://", "http://"))
 
 
 def read_tensors(path: Path, *, within: str | None = None) -> dict[str, Tensor]:
-    """The state dict in a file made with ``torch.save``, read without running any code that it may hold.
+    """Read the state dict of a file made with ``torch.save``, without running code from the file.
 
     Args:
         path: the file.
-        within: where the file is a dict that has this key, the state dict is its value.
+        within: if the file is a dict with this key, the state dict is its value.
 
     Raises:
-        UserError: the file is no such file, or holds other things than tensors.
+        UserError: the file has another format, or contains other things than tensors.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -93,16 +93,16 @@ def read_tensors(path: Path, *, within: str | None = None) -> dict[str, Tensor]:
 def load_exactly(
     model: torch.nn.Module, tensors: Mapping[str, Tensor], *, path: Path, left_over: Sequence[str] = ()
 ) -> None:
-    """Load ``tensors`` into ``model``; every tensor of the model must be there, in its shape, and nothing else.
+    """Load ``tensors`` into ``model``. Names and shapes must match exactly.
 
     Args:
         model: changed in place.
         tensors: the state dict.
-        path: where it comes from, for messages.
-        left_over: beginnings of names that may be there and are not needed, such as a pretraining head.
+        path: the file of the state dict, for messages.
+        left_over: how the names of tensors start that are ignored, such as a pretraining head.
 
     Raises:
-        UserError: what is missing, not expected, or of another shape, by name.
+        UserError: with the names of tensors that are missing, unexpected, or of another shape.
     """
     wanted = {name: tensor for name, tensor in tensors.items() if not name.startswith(tuple(left_over))}
     own = model.state_dict()
@@ -111,7 +111,7 @@ def load_exactly(
     unexpected: list[str] = []
     if not wrong:
         try:
-            # torch's own hooks take the old names of weight normalisation, so only its report is right about names.
+            # torch's hooks also accept the old names of weight normalisation, so only its report has the right names.
             missing, unexpected = model.load_state_dict(wanted, strict=False)
         except RuntimeError as error:
             raise UserError(f"checkpoint {path} does not fit: {' '.join(str(error).split())}.") from error
@@ -122,7 +122,7 @@ def load_exactly(
 
 
 def untrained(build: Callable[[], T], seed: int) -> T:
-    """What ``build`` makes from the random numbers of ``seed``; the caller's own sequence goes on undisturbed."""
+    """Call ``build`` with torch's generator set to ``seed``. The caller's random state does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build()
@@ -130,13 +130,13 @@ def untrained(build: Callable[[], T], seed: int) -> T:
 
 @contextmanager
 def entering(block: torch.nn.Module) -> Iterator[list[Tensor]]:
-    """While open, the list takes what enters ``block``: its first argument, or the first of it where it is a tuple."""
-    seen: list[Tensor] = []
+    """Collect the inputs of ``block``: its first argument, or the first entry if that is a tuple."""
+    inputs: list[Tensor] = []
     handle = block.register_forward_pre_hook(
-        lambda module, args: seen.append(args[0][0] if isinstance(args[0], tuple) else args[0])
+        lambda module, args: inputs.append(args[0][0] if isinstance(args[0], tuple) else args[0])
     )
     try:
-        yield seen
+        yield inputs
     finally:
         handle.remove()
 
@@ -152,7 +152,7 @@ def _download(source: str, path: Path, key: str) -> None:
     remote = Remote(source, path.name, otherwise=by_hand, moved_by="TORCH_HOME")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A second process waits and finds the file. disable=None: no bar where nobody watches.
+        # A second process waits and finds the file. disable=None: the bar is shown only on a terminal.
         with (
             FileLock(path.with_name(f".{path.name}.lock")),
             tqdm(desc=path.name[13:], unit="B", unit_scale=True, disable=None) as bar,

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 @dataclass(frozen=True)
 class Between:
-    """Bounds in a loader's signature, both included; ``high`` is None where there is none.
+    """Bounds in a loader's signature, both included. ``high`` is None for no upper bound.
 
-    pydantic's own `Field` would need pydantic, which machines that only run encoders on a GPU do not have.
+    pydantic's own `Field` would need pydantic, which is not installed on machines that only run encoders on a GPU.
     """
 
     low: int
     high: int | None = None
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """The schema of the number with its bounds; a float is finite too."""
+        """The schema of the number with its bounds. A float must also be finite."""
         schema = {**handler(source), "ge": self.low}
         if self.high is not None:
             schema["le"] = self.high
@@ -24,7 +24,7 @@ class Between:
 
 
 Hertz = Annotated[int, Between(1, 10**7)]
-"""As in a record."""
+"""A sample rate, with the same bounds as in a record."""
 
 Seed = Annotated[int, Between(0, 2**63 - 1)]
-"""Of random weights, as torch takes it."""
+"""A seed of random weights, within the bounds of torch's generator."""

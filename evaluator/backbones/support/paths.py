@@ -5,10 +5,12 @@ from pathlib import Path
 
 
 def not_there(key: str, source: str, base: Path, advice: str) -> str:
-    """Where ``source`` is missing, or something else, and what to do: ``advice``, unless the working directory has it.
+    """Message for a path that is missing or of the wrong kind: where it should be, and what to do.
+
+    The advice is ``advice``, unless the path exists in the working directory.
 
     Args:
-        key: what the submission calls it.
+        key: the submission's key.
         source: the path in the submission.
         base: the directory of the submission file.
         advice: the end of the sentence.

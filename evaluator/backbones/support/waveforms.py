@@ -1,4 +1,4 @@
-"""What encoders of waveforms share: amplitude, and how many samples make a frame."""
+"""Helpers of encoders that read waveforms: normalisation, and the number of samples per frame."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def standardise(waveforms: Tensor, lengths: Tensor, floor: float) -> Tensor:
-    """Zero mean and unit variance over each clip's valid samples, zeros elsewhere.
+    """Scale each clip's valid samples to zero mean and unit variance. Other samples become zero.
 
     Args:
         waveforms: (batch, samples).
         lengths: (batch,) valid samples.
-        floor: what is added to the variance; transformers' feature extractor and torchaudio's bundles differ in it.
+        floor: added to the variance; transformers' feature extractor and torchaudio's bundles differ in it.
     """
     valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
     count = lengths[:, None].to(waveforms.dtype)
@@ -21,7 +21,7 @@ def standardise(waveforms: Tensor, lengths: Tensor, floor: float) -> Tensor:
 
 
 def receptive_field(kernels: Sequence[int], strides: Sequence[int], frames: int = 1) -> int:
-    """Samples that so many frames of a stack of convolutions take, without padding."""
+    """Number of input samples that ``frames`` frames of a stack of convolutions need, without padding."""
     samples = frames
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel

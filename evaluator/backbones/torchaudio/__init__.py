@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
-# Of the pretraining task, which is made only for the start values of its encoder and then dropped.
+# Settings of the pretraining model. It is built only to initialise its encoder, and then dropped.
 _TASK = {
     **dict.fromkeys(("mask_prob", "mask_other", "mask_channel_prob", "mask_channel_other"), 0.0),
     **dict.fromkeys(("mask_selection", "mask_channel_selection"), "static"),
@@ -41,20 +41,20 @@ def load(
     """Load an encoder of ``torchaudio.models.wav2vec2_model``.
 
     Args:
-        config: the arguments of ``wav2vec2_model`` but ``aux_num_out``: a JSON file as Earth Species publishes it
+        config: the arguments of ``wav2vec2_model`` without ``aux_num_out``: a JSON file as Earth Species publishes it
             beside its weights (a path relative to the submission file, or an https:// address), or a table.
         checkpoint: the state dict, a path or an address likewise. Addresses are downloaded once, into torch.hub's
             directory.
-        sha256: of the checkpoint; another file is refused.
-        weights: "random" keeps the architecture and starts it as HuBERT's pretraining does.
+        sha256: checksum of the checkpoint; another file is refused.
+        weights: "random" keeps the architecture and initialises it as HuBERT's pretraining does.
         seed: of the random weights.
         sample_rate: Hz.
-        do_normalize: bring each clip to zero mean and unit variance, as wav2vec 2.0 large was pretrained. AVES and
+        do_normalize: scale each clip to zero mean and unit variance, as wav2vec 2.0 large was pretrained. AVES and
             BirdAVES were not.
         base: the directory of the submission file.
 
     Raises:
-        UserError: a file cannot be had, the config is no such model, or the weights do not fit it exactly.
+        UserError: a file cannot be read or downloaded, the config does not fit, or the weights do not fit it exactly.
     """
     from torchaudio.models import hubert_pretrain_model, wav2vec2_model
 
@@ -85,7 +85,7 @@ def load(
 
 
 def _read_config(config: str | dict[str, Any], base: Path) -> tuple[dict[str, Any], str]:
-    """The arguments, and where they come from."""
+    """Read the arguments of the model and their origin, for messages."""
     from evaluator.backbones.support.checkpoints import is_address, locate
 
     if isinstance(config, dict):

@@ -10,17 +10,17 @@ from evaluator.backbone import Layer
 from evaluator.backbones.support.checkpoints import entering
 from evaluator.backbones.support.waveforms import receptive_field, standardise
 
-# What torchaudio's own bundles add to the variance when they normalise.
+# torchaudio's own bundles add it to the variance.
 _VARIANCE_FLOOR = 1e-5
 
 
 class Wav2Vec2Encoder(torch.nn.Module):
     """torchaudio's ``Wav2Vec2Model``: waveform, convolutions, blocks of self-attention.
 
-    Layer 0 is what enters the first block, layer i the output of block i: after its final layer norm where the norm
-    follows the residual (AVES, BirdAVES), before the encoder's last layer norm where it precedes the block. With
-    ``extractor_mode`` "group_norm" (AVES, BirdAVES) the first convolution is normalised over time, so padding changes
-    every frame: clips are only batched with clips of equal length. "layer_norm" masks exactly.
+    Layer 0 is the input of the first block. Layer i is the output of block i. If the norm follows the residual (AVES,
+    BirdAVES), it includes the block's final layer norm. If the norm comes first, the encoder's last layer norm is not
+    applied. With ``extractor_mode`` "group_norm" (AVES, BirdAVES) the first convolution is normalised over time, so
+    padding changes every frame and only clips of equal length share a batch. "layer_norm" masks exactly.
     """
 
     def __init__(self, model: Any, settings: Mapping[str, Any], *, sample_rate: int, do_normalize: bool) -> None:
@@ -46,7 +46,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         }
 
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(batch, samples) to one (batch, frames, width) a layer, and (batch,) valid frames."""
+        """(batch, samples) to one (batch, frames, width) per layer, and (batch,) valid frames."""
         samples = waveforms.shape[1]
         if self.do_normalize:
             waveforms = standardise(waveforms, lengths, _VARIANCE_FLOOR)

@@ -34,10 +34,10 @@ class TimeWeighted(nn.Module):
 
 
 class TimesWeighted(Stack):
-    """The derivative is written out: automatic differentiation would write every frame's once more, and would clear
-    and add what can be written at once.
+    """The derivative is written out: automatic differentiation would write that of every frame once more, and
+    would clear and add values that can be written directly.
 
-    The softmax does not see b, whose derivative is therefore 0.
+    The softmax does not depend on b, so the derivative of b is 0.
     """
 
     def logits(self, state: State, batch: Batch) -> Tensor:
@@ -51,7 +51,7 @@ class TimesWeighted(Stack):
         torch.matmul(derivative, pooled.transpose(1, 2), out=gradients["weight"])
         torch.sum(derivative, -1, out=gradients["bias"])
         gradients["attention_bias"].zero_()
-        # (G, batch, K, width), as the frames' products want it.
+        # (G, batch, K, width), the layout of the products with frames.
         of_pooled = torch.matmul(derivative.transpose(2, 3), state["weight"]).transpose(1, 2).contiguous()
         total = gradients["attention"].zero_()
         for (span, inputs, _), weight in zip(batch.pieces(), weights, strict=True):
@@ -68,7 +68,7 @@ class TimesWeighted(Stack):
         for span, inputs, valid in batch.pieces():
             part, count = inputs.shape[1:3]
             frames = inputs.flatten(0, 1)
-            # With a single group, as clips of ordinary length have it, nothing here copies.
+            # Clips of ordinary length have a single group, for which nothing is copied here.
             vectors = attention[:, None].expand(-1, part, -1, -1).reshape(-1, probes, width)
             scores = torch.bmm(vectors, frames.transpose(1, 2))
             if valid is not None:
