@@ -135,7 +135,7 @@ def test_the_guides_study_is_listed_takes_its_options_and_runs(site: Path, own_h
     ("arguments", "says"),
     [
         (("ruin",), "Error: The study 'ruin' of the package ruin cannot be imported (ModuleNotFoundError: "),
-        (("whistle", "--pitches", "high"), "Error: --pitches: \"high\" is no number; write for example"),
+        (("whistle", "--pitches", "high"), 'Error: --pitches: "high" is no number; write for example'),
         (("whistle", "--pitches", ","), "Error: --pitches , has no value."),
     ],
 )
