@@ -207,7 +207,7 @@ def test_command_line_writes_file_database_and_mlflow_which_may_be_down_at_first
     # With one more point there is still one run, and it has them all; the table is for people.
     code, out, _ = beans("profile", path, "--seconds", "1,4,8", "--device", "cpu")
     assert code == 0
-    assert "peak host memory" in out and "no VRAM" in out
+    assert "peak host memory" in out and "not VRAM" in out
     (run,) = client.search_runs([experiment.experiment_id])
     assert len(client.get_metric_history(run.info.run_id, "latency_seconds")) == 3
     # The file is the truth: a database that is lost comes back from it.
