@@ -58,7 +58,7 @@ def evaluate(
         home: where features, records and databases are.
         device: where the backbone and the probes run.
         limit: how many items per split the manifests were limited to, or None.
-        frames_budget: as in `FeatureStore`.
+        frames_budget: bytes of disk for the frames of a task, as in `FeatureStore`.
         unprepared: by task name, why it cannot run.
         report: receives the progress.
 
@@ -139,6 +139,7 @@ class Evaluation:
             self.home.locks.mkdir(parents=True, exist_ok=True)
             # A second process with the same home waits here, and then finds the record.
             with FileLock(self.home.locks / f"{record_id}.lock"):
+                # An imported record is no reason not to measure.
                 path = made_here(self.home.records, record_id)
                 if path is None:
                     stored = self._measure(features, track, record_id, Clock(dict(clock.seconds)))
@@ -150,16 +151,17 @@ class Evaluation:
         """Search and select on validation, then read the test split once."""
         where = f"{self.submission.name} · {features.manifest.task.name} · {track}"
         trainer = Trainer(features, track, self.extractor.device, self.protocol)
+
+        def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+            # This batch of rates is the part from ``begin`` to ``end`` of the whole search.
+            def on_epoch(done: int, total: int) -> None:
+                self.report(f"{where}: probes", begin + (end - begin) * done / total, 1)
+
+            return trainer.rates(rates, on_epoch)
+
         with clock.phase("search"):
-            trials = search(
-                lambda rates, begin, end: trainer.rates(
-                    rates,
-                    lambda done, total: self.report(f"{where}: probes", begin + (end - begin) * done / total, 1),
-                ),
-                self.protocol,
-                storage=self.home.optuna_storage,
-                study_name=f"{where} · {record_id}",
-            )
+            study = f"{where} · {record_id}"
+            trials = search(train, self.protocol, storage=self.home.optuna_storage, study_name=study)
         choice = select(trials)
         # The selection is complete: only now may the test split be read.
         with clock.phase("test"):
@@ -182,6 +184,7 @@ class Evaluation:
             cost=self.cost,
             seconds=clock.seconds,
         )
+        # It is measured here now. A note that it was imported is no longer true.
         imported_path(stored.path).unlink(missing_ok=True)
         return stored
 

@@ -92,9 +92,9 @@ ON_THE_WAY_TO_THE_TRIALS = [
 ]
 ON_THE_WAY_TO_THE_BOARD = [
     ("optuna:Study.tell", 9, "before"),
-    ("evaluator.evaluate:write_predictions", 1, "after"),
-    ("evaluator.evaluate:write_record", 1, "after"),
-    ("evaluator.evaluate:track", 1, "after"),
+    ("evaluator.results.assemble:write_predictions", 1, "after"),
+    ("leaderboard.records.stored:write_record", 1, "after"),
+    ("evaluator.results.publish:log_record", 1, "after"),
     ("leaderboard.database.store:Store.publish", 2, "before"),
 ]
 

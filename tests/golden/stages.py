@@ -90,7 +90,7 @@ def stages() -> dict[str, Stage]:
         # Heads of installed packages have their own tests.
         if HEADS.distribution(track) is None:
             module = sys.modules[HEADS.source(track).partition(":")[0]]
-            found[f"head {track}"] = _stage(module, partial(_head, HEADS.get(track)))
+            found[f"head {track}"] = _stage(module, partial(_head, HEADS.get(track)), HEADS.get(track).version)
     if find_spec("espnet2"):
         found["loader espnet"] = _stage(espnet_loader, _espnet)
     return found
@@ -123,10 +123,11 @@ def _equal(found: Values, kept: Values) -> bool:
     )
 
 
-def _stage(module: Any, compute: Callable[[], Values]) -> Stage:
+def _stage(module: Any, compute: Callable[[], Values], version: int | None = None) -> Stage:
+    """A stage of one module; ``version`` where the module declares it in an object and not as VERSION."""
     file = Path(module.__file__)
     depth = module.__name__.count(".") + (2 if file.name == "__init__.py" else 1)
-    return Stage(module.VERSION, "/".join(file.parts[-depth:]), compute)
+    return Stage(module.VERSION if version is None else version, "/".join(file.parts[-depth:]), compute)
 
 
 def _summary(values: Any) -> list[float]:
