@@ -88,7 +88,7 @@ LOADER = Loader(
     load=load,
     template="""
 directory = "embeddings"  # directory of the embeddings, one file per task
-sample_rate = 16000  # sample rate of the audio that the model encoded, in Hz
+sample_rate = 16000  # Hz of the audio that the model encoded
 """,
     files=("directory",),
     counted=False,
