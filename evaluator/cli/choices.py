@@ -14,7 +14,6 @@ from tasks.train_part import TrainPart
 
 if TYPE_CHECKING:
     from evaluator.submission import Submission
-    from leaderboard.records.protocol import Protocol
     from tasks.task import Manifest
 
 

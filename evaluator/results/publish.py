@@ -65,6 +65,9 @@ def log(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking | TrackingE
         return error
     except (UserError, ValueError) as error:
         return TrackingError(f"{stored.path} was not sent to MLflow: {error}")
+    # A library that draws a figure may raise any exception.
+    except Exception as error:
+        return TrackingError(f"{stored.path} was not sent to MLflow ({type(error).__name__}: {error}).")
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,11 @@ def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
     """Log records to MLflow and put them on the board. Yields each failure; a service that is down is tried once."""
     mlflow = board = True
     for path in paths:
-        stored = StoredRecord.read(path)
+        try:
+            stored = StoredRecord.read(path)
+        except UserError as error:
+            yield str(error)
+            continue
         logged = log(stored, home.tracking_uri, home.artifacts) if mlflow else None
         if isinstance(logged, TrackingError):
             yield f"{path.name}: {logged}"

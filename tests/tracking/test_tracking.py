@@ -16,7 +16,8 @@ from mlflow.entities import Run, ViewType
 from mlflow_server import Store
 from record_factory import make_record
 
-from evaluator.results.publish import push
+from evaluator.results.publish import log, push
+from evaluator.tracking.connection import TrackingError
 from evaluator.tracking.runs import log_record, metric_points
 from leaderboard.records.files import read_record, read_tracking
 from leaderboard.records.predictions import read_predictions
@@ -235,3 +236,16 @@ assert "matplotlib.pyplot" not in sys.modules, "pyplot needs a display backend a
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_fail_the_result(
+    records: Path, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours of work must not end in a traceback because a font is missing."""
+
+    def broken(record: Record) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("evaluator.tracking.runs.layer_curve", broken)
+    logged = log(StoredRecord.read(make_record(records)), sqlite_store.uri, sqlite_store.artifacts)
+    assert isinstance(logged, TrackingError) and "RuntimeError: no font" in str(logged)
