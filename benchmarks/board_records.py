@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from evaluator.probes.metrics import score
+from leaderboard.database.standings import catalogue
 from leaderboard.database.store import Store
 from leaderboard.ranking import resamples
-from leaderboard.ranking.standings import catalogue
 from leaderboard.records.files import record_path
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol

@@ -29,8 +29,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from benchmarks.board_records import TRACKS, fill
 from benchmarks.report import count, facts, table
+from leaderboard.database.standings import read_standings
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import read_standings
 from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 

@@ -28,7 +28,7 @@ ORDER = {
         "support", "task", "collections", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own",
         "verify", "__init__",
     ),
-    "leaderboard": ("records", "database", "ranking", "web", "api", "__init__"),
+    "leaderboard": ("records", "ranking", "database", "web", "api", "__init__"),
     "evaluator": (
         "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",
         "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",

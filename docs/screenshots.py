@@ -27,8 +27,8 @@ from urllib.parse import urlencode
 from PIL import Image
 from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
+from leaderboard.database.standings import read_standings
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import read_standings
 from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 

@@ -202,8 +202,8 @@ def load_board(
     Raises:
         UserError: there is no such board. The message lists the existing boards.
     """
+    from leaderboard.database.standings import read_standings, with_certainty
     from leaderboard.database.store import Store
-    from leaderboard.ranking.standings import read_standings, with_certainty
     from leaderboard.web.export import to_frame
 
     place = Home.of(home)

@@ -23,9 +23,9 @@ app = typer.Typer(
 @app.command(epilog="Example: beans leaderboard show --json")
 def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
     """Show every board: one per protocol, track and group of tasks."""
+    from leaderboard.database.standings import read_standings, with_certainty
     from leaderboard.database.store import Store
     from leaderboard.ranking.columns import board_values
-    from leaderboard.ranking.standings import read_standings, with_certainty
 
     home = Home.from_environment()
     store = Store(home.database_url)
@@ -126,10 +126,10 @@ def _view(address: str) -> tuple["Board", list[str]]:
     """Return the board of a page's address, and its filters in words. Unlike on the page, unknown values are errors."""
     from urllib.parse import parse_qs, urlsplit
 
+    from leaderboard.database.standings import catalogue, read_standings, with_certainty
     from leaderboard.database.store import Store
     from leaderboard.ranking.columns import sort_names, sort_rows
     from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing
-    from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
     from leaderboard.web import text
 
     query_text = urlsplit(address).query if "://" in address else address
@@ -189,8 +189,8 @@ def serve(
 def rebuild() -> None:
     """Rebuild the board's database from the files of records and profiles, and compute the ranges of ranks."""
     from leaderboard.database import profiles
+    from leaderboard.database.standings import compute
     from leaderboard.database.store import Store
-    from leaderboard.ranking.standings import compute
 
     home = Home.from_environment()
     store = Store(home.database_url)

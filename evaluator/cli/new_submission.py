@@ -240,7 +240,7 @@ def _data_set(text: str) -> dict[str, Any]:
 
 def overlaps(about: Mapping[str, object]) -> list[str]:
     """Return the overlaps of pretraining and catalogue tasks that the board shows for a table ``[about]``."""
-    from leaderboard.ranking.standings import catalogue
+    from leaderboard.database.standings import catalogue
     from leaderboard.records.overlap import overlap, pretraining_data
 
     pretraining = pretraining_data(about)

@@ -144,7 +144,7 @@ def import_records(
     """
     from evaluator.results.publish import publish_all
     from evaluator.results.verification import Verifier
-    from leaderboard.ranking.standings import compute
+    from leaderboard.database.standings import compute
     from leaderboard.records.incoming import receive
 
     home = Home.from_environment()

@@ -1,1 +1,1 @@
-"""The board's database: tables, migrations and queries."""
+"""The board's database: tables, migrations, queries, and the boards over all that is stored."""

@@ -52,7 +52,7 @@ class Row:
         cells: one per column of the board.
         limit: maximum number of items per split that the row's results used; None without a limit.
         vram_bytes: peak allocated memory for one 10-s clip on ``device``; if None, ``vram_reason`` gives the reason.
-        standing: certainty of the rank. `leaderboard.ranking.standings.with_certainty` computes it; None before that,
+        standing: certainty of the rank. `leaderboard.database.standings.with_certainty` computes it; None before that,
             and if it cannot be computed, for the reason in ``standing_reason``.
     """
 

@@ -110,7 +110,7 @@ def taxa_of(task: Task) -> tuple[str, ...]:
 def of_taxa(board: Board, taxa: Sequence[str], catalogue: Sequence[Task]) -> Board:
     """``board`` with only the tasks of these groups of animals, ranked by the mean over these tasks.
 
-    The new board has no standings, see `leaderboard.ranking.standings.with_certainty`. If ``taxa`` is empty, the board
+    The new board has no standings, see `leaderboard.database.standings.with_certainty`. If ``taxa`` is empty, the board
     is returned unchanged.
     """
     if not taxa:

@@ -22,8 +22,8 @@ from profile_factory import make_profile, measured, profiles_of_a_board
 from sample import HOSTILE, costly, disclosed, records, with_predictions
 
 from leaderboard.database.profiles import publish
+from leaderboard.database.standings import compute
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import compute
 from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
 from leaderboard.web.serve import leaderboard_command

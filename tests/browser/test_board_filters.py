@@ -16,8 +16,8 @@ from reading import expect_names, saved
 from sample import BACKGROUNDS
 from slow import slow_line
 
+from leaderboard.database.standings import catalogue
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import catalogue
 from leaderboard.records.record import Record, Tracking
 from leaderboard.web.export import latex
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error as BrowserError
 
+from leaderboard.database.standings import read_standings, with_certainty
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import read_standings, with_certainty
 from leaderboard.records.files import read_record, record_paths
 from leaderboard.records.predictions import read_predictions
 from tasks.support.home import Home

@@ -13,12 +13,8 @@ import sqlalchemy as sa
 from consistent import write_consistent
 from factory import make_record
 
-from leaderboard.database.store import Store, StoredResult
-from leaderboard.ranking import resamples
-from leaderboard.ranking import standings as standings_module
-from leaderboard.ranking.boards import Board, boards
-from leaderboard.ranking.resamples import resamples_path
-from leaderboard.ranking.standings import (
+from leaderboard.database import standings as standings_module
+from leaderboard.database.standings import (
     NO_PREDICTIONS,
     NOT_COMPUTED,
     catalogue,
@@ -26,6 +22,10 @@ from leaderboard.ranking.standings import (
     read_standings,
     with_certainty,
 )
+from leaderboard.database.store import Store, StoredResult
+from leaderboard.ranking import resamples
+from leaderboard.ranking.boards import Board, boards
+from leaderboard.ranking.resamples import resamples_path
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths, write_record
 from leaderboard.records.record import Record, Tracking

@@ -12,7 +12,7 @@ import soundfile
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from leaderboard.ranking.standings import catalogue
+from leaderboard.database.standings import catalogue
 from leaderboard.web.charts.tasks import class_balance, spectrogram
 from leaderboard.web.examples import Example, Overview, make_clip, mel, mel_decibels, overview, why_not_played
 from tasks.manifest import read_manifest

@@ -16,11 +16,11 @@ from factory import make_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from leaderboard.database.standings import catalogue
 from leaderboard.database.store import Store
 from leaderboard.ranking.boards import Board, boards
 from leaderboard.ranking.columns import sort_rows
 from leaderboard.ranking.significance import Standing
-from leaderboard.ranking.standings import catalogue
 from leaderboard.records.record import Tracking
 from leaderboard.records.result import Result
 from leaderboard.web.export import latex, to_csv, to_latex, to_parquet

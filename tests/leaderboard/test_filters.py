@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
+from leaderboard.database.standings import catalogue, compute, read_standings, with_certainty
 from leaderboard.database.store import Store
 from leaderboard.ranking.boards import OTHER_WEIGHTS, Board, boards
 from leaderboard.ranking.filters import FILTERS, NOT_STATED, Filters, of_taxa, passing, size_names, taxa_of
 from leaderboard.ranking.resamples import scored
 from leaderboard.ranking.significance import Combined, rank_combined
-from leaderboard.ranking.standings import catalogue, compute, read_standings, with_certainty
 from leaderboard.records.files import read_record, record_path
 from leaderboard.records.result import Result
 from leaderboard.records.stored import StoredRecord

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.submission import Submission
+from leaderboard.database.standings import catalogue
 from leaderboard.database.store import Store
 from leaderboard.ranking.boards import Board, boards, disclosures
-from leaderboard.ranking.standings import catalogue
 from leaderboard.records.overlap import (
     PretrainingData,
     known_collections,

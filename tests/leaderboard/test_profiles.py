@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from streamlit.testing.v1 import AppTest
 
 from leaderboard.database import profiles
+from leaderboard.database.standings import read_standings
 from leaderboard.database.store import Store
-from leaderboard.ranking.standings import read_standings
 from leaderboard.records.profile import (
     Point,
     Profile,

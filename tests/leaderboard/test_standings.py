@@ -12,18 +12,18 @@ from builders import write_clips_task, write_submission
 from consistent import write_consistent
 from scipy.stats import rankdata
 
-from leaderboard.database.store import Store
-from leaderboard.ranking import formats, resamples
-from leaderboard.ranking.boards import Board
-from leaderboard.ranking.columns import sort_rows
-from leaderboard.ranking.resamples import resamples_path
-from leaderboard.ranking.standings import (
+from leaderboard.database.standings import (
     NO_PREDICTIONS,
     NOT_COMPUTED,
     compute,
     read_standings,
     with_certainty,
 )
+from leaderboard.database.store import Store
+from leaderboard.ranking import formats, resamples
+from leaderboard.ranking.boards import Board
+from leaderboard.ranking.columns import sort_rows
+from leaderboard.ranking.resamples import resamples_path
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import read_predictions
 from leaderboard.records.stored import StoredRecord

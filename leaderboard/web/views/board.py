@@ -7,12 +7,12 @@ from typing import Any
 
 import streamlit as st
 
+from leaderboard.database.standings import catalogue, read_standings, with_certainty
 from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board
 from leaderboard.ranking.columns import gap_notes, sort_names, sort_rows
 from leaderboard.ranking.filters import FILTERS, Filters, of_taxa, passing
-from leaderboard.ranking.standings import catalogue, read_standings, with_certainty
 from leaderboard.web import text
 from leaderboard.web.export import to_csv, to_latex, to_parquet
 from leaderboard.web.views import board_table

@@ -5,13 +5,13 @@ from typing import Any
 
 import streamlit as st
 
+from leaderboard.database.standings import kept, read_standings
 from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Row
 from leaderboard.ranking.column import missing
 from leaderboard.ranking.columns import MEAN, SCORE
 from leaderboard.ranking.significance import Comparison, Difference, Scored, TaskDifference, compare
-from leaderboard.ranking.standings import kept, read_standings
 from leaderboard.records.record import Record
 from leaderboard.web import charts, table, text
 from leaderboard.web.views import costs

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
+from leaderboard.database.standings import NO_PREDICTIONS
 from leaderboard.ranking import formats
-from leaderboard.ranking.standings import NO_PREDICTIONS
 from leaderboard.records import reproduce
 from leaderboard.records.plausibility import prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
+from leaderboard.database.standings import catalogue, read_standings
 from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import NOT_RUN, Board, Cell, current, disclosures
 from leaderboard.ranking.columns import BEST_LAYER, MEAN, PARAMETERS, RANK, RUNS, SCORE, VALID, VRAM
-from leaderboard.ranking.standings import catalogue, read_standings
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
 from leaderboard.web import charts, table, text

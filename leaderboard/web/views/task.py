@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from leaderboard.database.standings import catalogue, read_standings
 from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Cell, Row
 from leaderboard.ranking.columns import BEST_LAYER, RUNS, SCORE, SUBMISSION, VALID, sort_rows
-from leaderboard.ranking.standings import catalogue, read_standings
 from leaderboard.web import table, text
 from leaderboard.web.charts import tasks as charts
 from leaderboard.web.layers import Curve, read_curves
