@@ -1,12 +1,14 @@
 """Migrate the database's schema. The package does this itself: there is no alembic.ini and no step for the user."""
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
+from alembic import command, op
 from alembic.config import Config
 
 # alembic keeps its context in module globals, so two threads must not migrate at once.
@@ -14,6 +16,9 @@ _one_at_a_time = threading.Lock()
 
 # Number of the advisory lock in PostgreSQL, the same in every process. The process that holds it migrates.
 _ADVISORY_LOCK = 0xBEA25
+
+# Documents read at once: enough to be fast, and few enough to limit the memory.
+_AT_ONCE = 200
 
 
 def upgrade(engine: sa.Engine, revision: str = "head") -> None:
@@ -26,6 +31,33 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
 def downgrade(engine: sa.Engine, revision: str) -> None:
     """Downgrade the schema to ``revision`` in one transaction; ``base`` removes the schema."""
     _migrate(engine, command.downgrade, revision)
+
+
+def fill_results(readers: Mapping[str, Callable[[dict[str, Any]], object]]) -> None:
+    """Fill new columns of the table of results. Only a migration may call this.
+
+    Args:
+        readers: by the name of a column, a function that reads its value from the JSON of a record. The record may be
+            of any older version of the suite.
+    """
+    connection = op.get_bind()
+    documents = sa.table("documents", sa.column("record_id"), sa.column("document"))
+    results = sa.table("results", sa.column("record_id"), *map(sa.column, readers))
+    update = (
+        sa.update(results)
+        .where(results.c.record_id == sa.bindparam("of"))
+        .values({name: sa.bindparam(f"new_{name}") for name in readers})
+    )
+
+    def values(record_id: str, document: str) -> dict[str, object]:
+        record = json.loads(document)
+        return {"of": record_id, **{f"new_{name}": read(record) for name, read in readers.items()}}
+
+    ids = list(connection.scalars(sa.select(documents.c.record_id)))
+    for start in range(0, len(ids), _AT_ONCE):
+        some = documents.c.record_id.in_(ids[start : start + _AT_ONCE])
+        rows = connection.execute(sa.select(documents).where(some)).all()
+        connection.execute(update, [values(record_id, document) for record_id, document in rows])
 
 
 def _migrate(engine: sa.Engine, change: Callable[[Config, str], None], revision: str) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from leaderboard.database.migrate import fill_results
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_AT_ONCE = 200
 _NEW: dict[str, sa.types.TypeEngine[Any]] = {
     "valid": sa.Double(),
     "last_layer": sa.Integer(),
@@ -28,7 +29,7 @@ _NEW: dict[str, sa.types.TypeEngine[Any]] = {
 
 def upgrade() -> None:
     """Create the table and the columns, and fill both from the documents."""
-    documents = op.create_table(
+    op.create_table(
         "documents",
         sa.Column("record_id", sa.String(16), primary_key=True),
         sa.Column("document", sa.Text, nullable=False),
@@ -36,7 +37,16 @@ def upgrade() -> None:
     op.execute("INSERT INTO documents (record_id, document) SELECT record_id, document FROM results")
     for name, kind in _NEW.items():
         op.add_column("results", sa.Column(name, kind))
-    _fill(documents)
+    fill_results(
+        {
+            "valid": lambda record: record["valid"],
+            "last_layer": lambda record: max((layer["index"] for layer in record["layers"]), default=0),
+            "predictions_file": lambda record: record["predictions"]["file"],
+            "predictions_sha256": lambda record: record["predictions"]["sha256"],
+            "submission_json": lambda record: json.dumps(record["submission"]),
+            "changed": lambda _: secrets.randbits(40),
+        }
+    )
     with op.batch_alter_table("results") as table:
         for name, kind in _NEW.items():
             table.alter_column(name, existing_type=kind, nullable=False)
@@ -56,30 +66,3 @@ def downgrade() -> None:
         for name in _NEW:
             table.drop_column(name)
     op.drop_table("documents")
-
-
-def _fill(documents: sa.Table) -> None:
-    connection = op.get_bind()
-    results = sa.table("results", sa.column("record_id"), *map(sa.column, _NEW))
-    update = (
-        sa.update(results)
-        .where(results.c.record_id == sa.bindparam("of"))
-        .values({name: sa.bindparam(f"new_{name}") for name in _NEW})
-    )
-    ids = list(connection.scalars(sa.select(documents.c.record_id)))
-    for start in range(0, len(ids), _AT_ONCE):
-        some = documents.c.record_id.in_(ids[start : start + _AT_ONCE])
-        rows = connection.execute(sa.select(documents).where(some)).all()
-        connection.execute(update, [_columns(record_id, json.loads(document)) for record_id, document in rows])
-
-
-def _columns(record_id: str, record: dict[str, Any]) -> dict[str, object]:
-    return {
-        "of": record_id,
-        "new_valid": record["valid"],
-        "new_last_layer": max((layer["index"] for layer in record["layers"]), default=0),
-        "new_predictions_file": record["predictions"]["file"],
-        "new_predictions_sha256": record["predictions"]["sha256"],
-        "new_submission_json": json.dumps(record["submission"]),
-        "new_changed": secrets.randbits(40),
-    }
