@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from leaderboard.database.cache import Latest
 from leaderboard.database.migrate import upgrade
+from leaderboard.ranking.columns import COLUMNS, stored_values
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths
 from leaderboard.records.plausibility import refuse_unpublishable
@@ -34,7 +35,17 @@ Version = tuple[tuple[int, int], ...]
 """The value of `Store.version`: per table, the number of rows and the sum of their change numbers."""
 
 # The columns that are also fields of `Result`.
-_COLUMNS = tuple(field.name for field in fields(Result) if field.name not in {"run", *SubmissionFacts.__annotations__})
+_COLUMNS = tuple(
+    field.name for field in fields(Result) if field.name not in {"run", "stored", *SubmissionFacts.__annotations__}
+)
+# The columns that entries of the board's list store.
+_STORED = tuple(entry.key for entry in COLUMNS if entry.stored)
+_SQL_TYPES: dict[type | None, type[sa.types.TypeEngine[Any]]] = {
+    int: sa.BigInteger,
+    float: sa.Double,
+    str: sa.String,
+    bool: sa.Boolean,
+}
 # Few enough for the sum over millions of rows, and enough that two changes do not give the same sum.
 _BITS_OF_CHANGE = 40
 
@@ -64,6 +75,7 @@ class StoredResult(Base):
     """One record, as the columns of `Result`. The complete record is a `StoredDocument`."""
 
     __tablename__ = "results"
+    __table_args__ = tuple(sa.Column(entry.key, _SQL_TYPES[entry.file_type]) for entry in COLUMNS if entry.stored)
 
     record_id: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
     created: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -201,7 +213,7 @@ class Store:
         return [result for result in cached if submission is None or result.submission == submission]
 
     def _all_results(self) -> list[Result]:
-        columns = [getattr(StoredResult, name) for name in _COLUMNS]
+        columns = [getattr(StoredResult, name) for name in (*_COLUMNS, *_STORED)]
         run = [getattr(StoredResult, name) for name in ("tracking_uri", "experiment_id", "run_id")]
         query = sa.select(StoredResult.submission_json, *run, *columns)
         with self.transaction() as connection:
@@ -210,9 +222,10 @@ class Store:
         facts = {row[0]: submission_facts(json.loads(row[0])) for row in rows}
         return [
             Result(
-                **dict(zip(_COLUMNS, values, strict=True)),
+                **dict(zip(_COLUMNS, values[: len(_COLUMNS)], strict=True)),
                 **facts[info],
                 run=Tracking(uri=uri, experiment_id=experiment, run_id=run_id) if run_id else None,
+                stored=dict(zip(_STORED, values[len(_COLUMNS) :], strict=True)),
             )
             for info, uri, experiment, run_id, *values in rows
         ]
@@ -280,8 +293,8 @@ class Store:
 
 def _upsert(connection: sa.Connection, record: Record, tracking: Tracking | None, confirmed: datetime | None) -> Result:
     refuse_unpublishable(record)
-    result = Result.of(record, tracking)
-    values: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS}
+    result = Result.of(record, tracking, stored_values(record))
+    values: dict[str, Any] = {name: getattr(result, name) for name in _COLUMNS} | dict(result.stored)
     values["confirmed"] = max(confirmed, result.created) if confirmed else result.created
     values["submission_json"] = record.submission.model_dump_json()
     values["changed"] = secrets.randbits(_BITS_OF_CHANGE)

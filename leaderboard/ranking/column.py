@@ -6,8 +6,9 @@ from typing import Generic, Literal, TypeVar
 
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import BoardTask, Cell, Row
+from leaderboard.records.record import Record
+from leaderboard.records.result import Value
 
-Value = int | float | str | bool | None
 Table = Literal["page", "terminal", "latex"]
 Style = Literal["", "rank", "name", "number", "score"]
 Source = TypeVar("Source", Row, Cell)
@@ -60,6 +61,8 @@ class _Entry(Generic[Source]):
         key: name of the column: ``sort=KEY`` in the page's address, and in files and JSON unless ``file`` is set.
         value: reads the value for sorting and for files; None means no value.
         file_type: int, float, str or bool, the type in Parquet. With None the column is not in files and JSON.
+        stored: reads from a record what the database stores under ``key``; None for a record that does not have it.
+            Every `Result` has it in ``stored``. Its type is ``file_type``. A migration adds the column of the table.
         file: name in files and JSON, if it differs from ``key``.
         label: header in tables, and name in the list of orders.
         help: one sentence that the page shows on hover over the header.
@@ -74,6 +77,7 @@ class _Entry(Generic[Source]):
     key: str
     value: Callable[[Source], Value]
     file_type: type[int] | type[float] | type[str] | type[bool] | None
+    stored: Callable[[Record], Value] | None = None
     file: str = ""
     label: str = ""
     help: str = ""

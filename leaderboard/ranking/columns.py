@@ -1,6 +1,7 @@
 """The columns of the board, in one list for the page, the terminal, JSON, CSV, Parquet and LaTeX.
 
-To add a column, add an entry to `COLUMNS`. A `Column` reads a row; a `TaskColumn` reads the cell of each task.
+To add a column, add an entry to `COLUMNS`. A `Column` reads a row; a `TaskColumn` reads the cell of each task. An entry
+with ``stored`` also adds a column to the database, which needs a migration.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +10,9 @@ from typing import Any
 
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Cell, Row
-from leaderboard.ranking.column import Column, Shown, Table, TaskColumn, Value, missing
+from leaderboard.ranking.column import Column, Shown, Table, TaskColumn, missing
+from leaderboard.records.record import Record
+from leaderboard.records.result import Value
 
 
 def _of_standing(field: str) -> Callable[[Row], Value]:
@@ -263,6 +266,11 @@ COLUMNS: tuple[Column | TaskColumn, ...] = (
     RUNS,
 )
 """Every column, in the order of tables and files. The columns of one task are together, once per task."""
+
+
+def stored_values(record: Record) -> dict[str, Value]:
+    """What the columns store of a record in the database, by key."""
+    return {entry.key: entry.stored(record) for entry in COLUMNS if entry.stored}
 
 
 def columns_of(board: Board, table: Table | None = None) -> list[Column]:

@@ -1,13 +1,16 @@
 """The fields of a record that a board needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
 
 from leaderboard.records.overlap import PretrainingData, pretraining_data, short
 from leaderboard.records.record import Record, Tracking, file_stem
 from tasks.task import Group, Metric
+
+Value = int | float | str | bool | None
+"""A value of a column of the board."""
 
 
 class SubmissionFacts(TypedDict):
@@ -25,7 +28,8 @@ class Result:
 
     Scores are in 0..1, ``last_layer`` is the highest index of a layer, ``created`` is in UTC, ``run`` is None until
     MLflow has the record, ``confirmed`` is when it was last submitted. For ``pretraining``, ``remote_code``, ``family``
-    and ``licence`` see `submission_facts`.
+    and ``licence`` see `submission_facts`. ``stored`` has, by key, what the columns of the board store of each record;
+    a result of `Result.of` alone has none of it.
     """
 
     record_id: str
@@ -59,6 +63,7 @@ class Result:
     licence: str = ""
     run: Tracking | None = None
     confirmed: datetime | None = None
+    stored: Mapping[str, Value] = field(default_factory=dict, hash=False)
 
     @property
     def stem(self) -> str:
@@ -74,7 +79,7 @@ class Result:
         return tuple(dict.fromkeys(entry.domain for entry in self.pretraining if entry.domain))
 
     @classmethod
-    def of(cls, record: Record, run: Tracking | None = None) -> Self:
+    def of(cls, record: Record, run: Tracking | None = None, stored: Mapping[str, Value] | None = None) -> Self:
         """The board's view of a record."""
         created = record.created if record.created.tzinfo else record.created.replace(tzinfo=UTC)
         return cls(
@@ -106,6 +111,7 @@ class Result:
             **submission_facts(record.submission.model_dump()),
             run=run,
             confirmed=created.astimezone(UTC),
+            stored=stored or {},
         )
 
 

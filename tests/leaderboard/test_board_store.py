@@ -16,6 +16,7 @@ from ports import free_port
 import leaderboard.database.profiles  # noqa: F401  # its table belongs to the schema
 from leaderboard.database import migrate
 from leaderboard.database.store import Base, Store, _engine
+from leaderboard.ranking.columns import stored_values
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import confirm, record_paths, tracking_path, write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
@@ -32,7 +33,7 @@ def test_what_was_published_is_read_back_to_the_last_digit(url: str) -> None:
     store = Store(url)
     store.publish(record, RUN)
     assert store.record(record.id) == record
-    assert store.results() == [Result.of(record, RUN)]
+    assert store.results() == [Result.of(record, RUN, stored_values(record))]
     assert store.results()[0].created == datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 

@@ -25,6 +25,7 @@ from leaderboard.database.standings import (
 from leaderboard.database.store import Store, StoredResult
 from leaderboard.ranking import resamples
 from leaderboard.ranking.boards import Board, boards
+from leaderboard.ranking.columns import stored_values
 from leaderboard.ranking.resamples import resamples_path
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths, write_record
@@ -79,7 +80,7 @@ def test_what_another_process_changes_is_on_the_next_page(
     server, record = Store(url), make_record("a")
     server.publish(record)
     before, kept = server.results(), read_standings(server)
-    assert server.results() == before == [Result.of(record)]
+    assert server.results() == before == [Result.of(record, stored=stored_values(record))]
     assert read_standings(server) is kept, "a page without a change does no work"
     change(url, record, tmp_path)
     after = Store(url).results()

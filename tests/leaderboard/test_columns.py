@@ -2,6 +2,11 @@
 
 import csv
 import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +22,10 @@ from leaderboard.database.profiles import publish
 from leaderboard.database.store import Store
 from leaderboard.ranking import columns, formats
 from leaderboard.ranking.boards import Board, boards
-from leaderboard.ranking.column import Column, Shown, TaskColumn, Value
+from leaderboard.ranking.column import Column, Shown, TaskColumn
 from leaderboard.ranking.columns import COLUMNS, columns_of, sort_names, sort_rows
-from leaderboard.records.result import Result
+from leaderboard.records.files import write_record
+from leaderboard.records.result import Result, Value
 from tasks.support.home import Home
 
 APP = Path(__file__).parents[2] / "leaderboard" / "web" / "app.py"
@@ -44,6 +50,33 @@ OFF = TaskColumn(
     sort="largest first",
 )
 
+# Run in the copy of the suite: the commands one after another, with what they print, then the page.
+COMMANDS = """
+import contextlib, io, json, sys
+from pathlib import Path
+
+import leaderboard
+from evaluator.cli import console, main
+from streamlit.testing.v1 import AppTest
+
+console._LOG_WIDTH = 300
+printed = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["beans", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, arguments
+    printed.append(out.getvalue())
+page = AppTest.from_file(str(Path(leaderboard.__file__).parent / "web" / "app.py"), default_timeout=60)
+page.query_params["sort"] = "task:mini-calls.epoch"
+page.run()
+assert not page.exception
+(table,) = page.get("bidi_component")
+print(json.dumps([*printed, table.proto.json]))
+"""
+
 Beans = Callable[..., tuple[int, str, str]]
 
 
@@ -64,6 +97,13 @@ def added(filled: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     return filled
 
 
+def documented(first: str, last: str) -> str:
+    """The code of docs/extending.md from one line to another. A reader copies it."""
+    lines = (APP.parents[2] / "docs" / "extending.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index(f"    {first}")
+    return textwrap.dedent("\n".join(lines[start : lines.index(f"    {last}", start) + 1]))
+
+
 def drawn(**query: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The board's table as the browser gets it: its headers by label, and its rows with their cells by label."""
     page = AppTest.from_file(str(APP), default_timeout=60)
@@ -72,10 +112,33 @@ def drawn(**query: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     page.run()
     assert not page.exception
     (table,) = page.get("bidi_component")
-    data = json.loads(table.proto.json)
+    return parsed(table.proto.json)
+
+
+def parsed(drawn: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The headers by label, and the rows with their cells by label."""
+    data = json.loads(drawn)
     labels = [header["label"] for header in data["columns"]]
     rows = [dict(zip(labels, row["cells"], strict=True)) for row in json.loads(data["rows"])]
     return {header["label"]: header for header in data["columns"]}, rows
+
+
+def in_terminal(out: str) -> list[dict[str, str]]:
+    """The rows of the table in the terminal, with their cells by label."""
+    header, *rows = (
+        [cell.strip() for cell in line.split(line[:1])[1:-1]] for line in out.splitlines() if line[:1] in "┃│"
+    )
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def in_latex(path: Path) -> list[dict[str, str]]:
+    """The rows of the LaTeX table, with their cells by label."""
+    body = path.read_text(encoding="utf-8").split(r"\toprule")[1].split(r"\bottomrule")[0]
+    header, _, _, *rows = [
+        [cell.strip() for cell in line.removesuffix(r"\\").replace(r"\&", "and").split("&")]
+        for line in body.strip().splitlines()
+    ]
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def test_page_has_an_added_column_and_sorts_by_it_from_the_address(added: Store) -> None:
@@ -103,8 +166,7 @@ def test_page_has_a_column_of_each_task_and_sorts_by_it_from_the_address(added: 
 def test_terminal_has_added_columns(added: Store, beans: Beans, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evaluator.cli.console._LOG_WIDTH", 300)
     code, out, _ = beans("leaderboard", "show")
-    lines = [[cell.strip() for cell in line.split(line[:1])[1:-1]] for line in out.splitlines() if line[:1] in "┃│"]
-    rows = [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
+    rows = in_terminal(out)
     assert code == 0 and len(rows) == 3
     found = {row["Submission"]: (row[ROOT.label], row["mini-calls Off"], row["mini-soundscape Off"]) for row in rows}
     assert found["big"] == ("20000.000", "0.3 is off", "0.3 is off") and found["middle"][0] == "–"
@@ -140,14 +202,9 @@ def test_files_have_added_columns_in_the_order_of_the_address(
     assert (table.schema.field("root").type, table.schema.field("mini-calls.off").type) == (pa.float64(), pa.float64())
     assert {row["submission"]: row["root"] for row in table.to_pylist()}["middle"] is None
 
-    body = (tmp_path / "board.tex").read_text(encoding="utf-8").split(r"\toprule")[1].split(r"\bottomrule")[0]
-    header, _, _, *rows = [
-        [cell.strip() for cell in line.removesuffix(r"\\").replace(r"\&", "and").split("&")]
-        for line in body.strip().splitlines()
-    ]
+    table_rows = in_latex(tmp_path / "board.tex")
     of_tasks = ["mini-calls", "mini-calls Off", "mini-soundscape", "mini-soundscape Off"]
-    assert header == ["Rank", "Submission", "Mean", r"Root, 1 \% off", *of_tasks, "Parameters"]
-    table_rows = [dict(zip(header, row, strict=True)) for row in rows]
+    assert list(table_rows[0]) == ["Rank", "Submission", "Mean", r"Root, 1 \% off", *of_tasks, "Parameters"]
     assert [row["Submission"] for row in table_rows] == names
     shown = {row["Submission"]: (row[r"Root, 1 \% off"], row["mini-calls Off"]) for row in table_rows}
     assert (shown["big"], shown["middle"][0]) == (("20000.000", "0.3 is off"), "--")
@@ -159,6 +216,60 @@ def test_orders_to_choose_from_have_added_columns_and_the_labels_of_their_header
     assert (names["root"], names["-root"]) == (ROOT.label, f"{ROOT.label}, reversed")
     assert names["task:mini-calls.off"] == "mini-calls Off"
     assert next(iter(names)) == "mean", "an address that names no order shows the board's own"
+
+
+def test_a_column_that_the_database_stores_is_an_entry_and_a_migration(own_home: Path, tmp_path: Path) -> None:
+    """A copy of the suite gets those of the documentation, and shows the board that the suite without them wrote."""
+    home, epochs = Home.from_environment(), {"big": 300, "small": 10, "middle": 200}
+    for name, epoch in epochs.items():
+        for task, metric in TASKS.items():
+            record = make_record(name, task, metric=metric).model_copy(update={"epoch": epoch})
+            write_record(home.records, record)
+            Store(home.database_url).publish(record)
+
+    copy = tmp_path / "copy"
+    for package in ("tasks", "leaderboard", "evaluator"):
+        shutil.copytree(APP.parents[2] / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    entries = copy / "leaderboard/ranking/columns.py"
+    before, after = entries.read_text(encoding="utf-8").split(')\n"""Every column')
+    entry = documented("TaskColumn(", ")")
+    entries.write_text(f'{before}{entry},\n)\n"""Every column{after}', encoding="utf-8")
+    versions = copy / "leaderboard/database/migrations/versions"
+    newest = max(path.name for path in versions.glob("*.py"))[:4]
+    migration = documented("import sqlalchemy as sa", '        table.drop_column("epoch")')
+    migration = migration.replace('"0006"', '"9999"').replace('"0005"', f'"{newest}"')
+    (versions / "9999_epoch.py").write_text(migration, encoding="utf-8")
+
+    show, sort = ["leaderboard", "show"], ["--view", "sort=task:mini-calls.epoch"]
+    exports = [["leaderboard", "export", f"{tmp_path}/board.{kind}", *sort] for kind in ("csv", "parquet", "tex")]
+    commands = [[*show, "--json"], ["leaderboard", "rebuild"], [*show, "--json"], show, *exports]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps(commands)],
+        env={**os.environ, "PYTHONPATH": str(copy)},
+        cwd=copy,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    migrated, _, rebuilt, terminal, _, _, _, page = json.loads(done.stdout)
+
+    for out in (migrated, rebuilt):
+        (board,) = json.loads(out)
+        of_cells = {row["submission"]: [cell["epoch"] for cell in row["cells"]] for row in board["rows"]}
+        assert of_cells == {name: [epoch, epoch] for name, epoch in epochs.items()}
+    in_order = ["10", "200", "300"]
+    of_rows = {row["Submission"]: row["mini-soundscape Epoch"] for row in in_terminal(terminal)}
+    assert [of_rows[name] for name in ("small", "middle", "big")] == in_order
+    headers, rows = parsed(page)
+    assert headers["mini-calls Epoch"]["title"] == "of the chosen probe"
+    assert [row["mini-calls Epoch"]["text"] for row in rows] == in_order
+    with (tmp_path / "board.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["mini-calls.epoch"] for line in csv.DictReader(file)] == in_order
+    table = pq.read_table(tmp_path / "board.parquet")
+    assert table.schema.field("mini-calls.epoch").type == pa.int64()
+    assert table["mini-soundscape.epoch"].to_pylist() == [10, 200, 300]
+    assert [row["mini-calls Epoch"] for row in in_latex(tmp_path / "board.tex")] == in_order
 
 
 PAGE = """
@@ -221,11 +332,8 @@ def test_a_column_without_a_text_of_its_own_is_shown_by_its_type(value: Value, t
 
 
 def test_the_column_of_the_documentation_works_as_it_stands(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader copies it."""
-    lines = (APP.parents[2] / "docs" / "extending.md").read_text(encoding="utf-8").splitlines()
-    start = lines.index("    Column(")
-    example = "\n".join(lines[start : lines.index("    )", start) + 1])
-    monkeypatch.setattr(columns, "COLUMNS", (*COLUMNS, eval(example.strip(), vars(columns))))
+    entry = eval(documented("Column(", ")"), vars(columns))
+    monkeypatch.setattr(columns, "COLUMNS", (*COLUMNS, entry))
     headers, rows = drawn(sort="millions")
     assert headers["Millions"]["order"] == "ascending"
     assert [row["Millions"]["text"] for row in rows] == ["9.000", "90.000", "400.000"]

@@ -9,9 +9,10 @@ import streamlit as st
 
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Row
-from leaderboard.ranking.column import Column, Value
+from leaderboard.ranking.column import Column
 from leaderboard.ranking.columns import MEAN, RANK, RUNS, SUBMISSION, best_value, columns_of
 from leaderboard.records.record import Tracking
+from leaderboard.records.result import Value
 from leaderboard.web import table, text
 
 _TABLE = "board"
