@@ -4,6 +4,8 @@ import inspect
 import json
 import tomllib
 from collections.abc import Collection
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -13,12 +15,13 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     create_model,
     model_validator,
 )
 
-from evaluator.backbones import LOADERS
+from evaluator.backbones import LOADERS, Loader
 from tasks.support.errors import UserError, instead
 
 if TYPE_CHECKING:
@@ -123,15 +126,9 @@ class Submission(BaseModel):
             raise UserError(
                 f"Submission file {path} has no table [about], which files under submissions/ need for readers."
             )
-        arguments = {key: value for key, value in keys.items() if key not in ("name", "loader")}
+        name, loader = keys.pop("name"), keys.pop("loader")
         try:
-            return cls(
-                name=keys["name"],
-                loader=keys["loader"],
-                arguments=arguments,
-                about=tables.get("about"),
-                path=path,
-            )
+            return cls(name=name, loader=loader, arguments=keys, about=tables.get("about"), path=path)
         except ValidationError as error:
             raise UserError(f"Submission file {path}: {explain(error)}.") from error
 
@@ -151,11 +148,10 @@ class Submission(BaseModel):
         """
         model = keys_of(self.loader)
         try:
-            arguments = model.model_validate(self.arguments)
+            return dict(model.model_validate(self.arguments))
         except ValidationError as error:
             sentence = explain(error, ("name", "loader", *model.model_fields))
             raise UserError(f"Submission file {self.path}, loader {self.loader!r}: {sentence}.") from error
-        return {name: getattr(arguments, name) for name in model.model_fields}
 
     def load(self) -> "Backbone":
         """Load the backbone on the CPU.
@@ -185,6 +181,39 @@ def keys_of(name: str) -> type[BaseModel]:
     # `from __future__ import annotations`. pydantic looks up their names in the loader's module.
     config = ConfigDict(extra="forbid", strict=True)
     return create_model("arguments", __config__=config, __module__=load.__module__, **fields)
+
+
+def read_key(loader: Loader, key: str, text: str) -> Any:
+    """Read the value of a loader's key from TOML or plain text: 16000, true, "text" and text.
+
+    Raises:
+        UserError: the loader does not accept the value.
+    """
+    if key in loader.code and not all(text.partition(":")):
+        raise UserError("write module:function, or module:Class")
+    field = keys_of(loader.name).model_fields[key]
+    read = partial(convert, Annotated[field.annotation, field], strict=True)
+    try:
+        return read(tomllib.loads(f"value = {text}")["value"])
+    except tomllib.TOMLDecodeError:
+        return read(text)
+    except UserError:
+        # A commit may look like a number, but the key needs text.
+        with suppress(UserError):
+            return read(text)
+        raise
+
+
+def convert(kind: Any, value: object, *, strict: bool = False) -> Any:
+    """Return ``value`` as the type ``kind``, converted by pydantic.
+
+    Raises:
+        UserError: pydantic does not accept the value; the message is that of `explain`.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=strict)
+    except ValidationError as error:
+        raise UserError(explain(error)) from error
 
 
 # What is wrong with a value, by pydantic's name of the error.
@@ -236,7 +265,5 @@ def explain(error: ValidationError, known: Collection[str] = ()) -> str:
             words = f"{value} {_WRONG[problem['type']].format(**problem.get('ctx', {}))}"
         else:
             words = problem["msg"].removeprefix("Value error, ")
-        words = f"{'.'.join(where)}: {words}" if where else words
-        if words not in parts:
-            parts.append(words)
-    return "; ".join(parts)
+        parts.append(f"{'.'.join(where)}: {words}" if where else words)
+    return "; ".join(dict.fromkeys(parts))

@@ -7,6 +7,7 @@ import typer
 
 from evaluator.cli import check, doctor, leaderboard, profile, records, study, submissions, submit, tasks
 from evaluator.cli.console import complain
+from evaluator.cli.late_help import late_help
 from tasks.support.errors import UserError
 
 app = typer.Typer(
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("submit", cls=submit.WithTracks, epilog=submit.EXAMPLE)(submit.submit)
+app.command("submit", cls=late_help(track=submit.tracks_help), epilog=submit.EXAMPLE)(submit.submit)
 app.command("check", epilog=check.EXAMPLE)(check.check)
 app.command("profile", epilog=profile.EXAMPLE)(profile.profile)
 app.add_typer(tasks.app, name="tasks")

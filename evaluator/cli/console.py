@@ -76,15 +76,15 @@ def split_numbers(option: str, value: str | None, example: str, kind: Any = None
     Raises:
         UserError: a part is not a number of this type.
     """
-    from pydantic import Field, TypeAdapter, ValidationError
+    from pydantic import Field
 
-    number: TypeAdapter[Any] = TypeAdapter(kind or Annotated[float, Field(gt=0, allow_inf_nan=False)])
+    from evaluator.submission import convert
+
+    number = kind or Annotated[float, Field(gt=0, allow_inf_nan=False)]
     try:
-        return tuple(number.validate_python(part) for part in split_list(value))
-    except ValidationError as error:
-        from evaluator.submission import explain
-
-        raise UserError(f"{option}: {explain(error)}; write for example {option} {example}.") from error
+        return tuple(convert(number, part) for part in split_list(value))
+    except UserError as error:
+        raise UserError(f"{option}: {error}; write for example {option} {example}.") from error
 
 
 @contextmanager

@@ -4,9 +4,7 @@ import os
 import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from evaluator.backbones import LOADERS, Loader
+from evaluator.cli.console import split_list
 from tasks.support.errors import UserError, instead
 
 EXAMPLE = (
@@ -70,51 +69,49 @@ def new(
     The command asks only for required keys and checks every answer at once. Without a terminal it asks nothing, and a
     missing answer is an error.
     """
-    from evaluator.submission import Submission
+    from evaluator.submission import Submission, convert
     from tasks.support.files import write_atomically
 
+    about: dict[str, Any] = {"description": description, "family": family, "authors": authors, "licence": licence}
     try:
         called = name or (path.stem if path is not None and not sys.stdin.isatty() else None)
-        valid = partial(_valid, Annotated[str, Submission.model_fields["name"]])
-        called = _answer("Name on the board (letters, digits, . _ -)", "--name", called, valid)
+        named = partial(convert, Annotated[str, Submission.model_fields["name"]])
+        called = _answer("Name on the board (letters, digits, . _ -)", "--name", called, named)
         target = path or Path("submissions") / f"{called}.toml"
         _refuse_existing(target, force=force)
         chosen = _answer(f"Loader ({', '.join(LOADERS.names())})", "--loader", loader, LOADERS.get)
         keys = _keys(chosen, settings or [], target.parent)
-        texts = {"description": description, "family": family, "authors": authors, "licence": licence}
-        about: dict[str, Any] = {
-            key: _answer(f"{key.capitalize()} ({_HELP[key]})", f"--{key}", given, str) for key, given in texts.items()
-        }
+        for key, given in about.items():
+            about[key] = _answer(f"{key.capitalize()} ({_HELP[key]})", f"--{key}", given, str)
         untrained = not chosen.trained or keys.get("weights") == "random"
         seen = [] if untrained and pretraining is None else _pretraining(pretraining)
     except (KeyboardInterrupt, EOFError, typer.Abort) as stop:
         print(file=sys.stderr)
         raise UserError("Stopped before the last answer: nothing was written.") from stop
     about |= {"paper": paper or None, "code": code or None, "parameters": parameters, "pretraining": seen}
-    about = {key: value for key, value in about.items() if value is not None}
     template = re.sub("parameters = .*\n", "", _ABOUT) if chosen.counted else _ABOUT
     text = _table("submission", chosen.template, {"name": called, "loader": chosen.name, **keys})
     text += "\n" + _table("about", template, about)
     Submission.parse(text, target).check_keys()
     done = "Replaced" if target.exists() else "Wrote"
     write_atomically(target, text)
-    for reason in overlaps(about):
+    # Imported after the questions, because this takes a moment.
+    from leaderboard.database.standings import catalogue
+    from leaderboard.records.overlap import overlaps
+
+    for reason in overlaps(about, catalogue()):
         print(f"To be disclosed on the board: {reason}.", file=sys.stderr)
     print(f"{done} {target}.\nNext: beans check {shlex.quote(str(target))}")
 
 
 def _table(name: str, template: str, values: Mapping[str, object]) -> str:
-    """Return a table of the file: the keys with values, and the other lines of the template as comments."""
+    """Return a table of the file: the keys with values, then the other lines of the template as comments."""
     from leaderboard.records.reproduce import toml
 
-    lines, tables, examples = "", "", {line[1]: line[0] for line in _LINE.finditer(template)}
-    for key in [*(key for key in values if key not in examples), *examples]:
-        text = toml({name: {key: values[key]}}) if key in values else f"[{name}]\n# {examples[key]}\n"
-        if text.startswith(f"[{name}]\n"):
-            lines += text.partition("\n")[2]
-        else:  # a value that TOML writes as a separate table
-            tables += f"\n{text}"
-    return f"[{name}]\n{lines}{tables}"
+    # TOML writes some values as tables of their own. The comments stand before them.
+    keys, bracket, tables = toml({name: values}).partition("\n[")
+    comments = [f"# {line[0]}\n" for line in _LINE.finditer(template) if values.get(line[1]) is None]
+    return "".join([keys, *comments, bracket, tables])
 
 
 def _answer(question: str, option: str, given: str | None, check: Callable[[str], Any], *, empty: bool = False) -> Any:
@@ -126,12 +123,13 @@ def _answer(question: str, option: str, given: str | None, check: Callable[[str]
     if given is None and not sys.stdin.isatty():
         raise UserError(f"{option} is missing ({question}): give it, or run this in a terminal to be asked.")
     while True:
-        text = given if given is not None else str(typer.prompt(question, default="", show_default=False, err=True))
+        answer = given if given is not None else typer.prompt(question, default="", show_default=False, err=True)
+        text = str(answer).strip()
         try:
             # A terminal may send bytes that are not text in its encoding.
             text.encode()
-            if text.strip() or empty:
-                return check(text.strip()) if text.strip() else None
+            if text or empty:
+                return check(text) if text else None
             error = "this needs an answer"
         except UnicodeEncodeError:
             error = "this is not valid text"
@@ -140,18 +138,6 @@ def _answer(question: str, option: str, given: str | None, check: Callable[[str]
         if given is not None:
             raise UserError(f"{option}: {error}.")
         print(f"  {error}.", file=sys.stderr)
-
-
-def _valid(kind: Any, value: object, *, strict: bool = False) -> Any:
-    """Return ``value`` converted to the type ``kind`` by pydantic."""
-    from pydantic import TypeAdapter, ValidationError
-
-    from evaluator.submission import explain
-
-    try:
-        return TypeAdapter(kind).validate_python(value, strict=strict)
-    except ValidationError as error:
-        raise UserError(explain(error)) from error
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
@@ -164,38 +150,23 @@ def _refuse_existing(target: Path, *, force: bool) -> None:
 
 def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
     """Return the loader's keys: those of ``--set``, and the answers for the missing required keys."""
-    from evaluator.submission import keys_of
+    from evaluator.submission import keys_of, read_key
 
-    kinds = {key: Annotated[field.annotation, field] for key, field in keys_of(loader.name).model_fields.items()}
+    known = keys_of(loader.name).model_fields
     texts = dict(_LINE.findall(loader.template))
     values: dict[str, Any] = {}
-
-    def read(key: str, text: str) -> Any:
-        """Read a value in TOML or as plain text: 16000, true, "text" and text."""
-        if key in loader.code and not all(text.partition(":")):
-            raise UserError("write module:function, or module:Class")
-        value: object = text
-        with suppress(tomllib.TOMLDecodeError):
-            value = tomllib.loads(f"value = {text}")["value"]
-        try:
-            return _valid(kinds[key], value, strict=True)
-        except UserError:
-            # A commit may look like a number, but the key needs text.
-            with suppress(UserError):
-                return _valid(kinds[key], text, strict=True)
-            raise
-
     for setting in settings:
         key, equals, text = map(str.strip, setting.partition("="))
         if not equals:
             raise UserError(f"--set {setting!r}: write KEY=VALUE.")
-        if key not in kinds:
-            raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, kinds)}.")
-        values[key] = _answer(key, f"--set {key}", text, partial(read, key))
+        if key not in known:
+            raise UserError(f"--set {setting!r}: {loader.name} has no key {key!r} {instead(key, known)}.")
+        values[key] = _answer(key, f"--set {key}", text, partial(read_key, loader, key))
     while missing := loader.missing(values):
         for key, reason in missing.items():
             about = f"{key} ({texts[key]})" if key in texts else key
-            values[key] = _answer(f"{reason}; {about}" if reason else about, f"--set {key}=…", None, partial(read, key))
+            question = f"{reason}; {about}" if reason else about
+            values[key] = _answer(question, f"--set {key}=…", None, partial(read_key, loader, key))
     return {key: _seen_from(base, value) if key in loader.files else value for key, value in values.items()}
 
 
@@ -225,23 +196,13 @@ def _pretraining(given: list[str] | None) -> list[dict[str, Any]] | None:
 
 def _data_set(text: str) -> dict[str, Any]:
     """Return one entry of ``pretraining``; an empty one for "none"."""
-    from evaluator.submission import Pretraining
+    from evaluator.submission import Pretraining, convert
 
     if text.casefold() == "none":
         return {}
     data, domain, hours, drawn, *others = *map(str.strip, text.split(";")), "", "", ""
     if not data or not domain or any(others):
         raise UserError(f"write '{_DATA_SET}', where HOURS and COLLECTIONs are optional, none, or unknown")
-    collections = [name.strip() for name in drawn.split(",") if name.strip()]
-    values = {"data": data, "domain": domain, "hours": hours or None, "collections": collections}
-    entry: dict[str, Any] = _valid(Pretraining, values).model_dump(exclude_defaults=True)
+    values = {"data": data, "domain": domain, "hours": hours or None, "collections": split_list(drawn)}
+    entry: dict[str, Any] = convert(Pretraining, values).model_dump(exclude_defaults=True)
     return entry
-
-
-def overlaps(about: Mapping[str, object]) -> list[str]:
-    """Return the overlaps of pretraining and catalogue tasks that the board shows for a table ``[about]``."""
-    from leaderboard.database.standings import catalogue
-    from leaderboard.records.overlap import overlap, pretraining_data
-
-    pretraining = pretraining_data(about)
-    return [reason for task in catalogue() for reason in overlap(pretraining, task.name, task.facts.collections)]

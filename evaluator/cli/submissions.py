@@ -60,12 +60,14 @@ def show(
 ) -> None:
     """Show the keys of a submission file, and the overlaps with tasks that the board shows for it."""
     from evaluator.submission import Submission
+    from leaderboard.database.standings import catalogue
+    from leaderboard.records.overlap import overlaps
     from leaderboard.web import text
 
     path = Path(submission) if submission.endswith(".toml") else directory / f"{submission}.toml"
     entry = Submission.read(path)
     about = entry.about.model_dump(mode="json", exclude_none=True) if entry.about else {}
-    overlap = new_submission.overlaps(about)
+    overlap = overlaps(about, catalogue())
     facts = {"name": entry.name, "loader": entry.loader, **entry.arguments, **about}
     if as_json:
         print_json({**facts, "overlap": overlap})

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
 
 from evaluator.cli import choices
 from evaluator.cli.console import (
@@ -30,24 +29,19 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: beans submit submissions/statistics.toml --tasks mini-calls,my-task.toml --track ta,twa"
 
 
-class WithTracks(TyperCommand):
-    """The command, whose help lists the heads. They are looked up only then, since this imports torch."""
+def tracks_help() -> str:
+    """Return the help of ``--track``, with a line for each head."""
+    from rich.markup import escape
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        from rich.markup import escape
+    from evaluator.probes.heads import HEADS
 
-        from evaluator.probes.heads import HEADS
-
-        (option,) = (option for option in self.params if isinstance(option, TyperOption) and option.name == "track")
-        lines = [str(option.help)]
-        for name, head in HEADS.each():
-            if isinstance(head, UserError):
-                lines.append(f"{name}: {escape(str(head))}")
-            else:
-                lines.append(f"{name}: {escape(head.help)}" + (" (reads frames)" if head.reads_frames else ""))
-        option.help = "\n\n".join(lines)
-        super().format_help(ctx, formatter)
+    lines = ["Tracks, separated by commas."]
+    for name, head in HEADS.each():
+        if isinstance(head, UserError):
+            lines.append(f"{name}: {escape(str(head))}")
+        else:
+            lines.append(f"{name}: {escape(head.help)}" + (" (reads frames)" if head.reads_frames else ""))
+    return "\n\n".join(lines)
 
 
 def submit(
@@ -56,7 +50,7 @@ def submit(
         str | None, typer.Option(help="Task names or task files, separated by commas. [default: all prepared tasks]")
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="The start of relative paths in task files.")] = None,
-    track: Annotated[str, typer.Option(help="Tracks, separated by commas.")] = "ta",
+    track: Annotated[str, typer.Option()] = "ta",
     trials: Annotated[int, typer.Option(min=1, help="Number of learning rates in the search.")] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")

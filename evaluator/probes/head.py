@@ -3,7 +3,11 @@
 A probe search trains many heads of one kind at once. Their tensors carry two leading dimensions: G groups that read
 different inputs (a layer, a seed), and K probes (learning rates) that read the same. Each head of a stack computes
 exactly what it would compute alone.
+
+Every declaration of a head imports this module, also for a list of heads. Torch is therefore imported inside functions.
 """
+
+from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
@@ -12,15 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
-
-from evaluator.features.samples import Batch
-
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from evaluator.features.samples import Batch
     from tasks.task import Metric
 
-State = dict[str, Tensor]
+State = dict[str, "Tensor"]
 """Parameters and buffers by name: (G, K, ...) of a stack, or (...) of a single head."""
 
 # Limits of a record's fields.
@@ -43,8 +46,8 @@ class Head:
             ``forward(inputs, valid)`` takes (batch, width) vectors and None, or (batch, frames, width) frames, which
             are zero after the end of each clip, and (batch, frames) bool, which of them are valid. It returns
             (batch, classes) logits.
-        stacked: a faster way to train many of these heads, which gives the same numbers. None: by automatic
-            differentiation.
+        stacked: called as `Stack` is, returns a faster stack of these heads, which gives the same numbers. None: by
+            automatic differentiation.
 
     Raises:
         ValueError: a name, help, needs or version that is not what it should be.
@@ -55,7 +58,7 @@ class Head:
     needs: Literal["vectors", "frames"]
     version: int
     make: Callable[[int, int], nn.Module]
-    stacked: "type[Stack] | None" = None
+    stacked: Callable[[Head, int, int, torch.device], Stack] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -83,7 +86,7 @@ class Step:
         random_seeds: (G,) seeds for heads that draw random numbers. Layer, seed and step fix them.
     """
 
-    metric: "Metric"
+    metric: Metric
     targets: Tensor
     random_seeds: Sequence[int]
 
@@ -178,6 +181,8 @@ def random_seed(layer: int, seed: int, step: int = 0) -> int:
 @contextmanager
 def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
     """Seed torch's generator, and that of a GPU ``device``, inside a ``with`` block."""
+    import torch
+
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
@@ -192,4 +197,6 @@ def without_denormals(weights: Tensor) -> Tensor:
     Confident probes give numbers that are too small for a processor's fast path. Products with such numbers take up to
     twenty times as long.
     """
+    import torch
+
     return torch.threshold_(weights, _NOTHING, 0.0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tasks.collections import drawn_from
+from tasks.task import Task
 
 # Anybody can write a record: a very long name must not slow down the board. Characters, words, characters.
 _LONGEST_TEXT = 2000
@@ -69,6 +70,12 @@ def overlap(pretraining: Iterable[PretrainingData], task: str, collections: Sequ
         elif shared:
             reasons.append(f"pretrained on {entry.data}, which like {task} is drawn from {shared[0]}")
     return tuple(dict.fromkeys(reasons))
+
+
+def overlaps(about: Mapping[str, object], tasks: Iterable[Task]) -> list[str]:
+    """The reasons of `overlap` for a submission's table ``[about]`` and every task."""
+    pretraining = pretraining_data(about)
+    return [reason for task in tasks for reason in overlap(pretraining, task.name, task.facts.collections)]
 
 
 def known_collections(data: str) -> tuple[str, ...]:

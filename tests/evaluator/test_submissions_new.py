@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from builders import Run, save_checkpoint
 
-from evaluator.submission import Submission
+from evaluator.submission import About, Submission, keys_of
 
 ABOUT = ("--family", "F", "--description", "D", "--authors", "A", "--licence", "MIT")
 NEW = ("submissions", "new")
@@ -221,6 +221,22 @@ def test_a_script_gives_every_answer(beans: Run, tmp_path: Path, case: str) -> N
     assert set(entry.arguments) == {setting.partition("=")[0] for setting in settings}
     assert entry.about is not None and entry.about.pretraining == ()
     entry.check_keys()
+
+
+def test_a_comment_becomes_a_key_of_its_own_table_without_its_mark(beans: Run, tmp_path: Path) -> None:
+    """Also where an answer is a table, which TOML writes below the other keys."""
+    file = tmp_path / "mine.toml"
+    sets = ("--set", "weights=random", "--set", "architecture=hubert", "--set", "config={hidden_size = 128}")
+    heard = [f"{name * 40}; speech" for name in "ab"]
+    code, _, err = beans(
+        *NEW, file, "--loader", "huggingface", *sets, *ABOUT, "--pretraining", heard[0], "--pretraining", heard[1]
+    )
+    assert code == 0, err
+    keys, about = tomllib.loads(re.sub(r"(?m)^# ", "", file.read_text())).values()
+    assert keys.keys() == {"name", "loader", *keys_of("huggingface").model_fields}
+    assert keys["config"] == {"hidden_size": 128}
+    assert about.keys() == About.model_fields.keys() - {"parameters"}
+    assert [entry["data"] for entry in about["pretraining"]] == ["a" * 40, "b" * 40]
 
 
 def test_what_is_written_passes_the_command_that_comes_next(

@@ -28,7 +28,8 @@ from evaluator.features import cuts as audio
 from evaluator.features import extraction, lookup, shards
 from evaluator.probes import automatic, metrics, search, trainer
 from evaluator.probes import fit as probes
-from evaluator.probes.heads import ta, twa
+from evaluator.probes.heads.ta import linear
+from evaluator.probes.heads.twa import attention
 from leaderboard.ranking import bootstrap
 
 ROOT = Path(__file__).parents[2]
@@ -213,8 +214,8 @@ def test_no_stage_computes_other_numbers_under_the_same_version() -> None:
 CHANGES: dict[str, tuple[object, str, str]] = {
     "decoding": (audio, "int((end - start) * header.sample_rate)", "int((end - start) * header.sample_rate) - 1"),
     "extraction": (extraction, "masked.sum(1, dtype=torch.float32)", "masked.amax(1).float()"),
-    "head ta": (ta, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
-    "head twa": (twa, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
+    "head ta": (linear, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
+    "head twa": (attention, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
     "automatic heads": (automatic, "gradient[part] += more", "gradient[part] += more.abs()"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),
     "search": (search, "-choice.valid, choice.layer,", "-choice.valid, -choice.layer,"),

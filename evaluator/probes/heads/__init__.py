@@ -1,6 +1,7 @@
-"""Heads (tracks): one module each, which declares its ``HEAD``. Installed packages add more.
+"""Heads (tracks): one module or folder each, which declares its ``HEAD``. Installed packages add more.
 
-A package adds a head by an entry point of the group ``beans.heads`` that names an `evaluator.probes.head.Head`.
+A package adds a head by an entry point of the group ``beans.heads`` that names an `evaluator.probes.head.Head`. Listing
+the heads imports every module of this folder. These modules therefore import torch inside functions.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Track ``twa``: scores s_t = w.x_t + b, softmax over valid frames, weighted sum, linear layer."""
+"""The head ``twa`` and its stack."""
 
 import math
 
@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluator.features.samples import Batch
-from evaluator.probes.head import Head, Stack, State, Step, without_denormals
-
-# Part of the id of every record: raise it with any change of the logits, the gradients or the initial parameters.
-VERSION = 1
+from evaluator.probes.head import Stack, State, Step, without_denormals
 
 
 class TimeWeighted(nn.Module):
@@ -84,13 +81,3 @@ class TimesWeighted(Stack):
 def _linear(state: State, inputs: Tensor) -> Tensor:
     """(G, K, classes, batch) of a linear layer per probe and group, on inputs (G, batch, K, width) of its own."""
     return torch.matmul(state["weight"], inputs.permute(0, 2, 3, 1)).add_(state["bias"][..., None])
-
-
-HEAD = Head(
-    name="twa",
-    help="learned weights over frames, then a linear layer",
-    needs="frames",
-    version=VERSION,
-    make=TimeWeighted,
-    stacked=TimesWeighted,
-)

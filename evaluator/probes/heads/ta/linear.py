@@ -1,4 +1,4 @@
-"""Track ``ta``: a linear layer on the mean over frames, which the feature store has already taken."""
+"""The head ``ta`` and its stack."""
 
 import math
 
@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluator.features.samples import Batch
-from evaluator.probes.head import Head, Stack, State, Step
-
-# Part of the id of every record: raise it with any change of the logits, the gradients or the initial parameters.
-VERSION = 1
+from evaluator.probes.head import Stack, State, Step
 
 
 class TimeAverage(nn.Module):
@@ -48,13 +45,3 @@ def _only_piece(batch: Batch) -> Tensor:
     """(G, batch, width) of a batch that is in one piece, as vectors are."""
     ((_, inputs, _),) = batch.pieces()
     return inputs
-
-
-HEAD = Head(
-    name="ta",
-    help="mean over frames, then a linear layer",
-    needs="vectors",
-    version=VERSION,
-    make=TimeAverage,
-    stacked=TimeAverages,
-)
