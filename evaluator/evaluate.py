@@ -13,7 +13,7 @@ from evaluator.efficiency.cost import cost
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes.heads import needs_frames
-from evaluator.probes.search import best_of_layer, search, select
+from evaluator.probes.search import Tried, best_of_layer, search, select
 from evaluator.probes.trainer import Trainer
 from evaluator.results.assemble import Measured, metrics_on_test, predicted_scores, store_record, with_todays_facts
 from evaluator.results.clock import Clock
@@ -152,7 +152,7 @@ class Evaluation:
         where = f"{self.submission.name} · {features.manifest.task.name} · {track}"
         trainer = Trainer(features, track, self.extractor.device, self.protocol)
 
-        def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+        def train(rates: list[float], begin: float, end: float) -> list[Tried]:
             # This batch of rates is the part from ``begin`` to ``end`` of the whole search.
             def on_epoch(done: int, total: int) -> None:
                 self.report(f"{where}: probes", begin + (end - begin) * done / total, 1)
@@ -167,7 +167,8 @@ class Evaluation:
         with clock.phase("test"):
             self.report(f"{where}: test", 0, 1)
             logits, epochs = trainer.test(choice)
-            curve = trainer.test_curve([best_of_layer(trials, layer) for layer in range(len(trials[0].valid))])
+            curve = trainer.curve([best_of_layer(trials, layer) for layer in range(len(trials[0].valid))])
+            reference = trainer.reference(choice.layer)
         with clock.phase("interval"):
             predictions = predicted_scores(features, logits)
             scores = metrics_on_test(trainer.metric, predictions, self.protocol)
@@ -180,7 +181,7 @@ class Evaluation:
             track=track,
             protocol=self.protocol,
             limit=self.limit,
-            measured=Measured(trials, choice, epochs, curve, predictions, scores),
+            measured=Measured(trials, choice, epochs, curve, reference, predictions, scores),
             cost=self.cost,
             seconds=clock.seconds,
         )

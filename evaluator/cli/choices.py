@@ -21,6 +21,7 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(help="Device; auto is CUDA if torch finds a CUDA device.")
 ]
 Precision = Literal["fp32", "bf16"]
+Rules = Literal["2", "papers"]
 # No point takes a day. An infinite timeout is not possible when waiting for a process.
 Timeout = Annotated[float, typer.Option(min=1, max=86_400, help="Seconds for each point.")]
 
@@ -45,7 +46,14 @@ def read_submission(path: Path) -> "Submission":
 
 
 def protocols(
-    trials: int, lr: str | None, seeds: int, precision: str, low: bool, shots: str | None, shots_seed: int
+    protocol: str,
+    trials: int,
+    lr: str | None,
+    seeds: int,
+    precision: str,
+    low: bool,
+    shots: str | None,
+    shots_seed: int,
 ) -> list[Protocol]:
     """Return the protocols that the options select: one per part of the train split.
 
@@ -60,7 +68,7 @@ def protocols(
     few = split_numbers("--shots", shots, "1,5,10", PositiveInt)
     parts = [TrainPart(low=True)] if low else []
     parts += [TrainPart(shots=k, seed=shots_seed) for k in dict.fromkeys(few)]
-    return [Protocol.from_options(trials, grid, seeds, precision, part) for part in parts or [TrainPart()]]
+    return [Protocol.from_options(protocol, trials, grid, seeds, precision, part) for part in parts or [TrainPart()]]
 
 
 def tracks(value: str) -> list[str]:

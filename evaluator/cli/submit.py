@@ -51,6 +51,10 @@ def submit(
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="The start of relative paths in task files.")] = None,
     track: Annotated[str, typer.Option()] = "ta",
+    protocol: Annotated[
+        choices.Rules,
+        typer.Option(help="The rules: 2 is the standard; papers trains as the papers did (ranked apart)."),
+    ] = "2",
     trials: Annotated[int, typer.Option(min=1, help="Number of learning rates in the search.")] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
@@ -99,7 +103,7 @@ def submit(
 
     home = Home.from_environment()
     place = pick_device(device)
-    protocols = choices.protocols(trials, lr, seeds, precision, low, shots, shots_seed)
+    protocols = choices.protocols(protocol, trials, lr, seeds, precision, low, shots, shots_seed)
     tracks = choices.tracks(track)
     budget = None if frames_budget is None else int(frames_budget * 2**30)
     submissions = [choices.read_submission(path) for path in submission]

@@ -1,5 +1,6 @@
 """Train probes for all layers, learning rates and seeds in one batch. Each is trained exactly as it would be alone."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,14 +10,14 @@ from torch import Tensor
 
 from evaluator.features.samples import Samples
 from evaluator.probes.head import Stack, State, Step, random_seed
-from evaluator.probes.metrics import score
+from evaluator.probes.metrics import loss, score
 from leaderboard.records.protocol import Protocol
 
 if TYPE_CHECKING:
     from tasks.task import Metric
 
 # Part of the id of every record: raise it with any change of the probes that training returns.
-VERSION = 1
+VERSION = 2
 # Validation and test items per step. It affects only memory.
 _EVALUATION_BATCH = 256
 # torch.optim.Adam's own defaults.
@@ -28,11 +29,14 @@ class Fit:
     """Result of training.
 
     Attributes:
-        valid: (epochs, L, S, K) validation metric of each epoch; NaN once a probe has stopped.
+        valid: (epochs, L, S, K) validation metric of each epoch; NaN where none was computed, and once a probe has
+            stopped.
+        loss: (L, S, K) validation loss after the last epoch.
         state: parameters and buffers (L * S, K, ...), each probe after the epoch in ``keep``; None without ``keep``.
     """
 
     valid: Tensor
+    loss: Tensor
     state: State | None
 
     def best(self) -> tuple[Tensor, Tensor]:
@@ -51,47 +55,59 @@ def fit(
     seeds: Sequence[int],
     protocol: Protocol,
     keep: Tensor | None = None,
+    every_epoch: bool = False,
     on_epoch: Callable[[], None] = lambda: None,
 ) -> Fit:
     """Train L x S x K probes: layers by seeds by learning rates.
 
-    A seed fixes the order of the items and, with the layer, the initial parameters. A probe stops after
-    ``protocol.patience`` epochs without improvement on validation.
+    A seed fixes the order of the items and, with the layer, the initial parameters. With patience, a probe stops after
+    that many epochs without improvement on validation. Without, all probes train for all epochs, and only the last
+    epoch is scored.
 
     Args:
         stack: the kind of probe.
         train: training samples.
-        valid: samples that score each epoch.
+        valid: samples that score the epochs.
         metric: the task's metric.
         rates: the K learning rates.
         seeds: the S seeds.
-        protocol: epochs, patience, batch size, weight decay.
+        protocol: epochs, patience, batch size, weight decay, schedule.
         keep: (L,) epochs (from 1) after which to keep each layer's parameters; training then lasts exactly until the
             last of them, without early stopping.
+        every_epoch: score every epoch on validation, also where the protocol needs only the last.
         on_epoch: called after every epoch.
     """
     shape = (len(train.layers), len(seeds), len(rates))
-    learners = _Learners(_start(stack, train, seeds, len(rates)), stack.trained, rates, protocol.weight_decay)
+    learners = _Learners(_start(stack, train, seeds, len(rates)), stack.trained, rates, protocol)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     kept = {name: torch.empty_like(tensor) for name, tensor in learners.state.items()} if keep is not None else None
+    stops = keep is None and protocol.patience > 0
+    last = protocol.epochs if keep is None else int(keep.max())
     history, steps = [], 0
     best = torch.full(shape, -1.0, dtype=torch.double, device=train.targets.device)
     stale = torch.zeros_like(best, dtype=torch.long)
-    for epoch in range(1, (protocol.epochs if keep is None else int(keep.max())) + 1):
+    losses = torch.full_like(best, torch.nan)
+    for epoch in range(1, last + 1):
         order = torch.stack([torch.randperm(len(train.targets), generator=generator) for generator in orders])
         for index in torch.split(order.to(best.device), protocol.batch_size, dim=1):
+            share = _share(protocol, steps, len(train.targets))
             steps += 1
             drawn = [random_seed(layer, seed, steps) for layer in train.layers for seed in seeds]
             for batch in train.batches(index):
                 step = Step(metric, train.targets[batch.items], drawn[batch.groups])
                 state, gradients = _of(learners.state, batch.groups), _of(learners.gradients, batch.groups)
                 stack.differentiate(state, gradients, batch, step)
-            learners.step()
+            learners.step(share)
         values = torch.full_like(best, torch.nan)
-        logits = predict(stack, learners.state, valid, len(seeds))
-        # Layer by layer, because sorting all scores takes several times their memory.
-        values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
-        if keep is None:
+        if every_epoch or epoch == last or protocol.patience > 0:
+            logits = predict(stack, learners.state, valid, len(seeds))
+            # Layer by layer, because sorting all scores takes several times their memory.
+            values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
+            if epoch == last:
+                losses[..., learners.probes] = torch.stack(
+                    [loss(metric, of_layer, valid.targets) for of_layer in logits]
+                )
+        if stops:
             values = torch.where(stale < protocol.patience, values, torch.nan)
         history.append(values)
         improved = values > best
@@ -102,12 +118,19 @@ def fit(
             for name, tensor in learners.state.items():
                 kept[name][done] = tensor[done]
         on_epoch()
-        if keep is None:
+        if stops:
             going = (stale < protocol.patience).flatten(0, 1).any(0).nonzero()[:, 0].tolist()
             if not going:
                 break
             learners.keep(going)
-    return Fit(torch.stack(history).cpu(), kept)
+    return Fit(torch.stack(history).cpu(), losses.cpu(), kept)
+
+
+def _share(protocol: Protocol, step: int, items: int) -> float:
+    """The share of its learning rate that every probe has in a step (from 0), from 1 at the first step."""
+    if protocol.schedule == "constant":
+        return 1.0
+    return (1 + math.cos(math.pi * step / (protocol.epochs * math.ceil(items / protocol.batch_size)))) / 2
 
 
 @torch.inference_mode()
@@ -142,7 +165,7 @@ def _start(stack: Stack, train: Samples, seeds: Sequence[int], probes: int) -> S
 
 
 class _Learners:
-    """All probes (G, K, ...) with their gradients and torch's fused Adam, one learning rate per probe.
+    """All probes (G, K, ...) with their gradients and torch's fused Adam, one learning rate and L2 penalty per probe.
 
     Attributes:
         state: parameters and buffers of the probes that still learn.
@@ -150,13 +173,13 @@ class _Learners:
         probes: which of the K these are.
     """
 
-    def __init__(self, state: State, trained: Sequence[str], rates: Sequence[float], weight_decay: float) -> None:
+    def __init__(self, state: State, trained: Sequence[str], rates: Sequence[float], protocol: Protocol) -> None:
         self.state = state
         self.gradients = {name: torch.zeros_like(state[name]) for name in trained}
         self.probes = list(range(len(rates)))
         self._moments = [{name: torch.zeros_like(state[name]) for name in trained} for _ in range(2)]
         self._rates = list(rates)
-        self._weight_decay = weight_decay
+        self._protocol = protocol
         self._step = torch.zeros((), device=next(iter(state.values())).device)
         self._divide()
 
@@ -170,8 +193,8 @@ class _Learners:
         ]
 
     @torch.no_grad()
-    def step(self) -> None:
-        """One update of every probe."""
+    def step(self, share: float) -> None:
+        """One update of every probe, with this share of its learning rate."""
         self._step += 1
         for (parameters, gradients, first, second), rate in zip(self._singles, self._rates, strict=True):
             # torch.optim.Adam(fused=True) calls this function too, but prepares its arguments again at every call.
@@ -185,8 +208,8 @@ class _Learners:
                 amsgrad=False,
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],
-                lr=rate,
-                weight_decay=self._weight_decay,
+                lr=rate * share,
+                weight_decay=self._protocol.penalty(rate),
                 eps=_EPSILON,
                 maximize=False,
             )

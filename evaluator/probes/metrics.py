@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from leaderboard.ranking import metrics
 from leaderboard.ranking.bootstrap import Scores, Targets, resampled
@@ -31,6 +32,24 @@ def score(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
     if metric == "accuracy":
         return (logits.argmax(-1) == targets).double().mean(-1)
     return average_precision(logits, targets).double().mean(-1)
+
+
+def loss(metric: "Metric", logits: Tensor, targets: Tensor) -> Tensor:
+    """The loss that training lowers, for any number of probes at once.
+
+    Args:
+        metric: cross-entropy for "accuracy", binary cross-entropy for "map".
+        logits: (..., items, classes).
+        targets: as in `score`.
+
+    Returns:
+        (...) float64, the mean over items (and classes).
+    """
+    if metric == "accuracy":
+        of_right = logits.double().log_softmax(-1).gather(-1, targets.expand(logits.shape[:-1])[..., None])
+        return -of_right[..., 0].mean(-1)
+    logits, targets = logits.double(), targets.double().expand(logits.shape)
+    return binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((-1, -2))
 
 
 def average_precision(logits: Tensor, targets: Tensor) -> Tensor:

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Trial
@@ -16,15 +19,35 @@ if TYPE_CHECKING:
     from optuna.trial import Trial as OptunaTrial
 
 # Part of the id of every record: raise it with any change of the rates that are tried or of the choice among them.
-VERSION = 1
+VERSION = 2
 # Rates trained together. The second batch can learn from the first.
 _BATCH = 8
 # A best rate in the outer twentieth of the range, on a log scale, says that the range may be too narrow.
 _EDGE = 0.05
+# Means of equal shares can differ by this much.
+_ROUNDING = 1e-12
 
-Train = Callable[[list[float], float, float], list[tuple[list[float], list[int]]]]
-"""Takes learning rates; returns per rate, per layer, the best validation metric and the epoch (from 1) that reached it.
-The two numbers are the start and end of this batch as shares of the whole search, from 0 to 1, for progress bars."""
+
+@dataclass(frozen=True)
+class Tried:
+    """What one learning rate gave on validation.
+
+    Attributes:
+        valid: per layer, the metric: the best over epochs, or that of the last epoch, as the protocol says.
+        epoch: per layer, the epoch (from 1) of that metric.
+        loss: per layer, the loss after the last epoch; None under a protocol in which another epoch may count.
+        looks: how many scores on validation these are the best of, all layers together.
+    """
+
+    valid: list[float]
+    epoch: list[int]
+    loss: list[float] | None
+    looks: int
+
+
+Train = Callable[[list[float], float, float], list[Tried]]
+"""Takes learning rates and returns what each gave. The two numbers are the start and end of this batch as shares of the
+whole search, from 0 to 1, for progress bars."""
 
 
 @dataclass(frozen=True)
@@ -69,28 +92,50 @@ def _search(train: Train, protocol: Protocol, study: "Study") -> list[Trial]:
         if asked:
             # Train all of them, also those finished before a kill: the other probes can change a probe's last bits.
             results = train([trial.params["lr"] for trial in trials], start / total, (start + size) / total)
-            for trial, (valid, epoch) in zip(trials, results, strict=True):
+            for trial, tried in zip(trials, results, strict=True):
                 if isinstance(trial, OptunaTrial):
-                    trial.set_user_attr("valid", valid)
-                    trial.set_user_attr("epoch", epoch)
-                    study.tell(trial, max(valid))
+                    for name, value in asdict(tried).items():
+                        trial.set_user_attr(name, value)
+                    study.tell(trial, max(tried.valid))
     return _finished(study)
 
 
 def select(trials: Sequence[Trial]) -> Choice:
-    """The highest validation metric; ties go to the lower layer, then the lower epoch, then the lower rate."""
-    candidates = [
-        Choice(layer, trial.lr, epoch, valid)
-        for trial in trials
-        for layer, (valid, epoch) in enumerate(zip(trial.valid, trial.epoch, strict=True))
-    ]
-    return min(candidates, key=lambda choice: (-choice.valid, choice.layer, choice.epoch, choice.lr))
+    """The highest validation metric; ties go to the lower layer, then as in `best_of_layer`."""
+    best = [best_of_layer(trials, layer) for layer in range(len(trials[0].valid))]
+    return min(best, key=lambda choice: (-choice.valid, choice.layer))
 
 
 def best_of_layer(trials: Sequence[Trial], layer: int) -> Choice:
-    """The best learning rate and epoch of one layer, by the same rule."""
-    candidates = [Choice(layer, trial.lr, trial.epoch[layer], trial.valid[layer]) for trial in trials]
-    return min(candidates, key=lambda choice: (-choice.valid, choice.epoch, choice.lr))
+    """The best learning rate and epoch of one layer.
+
+    Few validation items give many ties. They go to the lower validation loss, then the lower epoch, then the lower
+    rate.
+    """
+    best = min(
+        trials,
+        key=lambda trial: (
+            -trial.valid[layer],
+            trial.loss[layer] if trial.loss is not None else 0.0,
+            trial.epoch[layer],
+            trial.lr,
+        ),
+    )
+    return Choice(layer, best.lr, best.epoch[layer], best.valid[layer])
+
+
+def alike(valid: NDArray[np.float64], chosen: int) -> list[int]:
+    """The layers that cannot be told apart from the chosen one, which is among them.
+
+    Args:
+        valid: (layers, resamples) validation metric on resampled recordings, the same ones for all layers.
+        chosen: the layer that was selected.
+
+    Returns:
+        The layers whose difference to the chosen one has a 95 % interval that contains 0.
+    """
+    low, high = np.quantile(valid[chosen] - valid, [0.025, 0.975], axis=1)
+    return [int(layer) for layer in np.flatnonzero((low <= _ROUNDING) & (high >= -_ROUNDING))]
 
 
 def edge_flags(choice: Choice, protocol: Protocol) -> list[str]:
@@ -148,7 +193,11 @@ def _finished(study: "Study") -> list[Trial]:
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [
-        Trial(number=number, lr=trial.params["lr"], valid=trial.user_attrs["valid"], epoch=trial.user_attrs["epoch"])
+        Trial(
+            number=number,
+            lr=trial.params["lr"],
+            **{field.name: trial.user_attrs[field.name] for field in fields(Tried)},
+        )
         for number, trial in enumerate(complete)
     ]
 

@@ -1,9 +1,12 @@
 """Train probes on a task's features: at the rates of the search, then at the chosen rate for the test split."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.features.samples import Samples
@@ -12,8 +15,10 @@ from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import Fit, fit, predict
 from evaluator.probes.head import Stack
 from evaluator.probes.heads import HEADS
+from evaluator.probes.logistic import Logistic, logistic_regression
 from evaluator.probes.metrics import score
-from evaluator.probes.search import Choice
+from evaluator.probes.search import Choice, Tried
+from leaderboard.ranking.bootstrap import resampled
 from leaderboard.records.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -22,12 +27,27 @@ if TYPE_CHECKING:
 # Bytes for the features and probes that are trained at once on a CPU.
 _MEMORY = 4 * 2**30
 
+
+@dataclass(frozen=True)
+class Curve:
+    """The best probe of each layer.
+
+    Attributes:
+        test: (layers,) test metric.
+        valid: (layers, resamples) validation metric on resampled recordings. A resample has the same recordings for
+            all layers.
+    """
+
+    test: list[float]
+    valid: NDArray[np.float64]
+
+
 OnEpoch = Callable[[int, int], None]
 """Receives the number of finished epochs, counted per layer, and the largest possible number."""
 
 
 class Trainer:
-    """One track of one task. Only ``test`` and ``test_curve`` read the test split."""
+    """One track of one task. Only ``test``, ``curve`` and ``reference`` read the test split."""
 
     def __init__(self, features: Features, track: str, device: torch.device, rules: Protocol) -> None:
         self.features = features
@@ -40,20 +60,29 @@ class Trainer:
         # The last samples of each split: the two batches of a search read the same ones.
         self._read: dict[str, Samples] = {}
 
-    def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[tuple[list[float], list[int]]]:
-        """Train every layer at every rate: per rate, per layer the best validation metric and its epoch (from 1)."""
+    def rates(self, rates: Sequence[float], on_epoch: OnEpoch) -> list[Tried]:
+        """Train every layer at every rate."""
         layers = sum(len(block.layers) for block in self.features.blocks)
-        valid = torch.empty(layers, len(rates), dtype=torch.double)
-        epoch = torch.empty(layers, len(rates), dtype=torch.long)
+        valid, loss = torch.empty(2, layers, len(rates), dtype=torch.double)
+        epoch, looks = torch.empty(2, layers, len(rates), dtype=torch.long)
         done = 0
         for together in self._groups(len(rates)):
             result = self._fit(
                 together, rates, seeds=(0,), on_epoch=self._counter(on_epoch, done, layers, len(together))
             )
             best, first = result.best()
-            valid[together], epoch[together] = best[:, 0].cpu(), first[:, 0].cpu()
+            valid[together], epoch[together] = best[:, 0], first[:, 0]
+            loss[together], looks[together] = result.loss[:, 0], result.valid.isfinite().sum(0)[:, 0]
             done += len(together)
-        return [(valid[:, rate].tolist(), epoch[:, rate].tolist()) for rate in range(len(rates))]
+        return [
+            Tried(
+                valid=valid[:, rate].tolist(),
+                epoch=epoch[:, rate].tolist(),
+                loss=None if self.rules.patience else loss[:, rate].tolist(),
+                looks=int(looks[:, rate].sum()),
+            )
+            for rate in range(len(rates))
+        ]
 
     def test(self, choice: Choice) -> tuple[Tensor, list[float]]:
         """Retrain the chosen probe with every seed, to the chosen epoch, and read the test split.
@@ -63,26 +92,52 @@ class Trainer:
         """
         seeds = tuple(range(self.rules.seeds))
         layers = (choice.layer,)
-        result = self._fit(layers, [choice.lr], seeds=seeds, keep=torch.tensor([choice.epoch]))
+        keep = torch.tensor([choice.epoch])
+        result = self._fit(layers, [choice.lr], seeds=seeds, keep=keep, every_epoch=True)
         assert result.state is not None
         samples = self._samples("test", layers)
         logits = predict(self._stack(samples.width), result.state, samples, len(seeds))
         return logits[0, :, 0].float().cpu(), result.valid[:, 0, 0, 0].tolist()
 
-    def test_curve(self, best: Sequence[Choice]) -> list[float]:
-        """The test metric of each layer's best probe: a diagnostic, which chooses nothing."""
-        curve = torch.empty(len(best), dtype=torch.double)
+    def curve(self, best: Sequence[Choice]) -> Curve:
+        """Retrain the best probe of each layer, and score it on validation and test.
+
+        The test curve is a diagnostic, which chooses nothing.
+        """
+        test = torch.empty(len(best), dtype=torch.double)
+        valid: dict[int, NDArray[np.float64]] = {}
         for block in self.features.blocks:
             # Layers whose best rate is the same are trained together.
             for rate in dict.fromkeys(best[layer].lr for layer in block.layers):
                 layers = [layer for layer in block.layers if best[layer].lr == rate]
                 epochs = torch.tensor([best[layer].epoch for layer in layers])
-                result = self._fit(layers, [rate], seeds=(0,), keep=epochs)
-                assert result.state is not None
+                state = self._fit(layers, [rate], seeds=(0,), keep=epochs).state
+                assert state is not None
+                stack = self._stack(block.width)
+                for layer, logits in zip(layers, predict(stack, state, self._samples("valid", layers), 1), strict=True):
+                    valid[layer] = self._resampled(logits[:, 0])
                 samples = self._samples("test", layers)
-                logits = predict(self._stack(samples.width), result.state, samples, 1)
-                curve[layers] = score(self.metric, logits, samples.targets)[:, 0, 0].cpu()
-        return curve.tolist()
+                test[layers] = score(self.metric, predict(stack, state, samples, 1), samples.targets)[:, 0, 0].cpu()
+        return Curve(test.tolist(), np.stack([valid[layer] for layer in range(len(best))]))
+
+    def reference(self, layer: int) -> Logistic:
+        """Logistic regression on the vectors of a layer, whatever the head reads."""
+        train, valid, test = (
+            (samples.unit_vectors(0), samples.targets)
+            for samples in (self._vectors(split, layer) for split in ("train", "valid", "test"))
+        )
+        return logistic_regression(self.metric, train, valid, test)
+
+    def _resampled(self, logits: Tensor) -> NDArray[np.float64]:
+        """(resamples,) metric of validation logits (1, items, classes) on resampled recordings."""
+        return resampled(
+            self.metric,
+            logits.float().cpu().numpy(),
+            self.features.targets("valid").numpy(),
+            [item.recording for item in self.features.manifest.items["valid"]],
+            resamples=self.rules.bootstrap,
+            seed=0,
+        )
 
     def _fit(
         self,
@@ -91,6 +146,7 @@ class Trainer:
         *,
         seeds: Sequence[int],
         keep: Tensor | None = None,
+        every_epoch: bool = False,
         on_epoch: Callable[[], None] = lambda: None,
     ) -> Fit:
         train = self._samples("train", layers)
@@ -103,6 +159,7 @@ class Trainer:
             seeds=seeds,
             protocol=self.rules,
             keep=keep,
+            every_epoch=every_epoch,
             on_epoch=on_epoch,
         )
 

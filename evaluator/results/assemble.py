@@ -1,7 +1,7 @@
 """Assemble the record of a result: submission, task, audio settings, scores and cost."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features
 from evaluator.probes import metrics
 from evaluator.probes.heads import HEADS
-from evaluator.probes.search import Choice, best_of_layer, edge_flags
+from evaluator.probes.logistic import Logistic
+from evaluator.probes.search import Choice, alike, best_of_layer, edge_flags
+from evaluator.probes.trainer import Curve
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
 from leaderboard.records.predictions import PredictedScores, write_predictions
@@ -25,6 +27,8 @@ from leaderboard.records.record import (
     HeadInfo,
     LayerScore,
     Record,
+    Reference,
+    Selection,
     SubmissionInfo,
     TaskInfo,
     Trial,
@@ -33,6 +37,11 @@ from leaderboard.records.record import (
 from leaderboard.records.stored import StoredRecord
 from tasks.prepare import preparation
 from tasks.task import Metric
+
+# A probe this far below converged logistic regression on test was not trained well.
+UNDERTRAINED = 0.03
+# Below this number of recordings, the standard error of an accuracy of 0.8 on validation is above 0.07.
+FEW_RECORDINGS = 30
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ class Measured:
         trials: every learning rate of the search.
         choice: layer, rate and epoch that were selected on validation.
         epochs: validation metric per epoch of the chosen probe, for its first seed.
-        curve: per layer, the test metric of its best probe (a diagnostic).
+        curve: the best probe of each layer, on validation and test.
+        reference: converged logistic regression on the chosen layer.
         predictions: test scores of the chosen probe, per seed.
         scores: the fields of the record that `metrics_on_test` returns.
     """
@@ -51,7 +61,8 @@ class Measured:
     trials: list[Trial]
     choice: Choice
     epochs: list[float]
-    curve: list[float]
+    curve: Curve
+    reference: Logistic
     predictions: PredictedScores
     scores: dict[str, Any]
 
@@ -76,7 +87,9 @@ def store_record(
     """
     choice = measured.choice
     head = HEADS.get(track)
-    layers = _layer_scores(extractor.model, measured.trials, measured.curve)
+    layers = _layer_scores(extractor.model, measured.trials, measured.curve.test)
+    selection = _selection(measured, features)
+    reference = Reference(**asdict(measured.reference))
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(
         id=record_id,
@@ -94,7 +107,9 @@ def store_record(
         best_layer_name=layers[choice.layer].name,
         lr=choice.lr,
         epoch=choice.epoch,
-        flags=edge_flags(choice, protocol),
+        flags=[*edge_flags(choice, protocol), *doubts(measured.scores["test"], reference, selection)],
+        selection=selection,
+        reference=reference,
         layers=layers,
         trials=measured.trials,
         epochs=measured.epochs,
@@ -135,6 +150,21 @@ def _layer_scores(model: Loaded, trials: Sequence[Trial], curve: Sequence[float]
     return scores
 
 
+def _selection(measured: Measured, features: Features) -> Selection:
+    return Selection(
+        looks=sum(trial.looks or 0 for trial in measured.trials),
+        recordings=len({item.recording for item in features.manifest.items["valid"]}),
+        optimism=measured.choice.valid - measured.scores["test"],
+        alike=alike(measured.curve.valid, measured.choice.layer),
+    )
+
+
+def doubts(test: float, reference: Reference, selection: Selection) -> list[str]:
+    """The flags of a result whose probe was not trained well, or was chosen on few recordings."""
+    flags = ["undertrained"] if test < reference.test - UNDERTRAINED else []
+    return [*flags, "few-validation-recordings"] if selection.recordings < FEW_RECORDINGS else flags
+
+
 def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:
     """The record's entry for the submission."""
     about = submission.about
@@ -157,7 +187,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
     return {
         "prepared": prepared.words if prepared else "as it lies",
         "sample_rate": str(model.backbone.sample_rate),
-        "resampling": "torchaudio sinc, default kernel",
+        "resampling": "soxr HQ",
         "channels": "mean",
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",

@@ -1,39 +1,67 @@
 """The rules that make results comparable, and the name of the rules. Only this module writes and parses the name.
 
-A changed default is a new version of the protocol.
+A changed standard is a new version of the protocol.
 """
 
 import math
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tasks.support.errors import UserError
 from tasks.train_part import TrainPart
 
 PRECISIONS = ("fp32", "bf16")
+SCALES = ("standardised", "unscaled")
+SCHEDULES = ("cosine", "constant")
+_CHOICES = {"precision": PRECISIONS, "scale": SCALES, "schedule": SCHEDULES}
 # Learning rates outside this range train nothing, and records refuse them.
 LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
 # Maximum number of characters of a name, which is also the name of an MLflow experiment.
 LONGEST_NAME = 500
 
+_FAMILY = "beans-probe/"
+STANDARD = f"{_FAMILY}2"
+PAPERS = f"{_FAMILY}papers"
+# What the versions other than `STANDARD` set. The first version is absent: it used another resampling filter, so its
+# records cannot be made again. They are shown and ranked apart.
+_VERSIONS: dict[str, dict[str, Any]] = {
+    STANDARD: {},
+    PAPERS: {
+        "scale": "unscaled",
+        "schedule": "constant",
+        "patience": 50,
+        "weight_decay": 1e-3,
+        "decay_power": 0,
+        "grid": (1e-5, 5e-5, 1e-4),
+    },
+}
+VERSIONS = tuple(_VERSIONS)
 # The option of `beans submit` that sets each setting. `train` has its own options.
 _OPTIONS = {"trials": "--trials", "grid": "--lr", "seeds": "--seeds", "precision": "--precision"}
-_NAME = re.compile(r"beans-probe/[1-9][0-9]*(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
+_NAME = re.compile(r"beans-probe/([1-9][0-9]*|papers)(\+[a-z_]+=[A-Za-z0-9.,+-]+)*")
 # A plus sign before a word and an equals sign starts a setting. Other plus signs belong to numbers such as 1e+06.
 _PLUS = re.compile(r"\+(?=[a-z_]+=)")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The rules of ``beans-probe/1``. The name states every setting that differs from them.
+    """The rules of a result. The name states every setting that differs from the standard of its version.
+
+    The defaults are those of ``beans-probe/2``. `standard` gives the rules of another version.
 
     Attributes:
-        version: name of this set of rules.
+        version: one of `VERSIONS`.
+        scale: "standardised" for features of mean 0 and variance 1 / width on train, per dimension, so that the scale
+            of a layer's activations changes nothing; "unscaled" for the features as the backbone gives them.
         batch_size: items per training step.
-        weight_decay: Adam's L2 penalty; the only number that may be 0.
-        epochs: maximum number of passes over the train split.
-        patience: a probe stops after this many epochs without improvement on validation.
+        weight_decay: Adam's L2 penalty at the learning rate 1; may be 0.
+        decay_power: the penalty at another rate is ``weight_decay / rate ** decay_power``: a probe that may go far is
+            held less. 0 for the same penalty at all rates.
+        schedule: of the learning rate: "cosine" falls to zero at the last step, "constant" does not fall.
+        epochs: passes over the train split, at most.
+        patience: 0: a probe trains for all epochs, and the last one counts. Otherwise a probe stops after this many
+            epochs without improvement on validation, and its best epoch counts.
         lr_low, lr_high: range of the log-uniform learning-rate search.
         trials: number of learning rates in the search.
         grid: learning rates that replace the search; empty for the search.
@@ -43,17 +71,20 @@ class Protocol:
         train: name of the `TrainPart` that probes are trained on.
 
     Raises:
-        UserError: the suite has another version, a setting has a value that the suite cannot use, or the grid has so
+        UserError: the suite has no such version, a setting has a value that the suite cannot use, or the grid has so
             many rates that the name is longer than `LONGEST_NAME`.
     """
 
-    version: str = "beans-probe/1"
+    version: str = STANDARD
+    scale: str = "standardised"
     batch_size: int = 32
-    weight_decay: float = 1e-3
+    weight_decay: float = 1e-5
+    decay_power: int = 2
+    schedule: str = "cosine"
     epochs: int = 100
-    patience: int = 50
-    lr_low: float = 1e-5
-    lr_high: float = 1e-1
+    patience: int = 0
+    lr_low: float = 0.03
+    lr_high: float = 10.0
     trials: int = 16
     grid: tuple[float, ...] = ()
     seeds: int = 5
@@ -62,11 +93,11 @@ class Protocol:
     train: str = "all"
 
     def __post_init__(self) -> None:
-        if self.version != Protocol.version:
-            raise UserError(f"protocol {self.version} is not known here: this suite has {Protocol.version}")
+        if self.version not in _VERSIONS:
+            raise UserError(f"protocol {self.version} is not known here: this suite has {' and '.join(VERSIONS)}")
         for key, text in self.departures.items():
             if not _is_usable(key, getattr(self, key)):
-                raise UserError(f"protocol {self.name}: {key} cannot be {text}")
+                raise UserError(f"protocol {self.name}: {key} cannot be {text or 'empty'}")
         if len(self.name) > LONGEST_NAME:
             raise UserError(
                 f"The protocol's name states every learning rate and would have {len(self.name)} characters, but"
@@ -74,17 +105,26 @@ class Protocol:
             )
 
     @classmethod
+    def standard(cls, version: str) -> "Protocol":
+        """The rules of a version, without departures.
+
+        Raises:
+            UserError: the suite has no such version.
+        """
+        return cls(version, **_VERSIONS.get(version, {}))
+
+    @classmethod
     def from_options(
-        cls, trials: int, grid: tuple[float, ...], seeds: int, precision: str, train: TrainPart
+        cls, protocol: str, trials: int, grid: tuple[float, ...], seeds: int, precision: str, train: TrainPart
     ) -> "Protocol":
         """The protocol of the options of ``beans submit``.
 
         The rates of a grid are sorted, each occurs once, and their number replaces ``trials``.
         """
-        rates = tuple(sorted(set(grid)))
-        return cls(
-            trials=cls.trials if rates else trials, grid=rates, seeds=seeds, precision=precision, train=train.name
-        )
+        standard = cls.standard(f"{_FAMILY}{protocol}")
+        rates = tuple(sorted(set(grid))) or standard.grid
+        count = standard.trials if rates else trials
+        return replace(standard, trials=count, grid=rates, seeds=seeds, precision=precision, train=train.name)
 
     @classmethod
     def parse(cls, name: str) -> "Protocol":
@@ -95,7 +135,7 @@ class Protocol:
                 differently. Results with such a name can still be compared with each other; their rules are unknown.
         """
         version, stated = cls.split(name)
-        standard = vars(cls(version))
+        standard = vars(cls.standard(version))
         values: dict[str, Any] = {}
         for key, text in stated.items():
             if key not in standard:
@@ -104,7 +144,7 @@ class Protocol:
                 values[key] = _read(text, standard[key])
             except ValueError as error:
                 raise UserError(f"protocol {name}: {key} cannot be {text}") from error
-        protocol = cls(**values)
+        protocol = cls(**{**standard, **values})
         if protocol.name != name:
             raise UserError(f"protocol {name} is written {protocol.name} by this suite")
         return protocol
@@ -132,17 +172,18 @@ class Protocol:
     @property
     def departures(self) -> dict[str, str]:
         """The settings that differ from those of the version, in the order of the fields, as `name` writes them."""
+        standard = {field.name: field.default for field in fields(self)} | _VERSIONS[self.version]
         return {
-            field.name: _write(getattr(self, field.name), field.default)
-            for field in fields(self)
-            if field.name != "version" and getattr(self, field.name) != field.default
+            name: _write(getattr(self, name), default)
+            for name, default in standard.items()
+            if name != "version" and getattr(self, name) != default
         }
 
     @property
     def options(self) -> list[str]:
         """The options of ``beans submit`` that set the departures, except those in `unreachable`."""
         unreachable = self.unreachable
-        options: list[str] = []
+        options = [] if self.version == STANDARD else ["--protocol", self.version.removeprefix(_FAMILY)]
         for key, text in self.departures.items():
             if key not in unreachable:
                 options += TrainPart.parse(text).options if key == "train" else [_OPTIONS[key], text]
@@ -151,8 +192,19 @@ class Protocol:
     @property
     def unreachable(self) -> dict[str, str]:
         """The departures that no option of ``beans submit`` sets."""
-        reached = Protocol.from_options(self.trials, self.grid, self.seeds, self.precision, TrainPart.parse(self.train))
+        reached = Protocol.from_options(
+            self.version.removeprefix(_FAMILY),
+            self.trials,
+            self.grid,
+            self.seeds,
+            self.precision,
+            TrainPart.parse(self.train),
+        )
         return {key: text for key, text in self.departures.items() if getattr(reached, key) != getattr(self, key)}
+
+    def penalty(self, rate: float) -> float:
+        """Adam's L2 penalty of the probes with a learning rate."""
+        return self.weight_decay / rate**self.decay_power
 
     @property
     def rate_range(self) -> tuple[float, float]:
@@ -161,12 +213,15 @@ class Protocol:
 
 
 def _is_usable(key: str, value: Any) -> bool:
-    if key == "precision":
-        return value in PRECISIONS
+    if key in _CHOICES:
+        return value in _CHOICES[key]
     if key == "train":
         return TrainPart.is_name(value)
-    if key == "weight_decay" and value == 0:
+    if key in ("weight_decay", "decay_power", "patience") and value == 0:
         return True
+    if value == ():
+        # A search, under a version whose standard is a grid.
+        return False
     low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, math.inf)
     numbers = value if isinstance(value, tuple) else (value,)
     return all(0 < number < math.inf and low <= number <= high for number in numbers)

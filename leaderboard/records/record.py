@@ -75,12 +75,47 @@ class LayerScore(_Model):
 
 
 class Trial(_Model):
-    """One learning rate of the search. Per layer: the best validation metric and its epoch (from 1)."""
+    """One learning rate of the search.
+
+    Per layer: the validation metric, its epoch (from 1), and the validation loss after the last epoch, which breaks
+    ties. ``loss`` is None under protocols without that rule. ``looks`` is the number of scores on validation that the
+    trial chose from; None in records of older versions.
+    """
 
     number: Count
     lr: Rate
     valid: list[Fraction]
     epoch: list[Count]
+    loss: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
+    looks: Count | None = None
+
+
+class Selection(_Model):
+    """How far the choice on validation can be trusted.
+
+    Attributes:
+        looks: number of scores on validation that the choice was made from.
+        recordings: number of recordings of the validation split.
+        optimism: the chosen probe's metric on validation minus the result on test.
+        alike: the layers that cannot be told apart from the chosen one, which is among them: the 95 % interval of the
+            difference on validation, a paired bootstrap over recordings, contains 0.
+    """
+
+    looks: Count
+    recordings: Items
+    optimism: Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+    alike: Annotated[list[Count], Field(min_length=1, max_length=10_000)]
+
+
+class Reference(_Model):
+    """Logistic regression on the mean over frames of the chosen layer, trained to convergence.
+
+    ``strength`` is the inverse strength of its L2 penalty, chosen on validation.
+    """
+
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    valid: Fraction
+    test: Fraction
 
 
 class Predictions(_Model):
@@ -122,7 +157,8 @@ class Record(_Model):
 
     ``id`` is a hash: the same weights, data, code and settings give the same id. ``protocol`` contains every deviation
     from the standard settings, so that results with one protocol can be compared. ``test`` is the mean of
-    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval. ``head`` is None in records of older versions.
+    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval. ``head``, ``selection`` and ``reference`` are None
+    in records of older versions.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -147,6 +183,8 @@ class Record(_Model):
     lr: Rate
     epoch: Epoch
     flags: list[str]
+    selection: Selection | None = None
+    reference: Reference | None = None
     layers: Annotated[list[LayerScore], Field(min_length=1, max_length=10_000)]
     trials: Annotated[list[Trial], Field(min_length=1, max_length=100_000)]
     epochs: Annotated[list[Fraction], Field(max_length=10**6)]
