@@ -101,7 +101,6 @@ def fit(
         values = torch.full_like(best, torch.nan)
         if every_epoch or epoch == last or protocol.patience > 0:
             logits = predict(stack, learners.state, valid, len(seeds))
-            # Layer by layer, because sorting all scores takes several times their memory.
             values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
             if epoch == last:
                 losses[..., learners.probes] = torch.stack(
@@ -124,6 +123,13 @@ def fit(
                 break
             learners.keep(going)
     return Fit(torch.stack(history).cpu(), losses.cpu(), kept)
+
+
+def _per_layer(
+    of: Callable[["Metric", Tensor, Tensor], Tensor], metric: "Metric", logits: Tensor, targets: Tensor
+) -> Tensor:
+    """A metric or a loss, layer by layer, because sorting all scores takes several times their memory."""
+    return torch.stack([of(metric, of_layer, targets) for of_layer in logits])
 
 
 def _share(protocol: Protocol, step: int, items: int) -> float:

@@ -9,17 +9,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evaluator.features.samples import Samples
+from evaluator.features.samples import Pooled, Samples
 from evaluator.features.store import Features
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import Fit, fit, predict
-from evaluator.probes.head import Stack
+from evaluator.probes.head import Head, Stack
 from evaluator.probes.heads import HEADS
 from evaluator.probes.logistic import Logistic, logistic_regression
 from evaluator.probes.metrics import score
 from evaluator.probes.search import Choice, Tried
 from leaderboard.ranking.bootstrap import resampled
 from leaderboard.records.protocol import Protocol
+from tasks.task import SPLITS
 
 if TYPE_CHECKING:
     from tasks.task import Split
@@ -44,6 +45,25 @@ class Curve:
 
 OnEpoch = Callable[[int, int], None]
 """Receives the number of finished epochs, counted per layer, and the largest possible number."""
+
+
+def read_inputs(
+    features: Features, head: Head, rules: Protocol, split: "Split", layers: Sequence[int], device: torch.device
+) -> Samples:
+    """What a head reads of one split under a protocol, in layers of one width.
+
+    Standardised inputs have the variance 1 / width, so that a learning rate and a penalty mean the same for every
+    width.
+    """
+    width = next(block.width for block in features.blocks if layers[0] in block.layers)
+    return features.samples(
+        split,
+        layers,
+        device,
+        frames=head.reads_frames,
+        standardise=rules.scale == "standardised",
+        multiplier=width**-0.5,
+    )
 
 
 class Trainer:
@@ -121,12 +141,14 @@ class Trainer:
         return Curve(test.tolist(), np.stack([valid[layer] for layer in range(len(best))]))
 
     def reference(self, layer: int) -> Logistic:
-        """Logistic regression on the vectors of a layer, whatever the head reads."""
-        train, valid, test = (
-            (samples.unit_vectors(0), samples.targets)
-            for samples in (self._vectors(split, layer) for split in ("train", "valid", "test"))
-        )
+        """Logistic regression on the standardised vectors of a layer, whatever the head reads."""
+        train, valid, test = (self._vectors(split, layer) for split in SPLITS)
         return logistic_regression(self.metric, train, valid, test)
+
+    def _vectors(self, split: "Split", layer: int) -> tuple[Tensor, Tensor]:
+        samples = self.features.samples(split, (layer,), self.device, frames=False, standardise=True)
+        assert isinstance(samples, Pooled)
+        return samples.features[:, 0], samples.targets
 
     def _resampled(self, logits: Tensor) -> NDArray[np.float64]:
         """(resamples,) metric of validation logits (1, items, classes) on resampled recordings."""
@@ -172,8 +194,7 @@ class Trainer:
         if split not in self._read or tuple(self._read[split].layers) != tuple(layers):
             # Free the previous samples before the next ones are read.
             self._read.pop(split, None)
-            frames = self.head.reads_frames
-            self._read[split] = self.features.samples(split, layers, self.device, frames=frames)
+            self._read[split] = read_inputs(self.features, self.head, self.rules, split, layers, self.device)
         return self._read[split]
 
     def _groups(self, probes: int) -> Iterator[list[int]]:

@@ -14,7 +14,12 @@ from tasks.train_part import TrainPart
 PRECISIONS = ("fp32", "bf16")
 SCALES = ("standardised", "unscaled")
 SCHEDULES = ("cosine", "constant")
-_CHOICES = {"precision": PRECISIONS, "scale": SCALES, "schedule": SCHEDULES}
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "precision": PRECISIONS,
+    "scale": SCALES,
+    "schedule": SCHEDULES,
+    "decay_power": (0, 2),
+}
 # Learning rates outside this range train nothing, and records refuse them.
 LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
 # Maximum number of characters of a name, which is also the name of an MLflow experiment.
@@ -56,8 +61,9 @@ class Protocol:
             of a layer's activations changes nothing; "unscaled" for the features as the backbone gives them.
         batch_size: items per training step.
         weight_decay: Adam's L2 penalty at the learning rate 1; may be 0.
-        decay_power: the penalty at another rate is ``weight_decay / rate ** decay_power``: a probe that may go far is
-            held less. 0 for the same penalty at all rates.
+        decay_power: 2: the penalty at another rate is ``weight_decay / rate**2``, so that one search covers weak and
+            strong penalties, each with a rate that reaches its optimum. Below ``lr_low`` the penalty stays that of
+            ``lr_low``. 0: the same penalty at all rates.
         schedule: of the learning rate: "cosine" falls to zero at the last step, "constant" does not fall.
         epochs: passes over the train split, at most.
         patience: 0: a probe trains for all epochs, and the last one counts. Otherwise a probe stops after this many
@@ -204,7 +210,7 @@ class Protocol:
 
     def penalty(self, rate: float) -> float:
         """Adam's L2 penalty of the probes with a learning rate."""
-        return self.weight_decay / rate**self.decay_power
+        return self.weight_decay / max(rate, self.lr_low) ** self.decay_power
 
     @property
     def rate_range(self) -> tuple[float, float]:
@@ -217,7 +223,7 @@ def _is_usable(key: str, value: Any) -> bool:
         return value in _CHOICES[key]
     if key == "train":
         return TrainPart.is_name(value)
-    if key in ("weight_decay", "decay_power", "patience") and value == 0:
+    if key in ("weight_decay", "patience") and value == 0:
         return True
     if value == ():
         # A search, under a version whose standard is a grid.

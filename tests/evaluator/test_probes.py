@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,10 +17,13 @@ from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
 from evaluator.probes.head import Stack
 from evaluator.probes.heads import HEADS
-from evaluator.probes.metrics import score
+from evaluator.probes.metrics import loss, score
 from leaderboard.records.protocol import Protocol
 
 RATES = [1e-4, 3e-3, 5e-2]
+RULES = {name: Protocol.standard(f"beans-probe/{name}") for name in ("2", "papers")}
+# Not the highest rates of version 2: their training magnifies a difference in the last digits.
+RATES_OF = {"2": [3e-2, 0.1, 0.5], "papers": RATES}
 
 
 @pytest.fixture(autouse=True)
@@ -57,26 +61,32 @@ class PlainProbe(torch.nn.Module):
 
 
 def train_alone(
-    track: str, metric: str, layer: int, rate: float, seed: int, epochs: int
+    track: str, metric: str, layer: int, rate: float, seed: int, epochs: int, rules: str
 ) -> tuple[list[float], PlainProbe]:
     samples, frames, counts = make(track == "twa", metric, 0)
     held, held_frames, held_counts = make(track == "twa", metric, 1)
     probe = PlainProbe(track, layer, seed)
-    optimiser = torch.optim.Adam(probe.parameters(), lr=rate, weight_decay=1e-3)
+    optimiser = torch.optim.Adam(
+        probe.parameters(), lr=rate, weight_decay=1e-3 if rules == "papers" else 1e-5 / rate**2
+    )
+    steps = 100 * math.ceil(ITEMS / 32)
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
     order = torch.Generator().manual_seed(seed)
     curve = []
     for _ in range(epochs):
         for index in torch.randperm(ITEMS, generator=order).split(32):
             logits = probe([frames[layer, i, : counts[i]] for i in index.tolist()])
             targets = samples.targets[index]  # type: ignore[attr-defined]
-            loss = (
+            objective = (
                 cross_entropy(logits, targets)
                 if metric == "accuracy"
                 else binary_cross_entropy_with_logits(logits, targets)
             )
             optimiser.zero_grad()
-            loss.backward()
+            objective.backward()
             optimiser.step()
+            if rules == "2":
+                cosine.step()
         with torch.no_grad():
             logits = probe([held_frames[layer, i, : held_counts[i]] for i in range(ITEMS)])
         curve.append(float(score(metric, logits, held.targets)))  # type: ignore[attr-defined,arg-type]
@@ -85,7 +95,8 @@ def train_alone(
 
 @pytest.mark.parametrize("metric", ["accuracy", "map"])
 @pytest.mark.parametrize("track", ["ta", "twa"])
-def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str) -> None:
+@pytest.mark.parametrize("rules", ["2", "papers"])
+def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str, rules: str) -> None:
     """Otherwise the search would choose among probes that nobody can reproduce one at a time."""
     train, held = make(track == "twa", metric, 0)[0], make(track == "twa", metric, 1)[0]
     epochs, seeds = 12, (0, 3)
@@ -94,18 +105,19 @@ def test_a_probe_in_the_batch_is_the_probe_trained_alone(track: str, metric: str
         train,  # type: ignore[arg-type]
         held,  # type: ignore[arg-type]
         metric=metric,  # type: ignore[arg-type]
-        rates=RATES,
+        rates=RATES_OF[rules],
         seeds=seeds,
-        protocol=Protocol(),
+        protocol=RULES[rules],
         keep=torch.full((LAYERS,), epochs),
+        every_epoch=True,
     )
     assert found.state is not None
     logits = predict(stack(track), found.state, held, len(seeds))  # type: ignore[arg-type]
     _, frames, counts = make(track == "twa", metric, 1)
     for layer in range(LAYERS):
         for place, seed in enumerate(seeds):
-            for number, rate in enumerate(RATES):
-                curve, probe = train_alone(track, metric, layer, rate, seed, epochs)
+            for number, rate in enumerate(RATES_OF[rules]):
+                curve, probe = train_alone(track, metric, layer, rate, seed, epochs, rules)
                 assert found.valid[:, layer, place, number].tolist() == pytest.approx(curve, abs=1e-5)
                 group = layer * len(seeds) + place
                 torch.testing.assert_close(
@@ -122,16 +134,16 @@ def test_in_single_precision_batch_and_alone_agree_too() -> None:
     train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
     found = fit(
         stack("ta"), train, held, metric="accuracy", rates=[1e-3], seeds=(0,),  # type: ignore[arg-type]
-        protocol=Protocol(), keep=torch.full((LAYERS,), 10),
+        protocol=RULES["papers"], keep=torch.full((LAYERS,), 10),
     )  # fmt: skip
     assert found.state is not None
-    _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10)
+    _, probe = train_alone("ta", "accuracy", 1, 1e-3, 0, 10, "papers")
     torch.testing.assert_close(found.state["weight"][1, 0], probe.linear.weight.detach(), atol=1e-5, rtol=0)
 
 
 def test_a_probe_that_does_not_improve_stops_after_the_patience_and_the_others_go_on() -> None:
     train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
-    rules = Protocol(epochs=40, patience=5)
+    rules = replace(RULES["papers"], epochs=40, patience=5)
     found = fit(
         stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
         rates=[1e-9, 1e-2], seeds=(0,), protocol=rules,
@@ -148,7 +160,7 @@ def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
     train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
     found = fit(
         stack("ta"), train, held, metric="accuracy",  # type: ignore[arg-type]
-        rates=RATES, seeds=(0,), protocol=Protocol(epochs=30),
+        rates=RATES, seeds=(0,), protocol=replace(RULES["papers"], epochs=30),
     )  # fmt: skip
     values, epochs = found.best()
     curve = [value for value in found.valid[:, 1, 0, 2].tolist() if not math.isnan(value)]
@@ -156,10 +168,33 @@ def test_the_best_epoch_is_the_first_that_reached_the_best_value() -> None:
     assert int(epochs[1, 0, 2]) == curve.index(max(curve)) + 1
 
 
-def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw() -> None:
+def test_without_patience_the_last_epoch_counts_and_only_that_one_looks_at_validation() -> None:
+    """The best of many epochs is luck, and every further look makes the validation score more optimistic."""
+    train, held = make(False, "accuracy", 0)[0], make(False, "accuracy", 1)[0]
+    arguments = {"metric": "accuracy", "rates": RATES_OF["2"], "seeds": (0,), "protocol": Protocol(epochs=8)}
+    found = fit(stack("ta"), train, held, **arguments)  # type: ignore[arg-type]
+    assert torch.isnan(found.valid[:-1]).all() and torch.isfinite(found.valid[-1]).all()
+    values, epochs = found.best()
+    assert epochs.eq(8).all()
+    watched = fit(stack("ta"), train, held, every_epoch=True, **arguments)  # type: ignore[arg-type]
+    assert torch.isfinite(watched.valid).all() and torch.equal(watched.valid[-1], values)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "map"])
+def test_the_loss_is_that_of_torch(metric: str) -> None:
+    """It breaks the ties between learning rates."""
+    held = make(False, metric, 1)[0]
+    logits = torch.randn(2, 3, ITEMS, CLASSES)
+    reference = cross_entropy if metric == "accuracy" else binary_cross_entropy_with_logits
+    expected = [[float(reference(one, held.targets)) for one in row] for row in logits]  # type: ignore[attr-defined]
+    assert loss(metric, logits, held.targets).tolist() == [pytest.approx(row, abs=1e-12) for row in expected]  # type: ignore[attr-defined,arg-type]
+
+
+@pytest.mark.parametrize("rules", ["2", "papers"])
+def test_retraining_to_an_epoch_gives_the_probe_that_the_search_saw(rules: str) -> None:
     """The chosen probe is retrained for the test; it must be the one that validation chose."""
     train, held = make(True, "map", 0)[0], make(True, "map", 1)[0]
-    common = {"metric": "map", "protocol": Protocol(epochs=15)}
+    common = {"metric": "map", "protocol": replace(RULES[rules], epochs=15)}
     searched = fit(
         stack("twa"),
         train,
@@ -213,7 +248,7 @@ def test_probes_that_are_sure_multiply_no_denormal_numbers(track: str, metric: s
     with Multiplied() as seen:
         fit(
             stack(track), samples, samples, metric=metric,  # type: ignore[arg-type]
-            rates=[1e-1], seeds=(0,), protocol=Protocol(epochs=5),
+            rates=[1e-1], seeds=(0,), protocol=replace(RULES["papers"], epochs=5),
         )  # fmt: skip
     assert seen.smallest >= torch.finfo(torch.float32).tiny
 

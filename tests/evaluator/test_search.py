@@ -4,22 +4,23 @@ import math
 import warnings
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
-from evaluator.probes.search import best_of_layer, edge_flags, search, select
+from evaluator.probes.search import Tried, alike, best_of_layer, edge_flags, search, select
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Trial
 from tasks.support.errors import UserError
 
 
 def quality(rate: float) -> float:
-    """Best at 5e-3, falling off on both sides."""
-    return 0.9 - abs(math.log10(rate) + 2.3) / 5
+    """Best at 0.5, falling off on both sides."""
+    return 0.9 - abs(math.log10(rate) + 0.3) / 6
 
 
-def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
-    return [([quality(rate), 0.1], [3, 4]) for rate in rates]
+def train(rates: list[float], begin: float, end: float) -> list[Tried]:
+    return [Tried([quality(rate), 0.1], [3, 4], [0.5, 0.6], 2) for rate in rates]
 
 
 def address(path: Path) -> str:
@@ -29,9 +30,9 @@ def address(path: Path) -> str:
 def test_sixteen_trials_cover_the_range_and_the_second_half_looks_where_the_first_was_good(tmp_path: Path) -> None:
     rates = [trial.lr for trial in search(train, Protocol(), storage=address(tmp_path), study_name="s")]
     assert len(rates) == 16
-    assert all(1e-5 <= rate <= 1e-1 for rate in rates)
+    assert all(0.03 <= rate <= 10 for rate in rates)
     gaps = [math.log10(b / a) for a, b in zip(sorted(rates[:8]), sorted(rates[:8])[1:], strict=False)]
-    assert gaps == pytest.approx([0.5] * 7)
+    assert gaps == pytest.approx([math.log10(10 / 0.03) / 8] * 7)
     assert max(map(quality, rates[8:])) > max(map(quality, rates[:8])) - 0.05
 
 
@@ -83,7 +84,7 @@ def test_killed_at_any_ask_or_tell_the_search_continues_with_the_same_rates(
 def test_a_finished_search_trains_nothing_again(tmp_path: Path) -> None:
     first = search(train, Protocol(), storage=address(tmp_path), study_name="s")
 
-    def never(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+    def never(rates: list[float], begin: float, end: float) -> list[Tried]:
         raise AssertionError("trained again")
 
     assert search(never, Protocol(), storage=address(tmp_path), study_name="s") == first
@@ -99,7 +100,7 @@ def test_a_storage_that_fails_midway_is_one_sentence_and_goes_on_later(tmp_path:
     """The database is replaced by something else while the probes train, as a bad disk would."""
     storage, database = address(tmp_path), tmp_path / "optuna.db"
 
-    def spoil(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
+    def spoil(rates: list[float], begin: float, end: float) -> list[Tried]:
         (tmp_path / "kept.db").write_bytes(database.read_bytes())
         database.write_bytes(b"no database at all" * 100)
         return train(rates, begin, end)
@@ -110,18 +111,50 @@ def test_a_storage_that_fails_midway_is_one_sentence_and_goes_on_later(tmp_path:
     assert len(search(train, Protocol(), storage=storage, study_name="s")) == 16
 
 
-def trial(lr: float, valid: list[float], epoch: list[int]) -> Trial:
-    return Trial(number=0, lr=lr, valid=valid, epoch=epoch)
+def trial(lr: float, valid: list[float], epoch: list[int], loss: list[float] | None = None) -> Trial:
+    return Trial(number=0, lr=lr, valid=valid, epoch=epoch, loss=loss)
 
 
-def test_ties_go_to_the_lower_layer_then_the_lower_epoch() -> None:
+def test_ties_go_to_the_lower_layer_then_the_lower_loss_then_the_lower_rate() -> None:
+    """With few validation items many rates tie, and the loss still tells them apart."""
+    trials = [
+        trial(1e-1, [0.5, 0.8, 0.8], [9, 9, 9], [1.0, 0.7, 0.1]),
+        trial(1e-2, [0.5, 0.8, 0.8], [9, 9, 9], [1.0, 0.6, 0.2]),
+        trial(1e-3, [0.5, 0.8, 0.7], [9, 9, 9], [1.0, 0.9, 0.0]),
+    ]
+    assert (select(trials).layer, select(trials).lr) == (1, 1e-2)
+    assert best_of_layer(trials, 0).lr == 1e-3
+    assert best_of_layer(trials, 2).lr == 1e-1
+
+
+def test_what_each_trial_gave_comes_back_from_the_storage(tmp_path: Path) -> None:
+    found = search(train, Protocol(trials=2), storage=address(tmp_path), study_name="s")
+    assert [(one.loss, one.looks) for one in found] == [([0.5, 0.6], 2)] * 2
+
+
+def test_layers_that_validation_cannot_tell_apart_are_those_of_a_plain_bootstrap() -> None:
+    """The same recordings are drawn for both layers: a hard recording is hard for both."""
+    generator = np.random.default_rng(0)
+    hits = generator.random((4, 60)) < np.array([0.8, 0.78, 0.5, 0.8])[:, None]
+    hits[3] = hits[0]
+    draws = [generator.integers(60, size=60) for _ in range(1000)]
+    valid = np.array([[layer[drawn].mean() for drawn in draws] for layer in hits])
+    expected = []
+    for layer in range(4):
+        differences = np.sort([hits[0][drawn].mean() - hits[layer][drawn].mean() for drawn in draws])
+        if differences[24] <= 0 <= differences[975]:
+            expected.append(layer)
+    assert alike(valid, 0) == expected == [0, 1, 3]
+
+
+def test_without_losses_ties_go_to_the_lower_layer_then_the_lower_epoch() -> None:
     trials = [trial(1e-2, [0.5, 0.8, 0.8], [1, 9, 1]), trial(1e-3, [0.5, 0.8, 0.8], [1, 4, 1])]
     choice = select(trials)
     assert (choice.layer, choice.epoch, choice.lr) == (1, 4, 1e-3)
     assert best_of_layer(trials, 2).lr == 1e-3
 
 
-@pytest.mark.parametrize(("lr", "flags"), [(1.1e-5, ["lr-at-lower-edge"]), (1e-3, []), (9e-2, ["lr-at-upper-edge"])])
+@pytest.mark.parametrize(("lr", "flags"), [(0.031, ["lr-at-lower-edge"]), (0.5, []), (9.5, ["lr-at-upper-edge"])])
 def test_a_best_rate_at_the_edge_is_flagged(lr: float, flags: list[str]) -> None:
     """Published tables with a rate at the edge of their grid cannot be compared; the reader must be told."""
     assert edge_flags(select([trial(lr, [0.5], [1])]), Protocol()) == flags

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator.cli import app, choices
-from leaderboard.records.protocol import HIGHEST_RATE, LONGEST_NAME, LOWEST_RATE, PRECISIONS, Protocol
+from leaderboard.records.protocol import (
+    HIGHEST_RATE,
+    LONGEST_NAME,
+    LOWEST_RATE,
+    PRECISIONS,
+    SCALES,
+    SCHEDULES,
+    VERSIONS,
+    Protocol,
+)
 from tasks.support.errors import UserError
 from tasks.train_part import TrainPart
 
@@ -35,11 +44,17 @@ parts = st.one_of(
     st.builds(TrainPart, shots=st.integers(1, 10**9), seed=st.integers(0, 10**9)),
 )
 protocols = st.builds(
-    Protocol,
+    lambda version, grid, **settings: replace(
+        Protocol.standard(version), grid=grid or Protocol.standard(version).grid, **settings
+    ),
+    version=st.sampled_from(VERSIONS),
+    scale=st.sampled_from(SCALES),
+    schedule=st.sampled_from(SCHEDULES),
+    decay_power=st.sampled_from((0, 2)),
     batch_size=counts,
     weight_decay=st.one_of(st.just(0.0), rates),
     epochs=counts,
-    patience=counts,
+    patience=st.integers(0, 10**9),
     lr_low=rates,
     lr_high=rates,
     trials=counts,
@@ -53,6 +68,7 @@ protocols = st.builds(
 options = st.fixed_dictionaries(
     {},
     optional={
+        "--protocol": st.sampled_from([version.removeprefix("beans-probe/") for version in VERSIONS]),
         "--trials": counts.map(str),
         "--lr": st.lists(rates, min_size=1, max_size=8).map(lambda found: ",".join(map(repr, found))),
         "--seeds": counts.map(str),
@@ -94,7 +110,7 @@ def test_different_rules_have_different_names(one: Protocol, other: Protocol) ->
 def test_command_gives_back_every_setting_that_an_option_sets(protocol: Protocol) -> None:
     """And the page names every other one as a setting that no option sets."""
     (again,) = asked(protocol.options)
-    standard = {name: getattr(Protocol(), name) for name in protocol.unreachable}
+    standard = {name: getattr(Protocol.standard(protocol.version), name) for name in protocol.unreachable}
     assert again == replace(protocol, **standard)
     settable = {"trials", "grid", "seeds", "precision", "train"}
     assert protocol.departures.keys() - settable <= protocol.unreachable.keys()
@@ -117,34 +133,58 @@ def test_every_option_of_the_command_is_one_of_the_protocol_or_none() -> None:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("beans-probe/1", {}),
-        ("beans-probe/1+trials=4+seeds=2", {"trials": 4, "seeds": 2}),
-        ("beans-probe/1+grid=1e-05,5e-05,0.0001", {"grid": (1e-5, 5e-5, 1e-4)}),
-        ("beans-probe/1+grid=1e-05,1e+06", {"grid": (1e-5, 1e6)}),
-        ("beans-probe/1+grid=100000,1e+06+seeds=2", {"grid": (1e5, 1e6), "seeds": 2}),
-        ("beans-probe/1+grid=1,2.5,100000", {"grid": (1.0, 2.5, 1e5)}),
+        ("beans-probe/2", {}),
+        ("beans-probe/2+trials=4+seeds=2", {"trials": 4, "seeds": 2}),
+        ("beans-probe/2+grid=1e-05,5e-05,0.0001", {"grid": (1e-5, 5e-5, 1e-4)}),
+        ("beans-probe/2+grid=1e-05,1e+06", {"grid": (1e-5, 1e6)}),
+        ("beans-probe/2+grid=100000,1e+06+seeds=2", {"grid": (1e5, 1e6), "seeds": 2}),
+        ("beans-probe/2+grid=1,2.5,100000", {"grid": (1.0, 2.5, 1e5)}),
         # Of 1.23456789e-05, which had no other name than this.
-        ("beans-probe/1+grid=1.23457e-05", {"grid": (1.23457e-05,)}),
-        ("beans-probe/1+seeds=2+precision=bf16+train=low", {"seeds": 2, "precision": "bf16", "train": "low"}),
-        ("beans-probe/1+train=16-shot-seed3", {"train": "16-shot-seed3"}),
-        ("beans-probe/1+train=5-shot", {"train": "5-shot"}),
-        ("beans-probe/1+trials=4+grid=0.01", {"trials": 4, "grid": (1e-2,)}),
-        ("beans-probe/1+weight_decay=0.0+lr_low=1e-06+lr_high=1.0",
+        ("beans-probe/2+grid=1.23457e-05", {"grid": (1.23457e-05,)}),
+        ("beans-probe/2+seeds=2+precision=bf16+train=low", {"seeds": 2, "precision": "bf16", "train": "low"}),
+        ("beans-probe/2+train=16-shot-seed3", {"train": "16-shot-seed3"}),
+        ("beans-probe/2+train=5-shot", {"train": "5-shot"}),
+        ("beans-probe/2+trials=4+grid=0.01", {"trials": 4, "grid": (1e-2,)}),
+        ("beans-probe/2+weight_decay=0.0+lr_low=1e-06+lr_high=1.0",
          {"weight_decay": 0.0, "lr_low": 1e-6, "lr_high": 1.0}),
-        ("beans-probe/1+weight_decay=1e+16", {"weight_decay": 1e16}),
-        ("beans-probe/1+batch_size=8+epochs=3+patience=2+bootstrap=200",
+        ("beans-probe/2+weight_decay=1e+16", {"weight_decay": 1e16}),
+        ("beans-probe/2+batch_size=8+epochs=3+patience=2+bootstrap=200",
          {"batch_size": 8, "epochs": 3, "patience": 2, "bootstrap": 200}),
     ],
 )  # fmt: skip
 def test_names_of_existing_records_keep_their_meaning(name: str, settings: dict[str, Any]) -> None:
-    """Version 1 has always written them so; another meaning would split or mix existing boards."""
+    """Records have always been written so; another meaning would split or mix existing boards."""
     assert Protocol.parse(name) == Protocol(**settings)
     assert Protocol(**settings).name == name
 
 
+def test_the_papers_rules_are_those_of_the_papers() -> None:
+    """Their tables can be repeated only with their rules, and are never ranked with those of the standard."""
+    papers = Protocol.standard("beans-probe/papers")
+    assert papers.name == "beans-probe/papers"
+    assert (papers.grid, papers.epochs, papers.patience, papers.batch_size) == ((1e-5, 5e-5, 1e-4), 100, 50, 32)
+    assert [papers.penalty(rate) for rate in papers.grid] == [1e-3] * 3
+    assert (papers.scale, papers.schedule) == ("unscaled", "constant")
+    assert asked(["--protocol", "papers"]) == [papers]
+    assert asked(["--protocol", "papers", "--lr", "1e-3"])[0].name == "beans-probe/papers+grid=0.001"
+
+
+def test_the_penalty_falls_with_the_square_of_the_rate() -> None:
+    rules = Protocol()
+    assert rules.penalty(1.0) == rules.weight_decay == 1e-5
+    assert rules.penalty(0.1) == pytest.approx(1e-3) and rules.penalty(10.0) == pytest.approx(1e-7)
+    # Otherwise a rate below the range, such as those of the papers, would train nothing.
+    assert rules.penalty(1e-5) == rules.penalty(rules.lr_low)
+
+
+def test_the_command_offers_every_version() -> None:
+    """A version that no option chooses could not be measured."""
+    assert [f"beans-probe/{name}" for name in get_args(choices.Rules)] == list(VERSIONS)
+
+
 def test_a_rate_with_more_than_six_digits_has_a_name_of_its_own() -> None:
     fine = Protocol(grid=(1.23456789e-5,))
-    assert fine.name == "beans-probe/1+grid=1.23456789e-05"
+    assert fine.name == "beans-probe/2+grid=1.23456789e-05"
     assert fine.name != Protocol(grid=(1.23457e-5,)).name
     assert Protocol(weight_decay=1, lr_high=1).name == Protocol(weight_decay=1.0, lr_high=1.0).name
 
@@ -152,11 +192,13 @@ def test_a_rate_with_more_than_six_digits_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "stated"),
     [
-        ("beans-probe/2", {}),
-        ("beans-probe/2+grid=1e+06+colour=red", {"grid": "1e+06", "colour": "red"}),
-        ("beans-probe/1+colour=red", {"colour": "red"}),
-        ("beans-probe/1+train=most", {"train": "most"}),
-        ("beans-probe/1+precision=fp8", {"precision": "fp8"}),
+        ("beans-probe/1", {}),
+        ("beans-probe/1+trials=4", {"trials": "4"}),
+        ("beans-probe/3", {}),
+        ("beans-probe/3+grid=1e+06+colour=red", {"grid": "1e+06", "colour": "red"}),
+        ("beans-probe/2+colour=red", {"colour": "red"}),
+        ("beans-probe/2+train=most", {"train": "most"}),
+        ("beans-probe/2+precision=fp8", {"precision": "fp8"}),
     ],
 )
 def test_a_name_of_other_rules_can_be_read_and_shown(name: str, stated: dict[str, str]) -> None:
@@ -169,12 +211,13 @@ def test_a_name_of_other_rules_can_be_read_and_shown(name: str, stated: dict[str
 
 @pytest.mark.parametrize(
     "name",
-    ["", "beans-probe/1+", "beans-probe/1+seeds", "beans-probe/1+seeds=x", "beans-probe/1+seeds=-1",
-     "beans-probe/1+seeds=2.5", "beans-probe/1+seeds=5", "beans-probe/1+weight_decay=nan", "beans-probe/1+grid=inf",
-     "beans-probe/1+version=2", "beans-probe/1+train=0-shot", "beans-probe/1+seeds= 2", "beans-probe/1+grid=",
-     "beans-probe/1+seeds=" + "9" * 5000, "beans-probe/1+train=" + "9" * 5000 + "-shot", "beans-probe/1+seeds=2_0",
-     "beans-probe/1+train=5-shot-seed0", "beans-probe/1+train=05-shot", "beans-probe/1+seeds=2+seeds=2",
-     "beans-probe/1+seeds=2+trials=3", "beans-probe/1+grid=1e6"],
+    ["", "beans-probe/2+", "beans-probe/2+seeds", "beans-probe/2+seeds=x", "beans-probe/2+seeds=-1",
+     "beans-probe/2+seeds=2.5", "beans-probe/2+seeds=5", "beans-probe/2+weight_decay=nan", "beans-probe/2+grid=inf",
+     "beans-probe/2+version=2", "beans-probe/2+train=0-shot", "beans-probe/2+seeds= 2", "beans-probe/2+grid=",
+     "beans-probe/2+seeds=" + "9" * 5000, "beans-probe/2+train=" + "9" * 5000 + "-shot", "beans-probe/2+seeds=2_0",
+     "beans-probe/2+train=5-shot-seed0", "beans-probe/2+train=05-shot", "beans-probe/2+seeds=2+seeds=2",
+     "beans-probe/2+seeds=2+trials=3", "beans-probe/2+grid=1e6", "beans-probe/papers+grid=",
+     "beans-probe/papers+weight_decay=0.001", "beans-probe/2+decay_power=1", "beans-probe/draft"],
 )  # fmt: skip
 def test_what_is_no_name_of_rules_is_refused(name: str) -> None:
     """One protocol has one name; a second spelling would open a second board."""
@@ -185,7 +228,8 @@ def test_what_is_no_name_of_rules_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"seeds": 0}, {"weight_decay": -1.0}, {"lr_low": float("nan")}, {"grid": (1e-3, float("inf"))}, {"grid": (0.0,)},
-     {"precision": "fp16"}, {"train": "some"}, {"version": "beans-probe/2"}],
+     {"precision": "fp16"}, {"scale": "some"}, {"schedule": "linear"}, {"decay_power": 1},
+     {"patience": -1}, {"version": "beans-probe/1"}, {"train": "some"}, {"version": "beans-probe/3"}],
 )  # fmt: skip
 def test_rules_that_the_suite_cannot_follow_are_refused_at_once(settings: dict[str, Any]) -> None:
     """Otherwise the fault shows only when the record is read, after hours of work."""
