@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from evaluator.features.store import Features
-from evaluator.probes import metrics, search
+from evaluator.probes import logistic, metrics, search
 from evaluator.probes.automatic import VERSION as AUTOMATIC
 from evaluator.probes.fit import VERSION as TRAINING
 from evaluator.probes.heads import HEADS
@@ -35,6 +35,7 @@ def identity(submission: Submission, features: Features, track: str, protocol: P
             **({} if head.stacked else {"automatic": AUTOMATIC}),
             "training": TRAINING,
             "search": search.VERSION,
+            "logistic": logistic.VERSION,
             "metrics": metrics.VERSION,
             "bootstrap": bootstrap.VERSION,
         },

@@ -36,7 +36,7 @@ from evaluator.features import extraction
 from evaluator.features.clips import Clip
 from evaluator.features.lookup import read_table
 from evaluator.features.samples import Frames, Pooled, Samples
-from evaluator.probes import automatic, metrics, search
+from evaluator.probes import automatic, logistic, metrics, search
 from evaluator.probes import fit as probes
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Head, Stack
@@ -51,6 +51,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 TOLERANCE = 1e-4
 
 Values = dict[str, list[float]]
+PAPERS = Protocol.standard("beans-probe/papers")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def stages() -> dict[str, Stage]:
         "training": _stage(probes, _training),
         "automatic heads": _stage(automatic, _automatic),
         "search": _stage(search, _search),
+        "logistic": _stage(logistic, _logistic),
         "metrics": _stage(metrics, _metrics),
         "bootstrap": _stage(bootstrap, _bootstrap),
         "profile": _stage(point, _profile),
@@ -280,7 +282,7 @@ def _head(head: Head) -> Values:
         found[f"logits {multi}"] = _summary(probes.predict(stack, state, asked, 1))
         fit = probes.fit(
             stack, learned, asked, metric="map" if multi else "accuracy", rates=[0.01], seeds=(0,),
-            protocol=Protocol(epochs=1), keep=torch.tensor([1, 1]),
+            protocol=replace(PAPERS, epochs=1), keep=torch.tensor([1, 1]),
         )  # fmt: skip
         assert fit.state is not None
         found |= {f"{name} {multi}": _summary(values) for name, values in fit.state.items()}
@@ -293,12 +295,13 @@ def _training() -> Values:
     for metric in ("accuracy", "map"):
         multi = metric == "map"
         train, valid = (_samples(False, count, seed, labels=4, multi=multi) for count, seed in ((70, 0), (30, 1)))
-        for name, protocol in (("few", Protocol(epochs=8)), ("patient", Protocol(epochs=30, patience=3))):
-            fit = probes.fit(
-                stack, train, valid, metric=metric, rates=[1e-3, 3e-2], seeds=(0, 1),
-                protocol=protocol,
-            )  # fmt: skip
+        for name, protocol, rates in (
+            ("last", Protocol(epochs=8), [3e-2, 0.3]),
+            ("patient", replace(PAPERS, epochs=30, patience=3), [1e-3, 3e-2]),
+        ):
+            fit = probes.fit(stack, train, valid, metric=metric, rates=rates, seeds=(0, 1), protocol=protocol)
             found[f"{metric} {name}"] = _summary(fit.valid.nan_to_num(nan=-1.0))
+            found[f"{metric} {name} loss"] = _summary(fit.loss.nan_to_num(nan=-1.0))
         kept = probes.fit(
             stack, train, valid, metric=metric, rates=[1e-2], seeds=(0, 1), protocol=Protocol(),
             keep=torch.tensor([3, 6]),
@@ -309,10 +312,11 @@ def _training() -> Values:
 
 
 def _search() -> Values:
-    def train(rates: list[float], begin: float, end: float) -> list[tuple[list[float], list[int]]]:
-        # Layers tie at the top.
-        best = [[min(0.9, round(1 - abs(np.log10(rate) + 3 - layer) / 5, 6)) for layer in range(3)] for rate in rates]
-        return [(valid, [10, 20, 30]) for valid in best]
+    def train(rates: list[float], begin: float, end: float) -> list[search.Tried]:
+        # Layers and rates tie at the top.
+        best = [[min(0.8, round(1 - abs(np.log10(rate) + 1 - layer) / 10, 6)) for layer in range(3)] for rate in rates]
+        losses = [[abs(np.log10(rate) + 0.7 - layer) for layer in range(3)] for rate in rates]
+        return [search.Tried(valid, [9, 9, 9], loss, 3) for valid, loss in zip(best, losses, strict=True)]
 
     found: Values = {}
     for name, protocol in (("searched", Protocol()), ("grid", Protocol(grid=(1e-5, 1e-3, 1e-3, 5e-2)))):
@@ -323,6 +327,21 @@ def _search() -> Values:
         found[f"{name} choice"] = [choice.layer, choice.valid, np.log(choice.lr), choice.epoch]
         best = [search.best_of_layer(trials, layer) for layer in range(3)]
         found[f"{name} layers"] = _summary([np.log(one.lr) for one in best])
+    return found
+
+
+def _logistic() -> Values:
+    found: Values = {}
+    for metric in ("accuracy", "map"):
+        splits = []
+        for count, seed in ((60, 0), (30, 1), (30, 2)):
+            samples = _samples(False, count, seed, labels=3, multi=metric == "map")
+            assert isinstance(samples, Pooled)
+            splits.append((samples.features[:, 0], samples.targets))
+        for strength, weight, bias in logistic._path(metric, *splits[0]):
+            found[f"{metric} {strength:g}"] = _summary(torch.cat([weight, bias[:, None]], 1))
+        one = logistic.logistic_regression(metric, *splits)
+        found[f"{metric} chosen"] = [np.log(one.strength), one.valid, one.test]
     return found
 
 

@@ -26,7 +26,7 @@ from evaluator.backbones.torchaudio import encoder as torchaudio_encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
 from evaluator.features import extraction, lookup, shards
-from evaluator.probes import automatic, metrics, search, trainer
+from evaluator.probes import automatic, logistic, metrics, search, trainer
 from evaluator.probes import fit as probes
 from evaluator.probes.heads.ta import linear
 from evaluator.probes.heads.twa import attention
@@ -218,7 +218,8 @@ CHANGES: dict[str, tuple[object, str, str]] = {
     "head twa": (attention, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
     "automatic heads": (automatic, "gradient[part] += more", "gradient[part] += more.abs()"),
     "training": (probes, "(0.9, 0.999)", "(0.9, 0.99)"),
-    "search": (search, "-choice.valid, choice.layer,", "-choice.valid, -choice.layer,"),
+    "search": (search, "(-choice.valid, choice.layer)", "(-choice.valid, -choice.layer)"),
+    "logistic": (logistic, "weight.square().sum()", "weight.abs().sum()"),
     "metrics": (metrics, "descending=True, stable=True", "descending=False, stable=True"),
     "bootstrap": (bootstrap, "generator.integers(groups,", "generator.integers(groups - 1,"),
     "profile": (operations, "// 2 + formula", "+ formula"),
@@ -255,7 +256,7 @@ def test_a_raised_version_changes_the_keys_that_hold_it(
     root = copy(tmp_path / "copy")
     for module in (statistics, probes):
         file = root / Path(str(module.__file__)).relative_to(ROOT)
-        file.write_text(file.read_text().replace("VERSION = 1\n", "VERSION = 2\n", 1))
+        file.write_text(re.sub(r"^VERSION = ", "VERSION = 1", file.read_text(), count=1, flags=re.MULTILINE))
     found = read_keys(root, inputs, tmp_path / "home")
     assert found["statistics"]["features"] != keys["statistics"]["features"]
     assert found["statistics"]["profile"] != keys["statistics"]["profile"]
