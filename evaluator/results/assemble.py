@@ -157,7 +157,7 @@ def audio_rules(model: Loaded, features: Features, track: str) -> dict[str, str]
     return {
         "prepared": prepared.words if prepared else "as it lies",
         "sample_rate": str(model.backbone.sample_rate),
-        "resampling": "torchaudio sinc, default kernel",
+        "resampling": "soxr HQ",
         "channels": "mean",
         "normalisation": model.normalisation,
         "padding": "masked exactly" if model.exact_masking else "none, clips of equal length share a batch",
