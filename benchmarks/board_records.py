@@ -214,7 +214,7 @@ def _record(
                 "seconds": 0.0123,
                 "reason": "",
             },
-            "audio": {"sample_rate": "16000", "resampling": "torchaudio sinc", "padding": "masked exactly"},
+            "audio": {"sample_rate": "16000", "resampling": "soxr HQ", "padding": "masked exactly"},
             "seconds": {"load": 4.1, "features": 41.2, "search": 33.9, "test": 1.2, "interval": 0.4},
             "environment": {
                 "git_commit": "0" * 40,

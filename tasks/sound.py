@@ -3,7 +3,6 @@
 import io
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -102,15 +101,27 @@ def _readable(path: Path | Content) -> str | io.BytesIO:
     return io.BytesIO(path.bytes) if isinstance(path, Content) else str(path)
 
 
-def resample(waveforms: Tensor, native: int, rate: int) -> Tensor:
-    """Resample (..., samples) from ``native`` Hz to ``rate`` Hz with torchaudio's default sinc kernel."""
-    return waveforms if native == rate else _resampler(native, rate)(waveforms)
+def resampled_length(samples: int, native: int, rate: int) -> int:
+    """Length of ``samples`` samples at ``native`` Hz after `resample` to ``rate`` Hz.
+
+    It is samples * rate / native, rounded up: the number of instants 0, 1/rate, 2/rate, ... before the end.
+    """
+    # Integer arithmetic: floating point would be inexact for recordings of hours.
+    return -(-samples * rate // native)
 
 
-@lru_cache(maxsize=64)
-def _resampler(native: int, rate: int) -> torch.nn.Module:
-    # Cached, because computing the kernel takes longer than applying it to a short clip.
-    from torchaudio.transforms import Resample
+def resample(waveform: Tensor, native: int, rate: int) -> Tensor:
+    """Resample (samples,) float32 from ``native`` Hz to ``rate`` Hz with soxr's HQ filter. It does not shift the sound.
 
-    kernel: torch.nn.Module = Resample(native, rate)
-    return kernel
+    The result has `resampled_length` samples.
+    """
+    if native == rate:
+        return waveform
+    import soxr
+
+    # soxr rounds the length to the nearest number and may omit the last sample. Zeros after the end change no other
+    # sample, because soxr itself continues a sound with zeros.
+    zeros = -(-native // rate)
+    padded = torch.nn.functional.pad(waveform, (0, zeros)).numpy()
+    resampled = torch.from_numpy(soxr.resample(padded, native, rate, quality="HQ"))
+    return resampled[: resampled_length(len(waveform), native, rate)]

@@ -42,7 +42,7 @@ class Check(NamedTuple):
 def _packages() -> list[Check]:
     names = (
         "torch", "torchaudio", "transformers", "optuna", "mlflow", "streamlit", "sqlalchemy", "alembic", "soundfile",
-        "safetensors", "scikit-learn", "pydantic",
+        "soxr", "safetensors", "scikit-learn", "pydantic",
     )  # fmt: skip
     checks: list[Check] = [Check("python", platform.python_version())]
     for name in names:

@@ -49,7 +49,9 @@ _TOLERANCE = 1e-3
 # Number of test items for which the saved model must return the scores of the probe.
 _CHECKED_ITEMS = 8
 # The packages that an exported model imports.
-_PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "torch", "torchaudio", "transformers")
+_PACKAGES = (
+    "mlflow", "numpy", "pandas", "pydantic", "safetensors", "soundfile", "soxr", "torch", "torchaudio", "transformers",
+)  # fmt: skip
 _REGISTERED_NAME = re.compile(r"[^/:\x00-\x1f]{1,200}")
 
 

@@ -1,16 +1,15 @@
 """Cut stretches out of an audio file and resample each to the backbone's rate. The file is decoded once."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tasks.sound import Header, decode, resample
+from tasks.sound import Header, decode, resample, resampled_length
 
 # Part of the key of every feature: raise it when `load` returns other samples.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ class Cut:
         return cls(first, min(first + width, header.frames), width)
 
     def resampled(self, native: int, rate: int) -> int:
-        """Length in samples at ``rate`` Hz, as torchaudio's resampler rounds it."""
-        return math.ceil(rate * self.padded / native)
+        """Length in samples after resampling from ``native`` Hz to ``rate`` Hz."""
+        return resampled_length(self.padded, native, rate)
 
 
 def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
@@ -56,15 +55,7 @@ def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]
             piece = waveform[cut.start - first : cut.stop - first]
             missing = cut.padded - len(piece)
             pieces[position] = torch.nn.functional.pad(piece, (0, missing)) if missing > 0 else piece
-    by_length: dict[int, list[int]] = {}
-    for position, piece in enumerate(pieces):
-        by_length.setdefault(len(piece), []).append(position)
-    resampled: list[Tensor] = [torch.empty(0)] * len(pieces)
-    for positions in by_length.values():
-        batch = resample(torch.stack([pieces[position] for position in positions]), header.sample_rate, rate)
-        for position, row in zip(positions, batch, strict=True):
-            resampled[position] = row
-    return resampled
+    return [resample(piece, header.sample_rate, rate) for piece in pieces]
 
 
 def _runs(cuts: list[Cut]) -> list[list[int]]:

@@ -203,6 +203,7 @@ class FeatureStore:
         refuse(problems)
 
     def _identity(self, extractor: Extractor) -> dict[str, object]:
+        import soxr
         import torchaudio
 
         model = extractor.model
@@ -220,6 +221,7 @@ class FeatureStore:
             "versions": {"decoding": cuts.VERSION, "extraction": extraction.VERSION, "backbone": dict(model.versions)},
             "torch": torch.__version__,
             "torchaudio": torchaudio.__version__,
+            "soxr": soxr.__version__,
         }
 
 

@@ -19,6 +19,7 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
     "soundfile",
+    "soxr",
     "safetensors",
 )
 DEVICES = ("auto", "cpu", "cuda")

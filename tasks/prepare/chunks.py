@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.prepare.entries import CHUNK_SECONDS, RecordingEntry, Sound, ids_of
-from tasks.sound import Header, read_header
+from tasks.sound import Header, read_header, resampled_length
 from tasks.support.errors import UserError
 from tasks.task import Split
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
 Span = tuple[float, float, str]
 """Start and end in seconds, and label."""
-
-
-def count_samples(header: Header, rate: int) -> int:
-    """Return the number of samples of a file after resampling to ``rate`` Hz, as torchaudio rounds it (up)."""
-    # Integer arithmetic: floating point would be inexact for recordings of hours.
-    return -(-header.frames * rate // header.sample_rate)
 
 
 def chunk_lengths(samples: int, rate: int) -> list[float]:
@@ -70,7 +64,7 @@ def cut(task: str, file: Path, rate: int, annotations: Iterable[Span]) -> list[R
         UserError: the file is missing, empty, truncated or not audio.
     """
     header = sound_header(file)
-    lengths = chunk_lengths(count_samples(header, rate), rate)
+    lengths = chunk_lengths(resampled_length(header.frames, header.sample_rate, rate), rate)
     chunks, ids = [], ids_of(task)
     for index, (length, local) in enumerate(zip(lengths, divide(annotations, len(lengths)), strict=True)):
         name = ids.item(f"{file.stem}.{index:03d}.wav")

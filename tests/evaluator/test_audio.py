@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
-import torchaudio
 from builders import tone
 
 from evaluator.features.cuts import Cut, load
@@ -26,8 +26,8 @@ def test_channels_are_averaged_and_the_clip_is_cropped_then_resampled(tmp_path: 
     header = read_header(path)
     (heard,) = load(path, header, [Cut.whole(header, 1.5)], 16_000)
     raw, _ = soundfile.read(path, dtype="float32")
-    expected = torchaudio.functional.resample(torch.from_numpy(raw.mean(1)[: int(1.5 * 44_100)]), 44_100, 16_000)
-    torch.testing.assert_close(heard, expected, atol=1e-6, rtol=0)
+    expected = soxr.resample(raw.mean(1)[: int(1.5 * 44_100)], 44_100, 16_000)
+    torch.testing.assert_close(heard, torch.from_numpy(expected), atol=1e-6, rtol=0)
 
 
 def test_a_window_never_holds_sound_from_outside_it(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_a_last_window_that_reaches_past_the_end_is_padded_to_its_width(tmp_path
     assert float(heard[:6_400].abs().max()) > 0.1
 
 
-@pytest.mark.parametrize("native", [8_000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("native", [8_000, 11_127, 16_000, 22_050, 22_257, 44_100, 48_000])
 def test_the_predicted_length_is_the_length_after_resampling(tmp_path: Path, native: int) -> None:
     """Clips are batched by predicted length; a wrong one would pad a clip that must not be padded."""
     for samples in (native // 3, native + 1, 2 * native - 7):

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCK = """
 import sys
 
-BLOCKED = {"pydantic", "soundfile", "optuna", "mlflow", "typer", "streamlit", "sqlalchemy"}
+BLOCKED = {"pydantic", "soundfile", "soxr", "optuna", "mlflow", "typer", "streamlit", "sqlalchemy"}
 
 
 class Without:

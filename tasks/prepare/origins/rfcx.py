@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from tasks.prepare.chunks import Span, count_samples, few, find_audio, read_table, sound_header
+from tasks.prepare.chunks import Span, few, find_audio, read_table, sound_header
 from tasks.prepare.entries import Entry, RecordingEntry, Sound, ids_of, index_by_name, label_text, unique
 from tasks.prepare.source import Origin
+from tasks.sound import resampled_length
 from tasks.support.errors import UserError
 from tasks.task import Split
 
@@ -40,7 +41,8 @@ def read(root: Path) -> list[Entry]:
     entries: list[Entry] = []
     ids = ids_of("rfcx")
     for name, file in files.items():
-        length = count_samples(sound_header(file), RATE) / RATE
+        header = sound_header(file)
+        length = resampled_length(header.frames, header.sample_rate, RATE) / RATE
         entries.append(
             RecordingEntry(
                 id=ids.item(file),
