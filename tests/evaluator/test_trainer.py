@@ -1,5 +1,6 @@
 """What the trainer makes of a task's features, whatever the memory."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from evaluator.features.extraction import Block
 from evaluator.features.samples import Pooled
 from evaluator.probes import trainer
+from evaluator.probes.search import Choice, Tried
 from evaluator.probes.trainer import Trainer
 from leaderboard.records.protocol import Protocol
 
@@ -21,22 +23,38 @@ class FewFeatures:
 
     def __init__(self) -> None:
         self.blocks = (Block((0, 2, 3), 6, 50.0), Block((1, 4), 4, 25.0))
-        items = {"train": range(40), "valid": range(20), "test": range(20)}
+        counts = {"train": 40, "valid": 20, "test": 20}
+        items = {name: [SimpleNamespace(recording=str(i)) for i in range(count)] for name, count in counts.items()}
         task = SimpleNamespace(metric="accuracy")
         self.manifest = SimpleNamespace(task=task, items=items, labels=("a", "b"))
         self.streamed = None
         self.read: list[tuple[int, ...]] = []
+        self.asked: list[tuple[bool, float]] = []
 
-    def samples(self, split: str, layers: Any, device: torch.device, *, frames: bool) -> Pooled:
+    def samples(
+        self,
+        split: str,
+        layers: Any,
+        device: torch.device,
+        *,
+        frames: bool,
+        standardise: bool = False,
+        multiplier: float = 1.0,
+    ) -> Pooled:
         width = next(block.width for block in self.blocks if set(layers) <= set(block.layers))
         self.read += [tuple(layers)] if split == "train" else []
         generator = torch.Generator().manual_seed(len(self.manifest.items[split]))
         targets = torch.randint(2, (len(self.manifest.items[split]),), generator=generator)
         drawn = torch.randn(5, len(targets), 6, generator=generator) + targets[None, :, None] * 0.5
-        return Pooled(drawn[list(layers), :, :width].transpose(0, 1), targets, layers)
+        drawn = drawn[list(layers), :, :width].transpose(0, 1)
+        self.asked.append((standardise, multiplier))
+        return Pooled(drawn * multiplier if standardise else drawn, targets, layers)
+
+    def targets(self, split: str) -> Tensor:
+        return self.samples(split, [0], torch.device("cpu"), frames=False).targets
 
 
-def searched(features: FewFeatures) -> tuple[list[tuple[list[float], list[int]]], list[tuple[int, int]]]:
+def searched(features: FewFeatures) -> tuple[list[Tried], list[tuple[int, int]]]:
     told: list[tuple[int, int]] = []
     made = Trainer(features, "ta", torch.device("cpu"), Protocol(epochs=6))  # type: ignore[arg-type]
     return made.rates(RATES, lambda done, total: told.append((done, total))), told
@@ -64,14 +82,27 @@ def test_not_even_one_layer_fits_and_it_is_tried_all_the_same(monkeypatch: pytes
 
 def test_the_curve_over_layers_holds_each_layers_own_probe() -> None:
     """Layers that share a rate are trained together; their scores must not change places."""
-    from evaluator.probes.search import Choice
-
     best = [Choice(layer, RATES[layer % 2], 1 + layer, 0.5) for layer in range(5)]
-    made = Trainer(FewFeatures(), "ta", torch.device("cpu"), Protocol(epochs=6))  # type: ignore[arg-type]
-    curve = made.test_curve(best)
+    made = Trainer(FewFeatures(), "ta", torch.device("cpu"), Protocol(epochs=6, bootstrap=2000))  # type: ignore[arg-type]
+    curve = made.curve(best)
+    assert curve.valid.shape == (5, 2000)
     for choice in best:
-        logits, _ = Trainer(FewFeatures(), "ta", torch.device("cpu"), Protocol(seeds=1)).test(choice)  # type: ignore[arg-type]
-        assert curve[choice.layer] == pytest.approx(_accuracy(logits[0]))
+        logits, epochs = Trainer(FewFeatures(), "ta", torch.device("cpu"), Protocol(epochs=6, seeds=1)).test(choice)  # type: ignore[arg-type]
+        assert curve.test[choice.layer] == pytest.approx(_accuracy(logits[0]))
+        # The mean over resamples of the recordings is the score on all of them.
+        assert curve.valid[choice.layer].mean() == pytest.approx(epochs[-1], abs=0.01)
+
+
+def test_the_papers_train_on_features_as_they_are_and_the_standard_on_standardised_ones() -> None:
+    """Whether a score depends on the scale of activations hangs on this."""
+    for version, asked in (
+        ("beans-probe/papers", {(False, 6**-0.5), (False, 0.5)}),
+        ("beans-probe/2", {(True, 6**-0.5), (True, 0.5)}),
+    ):
+        features = FewFeatures()
+        rules = replace(Protocol.standard(version), epochs=2)
+        Trainer(features, "ta", torch.device("cpu"), rules).rates(RATES, lambda done, total: None)  # type: ignore[arg-type]
+        assert set(features.asked) == asked
 
 
 def _accuracy(logits: Tensor) -> float:

@@ -44,13 +44,15 @@ encoder is never trained: its layers are computed once, and a linear classifier 
   encoder's rate.
 - **Probe.** The track is the head that is trained. `ta`, which ranks first, takes the mean over time, then a linear
   layer. Above each board stands what its head does.
-- **Search.** 16 learning rates from 1e-5 to 1e-1, each for all layers at once. Layer, rate and epoch are those with
-  the best validation score. The test split is read only after this choice.
+- **Scale.** Features are standardised on the train split, so that the size of a layer's activations changes nothing.
+- **Search.** 16 learning rates from 0.03 to 10, each for all layers at once. Layer and rate are those with the best
+  validation score. The test split is read only after this choice. `layer 6 (5-11)` is layer 6, and validation cannot
+  tell it from layers 5 to 11.
 - **Score.** The chosen probe is trained with five seeds; the score is the mean. Classification is scored by
   accuracy, detection by macro mean average precision as in BEANS, where a class without positives counts 0.
 - **Interval.** 95 %, from 1000 resamples of the test recordings. Sounds of one recording are drawn together.
 
-A setting that differs from these is part of the protocol's name, for example `beans-probe/1+trials=4`. Results of
+A setting that differs from these is part of the protocol's name, for example `beans-probe/2+trials=4`. Results of
 different protocols are never ranked together.
 
 #### The ranking
