@@ -1,6 +1,7 @@
 """Small sounds, small tasks and small checkpoints, in the formats that real ones have."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def tone(frequency: float, seconds: float, rate: int, seed: int, noise: float = 
     return 0.5 * np.sin(2 * np.pi * frequency * time) + noise * np.random.default_rng(seed).standard_normal(len(time))
 
 
-def write_clips_task(directory: Path, name: str = "tones", per_label: int = 15) -> Path:
+def write_clips_task(directory: Path, name: str = "tones", per_label: int = 15, noise: float = 0.3) -> Path:
     audio = directory / "audio"
     audio.mkdir(parents=True)
     rows = []
@@ -36,7 +37,7 @@ def write_clips_task(directory: Path, name: str = "tones", per_label: int = 15) 
         label, rate = ("low", "mid", "high", "top")[number % 4], (16_000, 22_050, 32_000)[number % 3]
         frequency = {"low": 400, "mid": 900, "high": 1800, "top": 3600}[label] * (1 + 0.02 * (number % 5))
         file = audio / f"clip_{number:03d}.{'flac' if number % 2 else 'wav'}"
-        soundfile.write(file, tone(frequency, 0.3 + 0.1 * (number % 4), rate, number) * 0.4, rate)
+        soundfile.write(file, tone(frequency, 0.3 + 0.1 * (number % 4), rate, number, noise) * 0.4, rate)
         split = ("train", "train", "train", "valid", "test")[(number // 4) % 5]
         rows.append((f"audio/{file.name}", label, split))
     with (directory / "clips.csv").open("w", newline="") as sink:
@@ -45,6 +46,34 @@ def write_clips_task(directory: Path, name: str = "tones", per_label: int = 15) 
         writer.writerows(rows)
     task = directory / f"{name}.toml"
     task.write_text(f'name = "{name}"\nkind = "classification"\nmetric = "accuracy"\nclips = "clips.csv"\n')
+    return task
+
+
+def write_windows_task(directory: Path, name: str = "scape", noise: float = 0.2) -> Path:
+    """A detection task: two overlapping kinds of tone in 12-s recordings of noise."""
+    (directory / "audio").mkdir(parents=True)
+    rate = 16_000
+    for split, count in (("train", 4), ("valid", 2), ("test", 2)):
+        rows = []
+        for number in range(count):
+            generator = np.random.default_rng([number, count])
+            sound = noise * generator.standard_normal(12 * rate)
+            annotations = []
+            for label, frequency in (("low", 500), ("high", 2500)):
+                for _ in range(2):
+                    start = float(generator.uniform(0, 9))
+                    call = tone(frequency, 2.0, rate, number, noise=0.0)
+                    sound[int(start * rate) : int(start * rate) + len(call)] += call
+                    annotations.append({"st": start, "ed": start + 2.0, "label": label})
+            path = f"audio/{split}_{number}.wav"
+            soundfile.write(directory / path, sound * 0.3, rate)
+            rows.append(json.dumps({"path": path, "length": 12.0, "annotations": annotations}))
+        (directory / f"{split}.jsonl").write_text("\n".join(rows) + "\n")
+    task = directory / f"{name}.toml"
+    task.write_text(
+        f'name = "{name}"\nkind = "detection"\nmetric = "map"\nwindow_width = 2\nwindow_shift = 1\n'
+        'train = "train.jsonl"\nvalid = "valid.jsonl"\ntest = "test.jsonl"\n'
+    )
     return task
 
 
