@@ -20,6 +20,7 @@ from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from evaluator.features.samples import Whole
+from evaluator.features.scale import Scale
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.heads import load
 from evaluator.submission import Submission
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 ABOUT = "probe.json"
 PARAMETERS = "probe.safetensors"
+# Of the inputs of the probe; absent where it was trained on features as they are.
+SCALE = "scale.safetensors"
 BACKBONE = "backbone/submission.toml"
 # Seconds of audio encoded at once. Only the use of memory depends on it.
 _GROUP_SECONDS = 240.0
@@ -88,6 +91,8 @@ class ProbeModel:
         self.head = load(self.info.head)
         # A stack computes many probes: here one group of one layer, with one probe.
         self.state = {name: tensor[None, None] for name, tensor in load_file(directory / PARAMETERS).items()}
+        stored = directory / SCALE
+        self.scale = Scale(**load_file(stored)) if stored.exists() else None
         model = ready(Submission.read(directory / BACKBONE).load(), device)
         if model.weights_sha256 != self.info.weights_sha256:
             raise UserError(
@@ -162,13 +167,17 @@ class ProbeModel:
         """Logits of the pieces, (pieces, classes)."""
         items = torch.arange(len(encoded.counts[self.block]))[None]
         if encoded.frames is None:
-            vectors = encoded.pooled[self.block][self.place][None]
+            vectors = self._scaled(encoded.pooled[self.block][self.place])[None]
             return self.stack.logits(self.state, Whole(slice(None), items, vectors))[0, 0].T
         counts = encoded.counts[self.block]
         frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
         inputs = pad_sequence(list(frames), batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
         return self.stack.logits(self.state, Whole(slice(None), items, inputs[None], valid))[0, 0].T
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        """Vectors or frames (..., width) as the probe reads them."""
+        return values if self.scale is None else (values - self.scale.shift[0]) * self.scale.factor[0]
 
     def _answer(self, piece: _Piece, logits: Tensor) -> dict[str, object]:
         answer: dict[str, object] = {"item": piece.row, "scores": logits.tolist()}

@@ -16,18 +16,20 @@ from torch import Tensor
 
 from evaluator.backbone import ready
 from evaluator.backbones import LOADERS
-from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, ProbeInfo, ProbeModel
+from evaluator.export.model import ABOUT, BACKBONE, PARAMETERS, SCALE, ProbeInfo, ProbeModel
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Extractor
+from evaluator.features.scale import Scale
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit, predict
 from evaluator.probes.head import Head
 from evaluator.probes.heads import HEADS
+from evaluator.probes.trainer import input_scale, read_inputs
 from evaluator.submission import Submission
 from evaluator.tracking.connection import TrackingError, connect
 from evaluator.tracking.runs import log_record
-from leaderboard.records.protocol import Protocol
+from leaderboard.records.protocol import VERSIONS, Protocol
 from leaderboard.records.record import Record
 from leaderboard.records.reproduce import toml
 from leaderboard.records.stored import StoredRecord
@@ -37,7 +39,7 @@ from tasks.subsets import limit, select_train
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 from tasks.support.progress import Report, silent
-from tasks.task import Item, Manifest, Task
+from tasks.task import SPLITS, Item, Manifest, Task
 from tasks.train_part import TrainPart
 
 if TYPE_CHECKING:
@@ -141,7 +143,8 @@ def export_probe(
     scratch = directory.with_name(f".{directory.name}.{uuid4().hex}.new")
     try:
         data = scratch / "probe"
-        _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, submission)
+        scale = input_scale(features, head, rules, record.best_layer)
+        _write(data, info, {name: tensor[seed] for name, tensor in parameters.items()}, scale, submission)
         report(f"{submission.name} · {task.name}: saved model", 0, 1)
         _require_right_answers(data, manifest, logits[seed], record, device)
         _save_model(scratch / "model", data, info, head, submission.loader)
@@ -200,7 +203,7 @@ def protocol_of(record: Record) -> Protocol:
     except UserError as error:
         raise UserError(
             f"Record {record.id} was made under {record.protocol}, which are not rules of this version of the suite"
-            f" ({Protocol.version}): export it with the version that made it."
+            f" ({', '.join(VERSIONS)}): export it with the version that made it."
         ) from error
 
 
@@ -257,9 +260,7 @@ def _retrain(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Train the chosen probe again. Returns its parameters (seeds, ...) and test logits (seeds, items, classes)."""
     layers = (record.best_layer,)
-    train, valid, test = (
-        features.samples(split, layers, device, frames=head.reads_frames) for split in ("train", "valid", "test")
-    )
+    train, valid, test = (read_inputs(features, head, rules, split, layers, device) for split in SPLITS)
     stack = stack_of(head, train.width, len(features.manifest.labels), device)
     fitted = fit(
         stack,
@@ -299,7 +300,9 @@ def _require_place(directory: Path, record_id: str) -> None:
         )
 
 
-def _write(data: Path, info: ProbeInfo, parameters: dict[str, Tensor], submission: Submission) -> None:
+def _write(
+    data: Path, info: ProbeInfo, parameters: dict[str, Tensor], scale: Scale | None, submission: Submission
+) -> None:
     """Write all files that the model needs, apart from its code, below ``data``."""
     from safetensors.torch import save_file
 
@@ -313,6 +316,8 @@ def _write(data: Path, info: ProbeInfo, parameters: dict[str, Tensor], submissio
     }
     file.write_text(toml(tables), encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in parameters.items()}, data / PARAMETERS)
+    if scale is not None:
+        save_file({"shift": scale.shift, "factor": scale.factor}, data / SCALE)
     (data / ABOUT).write_text(info.model_dump_json(indent=2), encoding="utf-8")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evaluator.features.samples import Pooled, Samples
+from evaluator.features.scale import Scale
 from evaluator.features.store import Features
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import Fit, fit, predict
@@ -50,20 +51,27 @@ OnEpoch = Callable[[int, int], None]
 def read_inputs(
     features: Features, head: Head, rules: Protocol, split: "Split", layers: Sequence[int], device: torch.device
 ) -> Samples:
-    """What a head reads of one split under a protocol, in layers of one width.
-
-    Standardised inputs have the variance 1 / width, so that a learning rate and a penalty mean the same for every
-    width.
-    """
-    width = next(block.width for block in features.blocks if layers[0] in block.layers)
+    """What a head reads of one split under a protocol, in layers of one width."""
     return features.samples(
         split,
         layers,
         device,
         frames=head.reads_frames,
         standardise=rules.scale == "standardised",
-        multiplier=width**-0.5,
+        multiplier=_multiplier(features, layers),
     )
+
+
+def input_scale(features: Features, head: Head, rules: Protocol, layer: int) -> Scale | None:
+    """What `read_inputs` does to the features of a layer, for clips that are not in the store; None for nothing."""
+    if rules.scale != "standardised":
+        return None
+    return features.scale((layer,), frames=head.reads_frames, multiplier=_multiplier(features, (layer,)))
+
+
+def _multiplier(features: Features, layers: Sequence[int]) -> float:
+    """Of standardised inputs: with the variance 1 / width a rate and a penalty mean the same for every width."""
+    return float(next(block.width for block in features.blocks if layers[0] in block.layers) ** -0.5)
 
 
 class Trainer:

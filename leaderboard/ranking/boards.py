@@ -10,7 +10,7 @@ from datetime import datetime
 from leaderboard.ranking.significance import Standing
 from leaderboard.records.failure import Failure
 from leaderboard.records.overlap import overlap
-from leaderboard.records.protocol import Protocol
+from leaderboard.records.protocol import VERSIONS, Protocol
 from leaderboard.records.record import Tracking
 from leaderboard.records.result import Result
 from tasks.task import GROUPS, Group, Metric, Task
@@ -165,8 +165,11 @@ def _age(result: Result) -> tuple[datetime, str]:
 
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
-    # Fewer departures come first: "beans-probe/1" before "beans-probe/1+trials=4". The standard track is "ta".
-    return len(Protocol.split(protocol)[1]), protocol, track != "ta", track, GROUPS.index(group)
+    # Fewer departures come first: "beans-probe/2" before "beans-probe/2+trials=4", and the versions of this suite before
+    # those of others. The standard track is "ta".
+    version, departures = Protocol.split(protocol)
+    known = VERSIONS.index(version) if version in VERSIONS else len(VERSIONS)
+    return len(departures), known, protocol, track != "ta", track, GROUPS.index(group)
 
 
 def _board(

@@ -52,7 +52,7 @@ def test_runs_are_found_and_compared_under_the_public_address(
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=server.uri)
-    experiment = client.create_experiment("beans-probe/1")
+    experiment = client.create_experiment("beans-probe/2")
     url = f"sqlite:///{tmp_path / 'beans.db'}"
     store = Store(url)
     names: dict[str, list[str]] = {}

@@ -37,8 +37,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
         {"task": "songs", "seed": 2, "kind": "detection", "flags": ["lr-at-upper-edge"]},
         {"task": "birds", "seed": 3, "labels": BIRDS, "ids": numbers},
         {"task": "lost", "seed": 4},
-        {"task": "damaged", "seed": 5, "protocol": "beans-probe/1+trials=3+seeds=2+bootstrap=200"},
-        {"task": "barks", "seed": 6, "track": "twa", "protocol": "beans-probe/1+grid=0.0001,0.01+seeds=2"},
+        {"task": "damaged", "seed": 5, "protocol": "beans-probe/2+trials=3+seeds=2+bootstrap=200"},
+        {"task": "barks", "seed": 6, "track": "twa", "protocol": "beans-probe/2+grid=0.0001,0.01+seeds=2"},
     ):
         store.publish_stored(StoredRecord.read(write_consistent(home.records, "model", **more)))  # type: ignore[arg-type]
     path = write_consistent(home.records, "model", task="mixed", seed=8)

@@ -27,6 +27,7 @@ CPU = torch.device("cpu")
 RATES = [1e-4, 3e-3, 5e-2]
 SEEDS = (0, 3)
 EPOCHS = 6
+PAPERS = Protocol.standard("beans-probe/papers")
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +131,8 @@ def trained(one: Stack, metric: str, **changes: Any) -> Any:
     """All layers, rates and seeds: the fit, and the logits of the validation split."""
     train, held = (make(one.head.reads_frames, metric, seed)[0] for seed in (0, 1))
     rules: dict[str, Any] = {
-        "metric": metric, "rates": RATES, "seeds": SEEDS, "protocol": Protocol(), "keep": torch.full((LAYERS,), EPOCHS)
+        "metric": metric, "rates": RATES, "seeds": SEEDS, "protocol": PAPERS,
+        "keep": torch.full((LAYERS,), EPOCHS),
     }  # fmt: skip
     found = fit(one, train, held, **{**rules, **changes})  # type: ignore[arg-type]
     assert found.state is not None
@@ -221,7 +223,7 @@ def test_frames_that_are_stored_or_streamed_train_a_plain_module_as_they_train_t
     for one in (HEADS.get("twa"), head(AttentionPooling, frames=True)):
         made = stack_of(one, train.width, 4, CPU)
         found = fit(
-            made, train, held, metric="accuracy", rates=RATES, seeds=SEEDS, protocol=Protocol(),
+            made, train, held, metric="accuracy", rates=RATES, seeds=SEEDS, protocol=PAPERS,
             keep=torch.full((3,), 4),
         )  # fmt: skip
         assert found.state is not None

@@ -87,7 +87,7 @@ def test_importing_the_packages_and_listing_their_names_loads_nothing_heavy() ->
         "assert 'torch' not in sys.modules\n"
         "print(Protocol(trials=4).name)\n"
     )
-    assert out == "beans-probe/1+trials=4\n"
+    assert out == "beans-probe/2+trials=4\n"
 
 
 def test_the_package_runs_as_the_command() -> None:

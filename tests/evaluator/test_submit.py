@@ -40,7 +40,7 @@ def test_a_checkpoint_becomes_a_row_with_every_promised_field(
     ]  # fmt: skip
     for row in found:
         assert row["submission"] == "tiny"
-        assert row["protocol"] == "beans-probe/1+trials=4+seeds=2"
+        assert row["protocol"] == "beans-probe/2+trials=4+seeds=2"
         assert row["metric"] == ("accuracy" if row["task"] == "tones" else "map")
         assert 0 <= row["ci_low"] <= row["test"] <= row["ci_high"] <= 1  # type: ignore[operator]
         assert row["n_layers"] == len(row["layers"]) == 4  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_a_grid_of_rates_replaces_the_search_and_is_ranked_apart(
     _, out, _ = beans("submit", statistics, "--tasks", clips_task, "--lr", "1e-3,1e-2", "--json")
     (row,) = results(out)
     assert row["lr"] in (1e-3, 1e-2)
-    assert row["protocol"] == "beans-probe/1+grid=0.001,0.01"
+    assert row["protocol"] == "beans-probe/2+grid=0.001,0.01"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from leaderboard.records.files import write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.record import Record
 
-PROTOCOL = "beans-probe/1+trials=3+seeds=2+bootstrap=200"
+PROTOCOL = "beans-probe/2+trials=3+seeds=2+bootstrap=200"
 RATES = (1e-4, 1e-3, 1e-2)
 LAYERS = 4
 

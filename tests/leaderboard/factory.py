@@ -24,7 +24,7 @@ def make_record(
     test: float = 0.7,
     group: str = "builtin",
     metric: str = "accuracy",
-    protocol: str = "beans-probe/1",
+    protocol: str = "beans-probe/2",
     limit: int | None = None,
     n_layers: int = 13,
     best_layer: int = 7,
@@ -111,7 +111,7 @@ def make_record(
             "seconds": 0.012,
             "reason": "" if vram_bytes else "no CUDA device on the machine that ran it",
         },
-        "audio": {"sample_rate": "16000", "resampler": "torchaudio sinc", "padding": "exact"},
+        "audio": {"sample_rate": "16000", "resampler": "soxr HQ", "padding": "exact"},
         "seconds": {"features": 41.2, "search": 3.9, "test": 1.2},
         "environment": {
             "git_commit": "5a7dd09" + "0" * 33,

@@ -163,7 +163,7 @@ def test_another_model_of_the_same_name_is_told_once(url: str) -> None:
     for other in (
         {"track": "twa"},
         {"limit": 5},
-        {"protocol": "beans-probe/1+trials=4"},
+        {"protocol": "beans-probe/2+trials=4"},
         {"group": "core"},
         {"submission": "somebody else"},
     ):
@@ -171,7 +171,7 @@ def test_another_model_of_the_same_name_is_told_once(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", ["mine/1", "beans-probe/0", "beans-probe/1+", "beans-probe/1+<b>=1", "beans-probe"]
+    "protocol", ["mine/1", "beans-probe/0", "beans-probe/2+", "beans-probe/2+<b>=1", "beans-probe"]
 )
 def test_protocol_that_is_none_is_not_published(url: str, protocol: str) -> None:
     """It would be a board of its own, where the submission is always first."""
@@ -326,7 +326,7 @@ def row(**changes: Any) -> Failure:
         "weights_sha256": make_record().submission.weights_sha256,
         "task": "mini-calls",
         "track": "ta",
-        "protocol": "beans-probe/1",
+        "protocol": "beans-probe/2",
         "limit": None,
         "at": datetime(2026, 11, 22, 10, 30, tzinfo=UTC),
         "kind": "failed",
@@ -344,7 +344,7 @@ def test_newest_failure_of_a_task_is_kept_and_a_result_takes_it_away(url: str) -
     assert store.failures() == [row(at=first.at + later, reason="no such file", kind="not prepared")]
     others = [
         *(row(limit=5), row(track="twa"), row(task="x"), row(submission="y"), row(weights_sha256="0" * 64)),
-        row(protocol="beans-probe/1+trials=4"),
+        row(protocol="beans-probe/2+trials=4"),
     ]
     for other in others:
         store.publish_failure(other)

@@ -46,7 +46,7 @@ def test_csv_names_are_no_formulas(name: str) -> None:
 
 def test_command_repeats_every_setting_that_departs_from_the_protocol() -> None:
     for settings, options in (("trials=4+seeds=2", "--trials 4 --seeds 2"), ("grid=1e-05,0.001", "--lr 1e-05,0.001")):
-        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/1+{settings}", limit=20)
+        record = make_record("wavlm large", "bats", track="twa", protocol=f"beans-probe/2+{settings}", limit=20)
         assert shlex.split(command(record)) == [
             *("beans", "submit", "wavlm-large.toml", "--tasks", "bats", "--track", "twa"),
             *(*options.split(), "--limit", "20"),

@@ -131,7 +131,7 @@ def test_failure_is_on_the_next_page_and_gone_with_the_result(url: str) -> None:
 
     assert reason() == "not run"
     sha256 = record.submission.weights_sha256
-    failure = Failure("a", sha256, "cbi", "ta", "beans-probe/1", None, record.created, "failed", "out of memory")
+    failure = Failure("a", sha256, "cbi", "ta", "beans-probe/2", None, record.created, "failed", "out of memory")
     Store(url).publish_failure(failure)
     assert reason() == "failed on 2026-01-01: out of memory"
     Store(url).publish(make_record("a", "cbi", group="core"))
@@ -225,7 +225,7 @@ def test_many_protocols_do_not_fill_the_memory(tmp_path: Path) -> None:
     """Anybody can publish under one more."""
     store = Store(f"sqlite:///{tmp_path / 'beans.db'}")
     for number in range(12):
-        store.publish(make_record("a", protocol=f"beans-probe/1+trials={number}", group="own"))
+        store.publish(make_record("a", protocol=f"beans-probe/2+trials={number}", group="own"))
     for board in read_standings(store):
         assert reasons(with_certainty(board, store, tmp_path)) == [NO_PREDICTIONS]
     assert len(standings_module._ranges[store]) == 8

@@ -152,12 +152,12 @@ def test_shaded_edges_are_where_the_evaluator_flags_a_rate(protocol: Protocol) -
 @pytest.mark.parametrize(
     "protocol",
     [
-        "beans-probe/2",
-        "beans-probe/1+grid=0.001",
-        "beans-probe/1+grid=a,b",
-        "beans-probe/1+lr_low=0",
-        "beans-probe/1+lr_high=nan",
-        "beans-probe/1+lr_high=inf",
+        "beans-probe/3",
+        "beans-probe/2+grid=0.001",
+        "beans-probe/2+grid=a,b",
+        "beans-probe/2+lr_low=0",
+        "beans-probe/2+lr_high=nan",
+        "beans-probe/2+lr_high=inf",
     ],
 )
 def test_no_range_is_made_up_where_the_name_does_not_tell(protocol: str) -> None:

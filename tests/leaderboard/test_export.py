@@ -148,7 +148,7 @@ def test_latex_has_scores_intervals_and_the_best_in_bold() -> None:
     limited = next(line for line in lines if "limited to 20" in line)
     assert r"\textbf" not in limited, "a quick look at 20 clips would be the best of the table"
     (foot,) = (line for line in lines if "footnotesize" in line)
-    assert re.search(r"BEANS probe \d+\.\d+\.\d+, protocol beans-probe/1, track ta, built-in tasks\.", foot)
+    assert re.search(r"BEANS probe \d+\.\d+\.\d+, protocol beans-probe/2, track ta, built-in tasks\.", foot)
     assert "Filtered by size." in foot and "range of the rank" in foot and "no comparable result" in foot
 
 

@@ -100,7 +100,7 @@ def failure(**changes: Any) -> Failure:
         "weights_sha256": make_record("a").submission.weights_sha256,
         "task": "mini-soundscape",
         "track": "ta",
-        "protocol": "beans-probe/1",
+        "protocol": "beans-probe/2",
         "limit": None,
         "at": datetime(2026, 11, 22, tzinfo=UTC),
         "kind": "failed",
@@ -128,7 +128,7 @@ def test_failure_is_shown_where_nothing_better_is_known() -> None:
     "change",
     [
         *({"weights_sha256": "0" * 64}, {"task": "mini-calls"}, {"track": "twa"}, {"limit": 5}, {"submission": "b"}),
-        {"protocol": "beans-probe/1+trials=4"},
+        {"protocol": "beans-probe/2+trials=4"},
     ],
 )
 def test_failure_of_something_else_is_not_this_cells(change: dict[str, object]) -> None:

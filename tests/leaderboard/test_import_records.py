@@ -181,7 +181,7 @@ def test_database_that_is_down_loses_no_record(
         ("predictions.sha256", "0" * 64, "its sha256 differs"),
         ("id", "../../../../evil", "id"),
         ("task.split_hash", "abc", "split_hash"),
-        ("protocol", "beans-probe/1+<img>=1", "none of this suite's"),
+        ("protocol", "beans-probe/2+<img>=1", "none of this suite's"),
         ("protocol", "mine/1", "none of this suite's"),
         ("test", float("nan"), "NaN is not a number"),
         ("ci_high", float("inf"), "Infinity is not a number"),

@@ -72,17 +72,24 @@ def test_limited_result_does_not_fill_a_gap_of_the_full_row() -> None:
 
 def test_boards_with_fewer_departures_come_first() -> None:
     """A reader takes the first board for the one closest to the standard; a number may hold a plus sign."""
-    names = ["beans-probe/1", "beans-probe/1+grid=1e+06", "beans-probe/1+batch_size=8+epochs=3"]
+    names = ["beans-probe/2", "beans-probe/2+grid=1e+06", "beans-probe/2+batch_size=8+epochs=3"]
+    found = boards([result("a", protocol=name) for name in reversed(names)])
+    assert [board.protocol for board in found] == names
+
+
+def test_the_standard_comes_before_the_papers_and_those_before_earlier_versions() -> None:
+    """Whoever opens the page after an update must not see the results of the old rules first."""
+    names = ["beans-probe/2", "beans-probe/papers", "beans-probe/1", "beans-probe/2+trials=4"]
     found = boards([result("a", protocol=name) for name in reversed(names)])
     assert [board.protocol for board in found] == names
 
 
 def test_different_protocols_are_different_boards() -> None:
-    found = boards([result("a"), result("b", protocol="beans-probe/1+trials=4"), result("c", protocol="beans-probe/2")])
+    found = boards([result("a"), result("b", protocol="beans-probe/2+trials=4"), result("c", protocol="beans-probe/3")])
     assert [(board.protocol, ranks(board)) for board in found] == [
-        ("beans-probe/1", [("a", 1)]),
-        ("beans-probe/2", [("c", 1)]),
-        ("beans-probe/1+trials=4", [("b", 1)]),
+        ("beans-probe/2", [("a", 1)]),
+        ("beans-probe/3", [("c", 1)]),
+        ("beans-probe/2+trials=4", [("b", 1)]),
     ]
 
 

@@ -45,7 +45,7 @@ def shown(protocol: str, limit: int | None = None) -> tuple[str, list[str]]:
 )
 def test_page_shows_a_command_that_repeats_the_protocol(settings: str, options: str) -> None:
     """Without its options the command gives another result, on another board."""
-    assert shown(f"beans-probe/1+{settings}", limit=20) == (f"{START} {options} --limit 20", [])
+    assert shown(f"beans-probe/2+{settings}", limit=20) == (f"{START} {options} --limit 20", [])
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_page_shows_a_command_that_repeats_the_protocol(settings: str, options: 
     ],
 )
 def test_page_names_the_settings_that_no_option_sets_and_no_others(settings: str, options: str, missing: str) -> None:
-    line, notes = shown(f"beans-probe/1+{settings}")
+    line, notes = shown(f"beans-probe/2+{settings}")
     assert line == START + options
     assert notes == [f"No option of the command sets {missing}; change the protocol in the code."]
 
 
-@pytest.mark.parametrize("protocol", ["beans-probe/2+trials=4", "beans-probe/1+colour=red", "beans-probe/1+seeds=two"])
+@pytest.mark.parametrize("protocol", ["beans-probe/3+trials=4", "beans-probe/2+colour=red", "beans-probe/2+seeds=two"])
 def test_page_of_unknown_rules_says_that_they_are_unknown(protocol: str) -> None:
     """What an option meant in another version is not known here."""
     line, (note,) = shown(protocol)

@@ -75,17 +75,17 @@ def test_every_number_that_is_not_the_predictions_is_named(tmp_path: Path, kind:
         ({"task__n_test": 25}, "have 24 items and the record 25"),
         ({"task__labels": ["a", "b", "c", "d"]}, "have 3 classes and the record 4"),
         ({"test_seeds": [0.5]}, "have 2 seeds and the record 1"),
-        ({"protocol": "beans-probe/2"}, "protocol beans-probe/2 is not known"),
-        ({"protocol": "beans-probe/1+colour=2"}, "there is no rule colour"),
-        ({"protocol": "beans-probe/1+seeds=2+trials=3+bootstrap=200"}, "is written beans-probe/1+trials=3+seeds=2"),
+        ({"protocol": "beans-probe/3"}, "protocol beans-probe/3 is not known"),
+        ({"protocol": "beans-probe/2+colour=2"}, "there is no rule colour"),
+        ({"protocol": "beans-probe/2+seeds=2+trials=3+bootstrap=200"}, "is written beans-probe/2+trials=3+seeds=2"),
         ({"protocol": PROTOCOL + "+train=most"}, "train cannot be most"),
-        ({"protocol": "beans-probe/1+trials=3+seeds=5"}, "is written beans-probe/1+trials=3 "),
-        ({"protocol": "beans-probe/1+trials=3+bootstrap=200"}, "2 test seeds, where the protocol has 5"),
-        ({"protocol": "beans-probe/1+seeds=2+bootstrap=200"}, "3 trials, where the protocol has 16"),
-        ({"protocol": "beans-probe/1+trials=3+seeds=2+bootstrap=10000000"}, "bootstrap is above"),
+        ({"protocol": "beans-probe/2+trials=3+seeds=5"}, "is written beans-probe/2+trials=3 "),
+        ({"protocol": "beans-probe/2+trials=3+bootstrap=200"}, "2 test seeds, where the protocol has 5"),
+        ({"protocol": "beans-probe/2+seeds=2+bootstrap=200"}, "3 trials, where the protocol has 16"),
+        ({"protocol": "beans-probe/2+trials=3+seeds=2+bootstrap=10000000"}, "bootstrap is above"),
         ({"protocol": PROTOCOL + "+precision=bf16"}, "precision fp32, where the protocol has bf16"),
-        ({"protocol": "beans-probe/1+epochs=20+trials=3+seeds=2+bootstrap=200"}, "more epochs"),
-        ({"protocol": "beans-probe/1+grid=0.0001,0.001,0.1+seeds=2+bootstrap=200"}, "learning rate 0.01"),
+        ({"protocol": "beans-probe/2+epochs=20+trials=3+seeds=2+bootstrap=200"}, "more epochs"),
+        ({"protocol": "beans-probe/2+grid=0.0001,0.001,0.1+seeds=2+bootstrap=200"}, "learning rate 0.01"),
         ({"trials__0__lr": 0.5}, "learning rate 0.5"),
         ({"lr": 0.05}, "validation chooses"),
         ({"valid": 0.99}, "validation chooses"),
@@ -107,7 +107,7 @@ def test_record_that_contradicts_itself_is_named(tmp_path: Path, changes: dict[s
 
 
 def test_grid_is_a_departure_like_any_other(tmp_path: Path) -> None:
-    protocol = "beans-probe/1+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
+    protocol = "beans-probe/2+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
     assert problems(write_consistent(tmp_path, protocol=protocol)) == []
 
 

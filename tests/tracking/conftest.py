@@ -45,4 +45,4 @@ def records(tmp_path: Path) -> Path:
 @pytest.fixture
 def protocol(request: pytest.FixtureRequest) -> str:
     """An experiment of the test's own: the server is shared."""
-    return f"beans-probe/1+test={request.node.name}"
+    return f"beans-probe/2+test={request.node.name}"

@@ -12,7 +12,7 @@ from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.record import Efficiency, Environment, LayerScore, Record, SubmissionInfo, TaskInfo, Trial
 from tasks.task import Kind
 
-PROTOCOL = "beans-probe/1"
+PROTOCOL = "beans-probe/2"
 
 
 def make_record(

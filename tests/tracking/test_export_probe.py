@@ -398,7 +398,7 @@ def test_rules_are_read_back_from_their_name(clips: Case) -> None:
         Protocol(grid=(1e-4, 3e-2), weight_decay=0.0, train="5-shot"),
     ):
         assert protocol_of(clips.record.model_copy(update={"protocol": rules.name})) == rules
-    for foreign in ("beans-probe/2", "beans-probe/1+colour=red", "beans-probe/1+seeds=many", "other"):
+    for foreign in ("beans-probe/3", "beans-probe/2+colour=red", "beans-probe/2+seeds=many", "other"):
         with pytest.raises(UserError, match="not rules of this version"):
             protocol_of(clips.record.model_copy(update={"protocol": foreign}))
 
