@@ -165,8 +165,8 @@ def _age(result: Result) -> tuple[datetime, str]:
 
 
 def _board_order(protocol: str, track: str, group: Group) -> tuple[object, ...]:
-    # Fewer departures come first: "beans-probe/2" before "beans-probe/2+trials=4", and the versions of this suite before
-    # those of others. The standard track is "ta".
+    # Fewer departures come first: "beans-probe/2" before "beans-probe/2+trials=4". The versions of this suite come
+    # before others. The standard track is "ta".
     version, departures = Protocol.split(protocol)
     known = VERSIONS.index(version) if version in VERSIONS else len(VERSIONS)
     return len(departures), known, protocol, track != "ta", track, GROUPS.index(group)
