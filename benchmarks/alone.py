@@ -1,8 +1,11 @@
 """The ordinary way to train a probe: a torch module and torch.optim.Adam, one layer and one rate at a time."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import LambdaLR
 
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.heads import HEADS
@@ -30,10 +33,10 @@ def train_alone(
         layer: index of the layer; layer and seed fix the start.
         seed: fixes the order of the items.
         lr: learning rate.
-        protocol: epochs, batch size and weight decay; there is no early stopping.
+        protocol: epochs, batch size, penalty and schedule; there is no early stopping.
 
     Returns:
-        (epochs,) validation accuracy, on the CPU.
+        () validation accuracy after the last epoch, on the CPU.
     """
     features, targets = train
     width = features.shape[-1]
@@ -47,15 +50,16 @@ def train_alone(
         found: Tensor = probe(inputs, valid)
         return found
 
-    optimiser = torch.optim.Adam(probe.parameters(), lr=lr, weight_decay=protocol.weight_decay)
+    optimiser = torch.optim.Adam(probe.parameters(), lr=lr, weight_decay=protocol.penalty(lr))
+    steps = protocol.epochs * math.ceil(len(targets) / protocol.batch_size)
+    schedule = LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
     generator = torch.Generator().manual_seed(seed)
-    curve = []
     for _ in range(protocol.epochs):
         order = torch.randperm(len(targets), generator=generator).to(features.device)
         for index in torch.split(order, protocol.batch_size):
             optimiser.zero_grad()
             cross_entropy(logits(features[index]), targets[index]).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        with torch.no_grad():
-            curve.append((logits(valid[0]).argmax(-1) == valid[1]).double().mean())
-    return torch.stack(curve).cpu()
+            schedule.step()
+    with torch.no_grad():
+        return (logits(valid[0]).argmax(-1) == valid[1]).double().mean().cpu()

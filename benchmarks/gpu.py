@@ -266,7 +266,7 @@ def _sweep_cells(result: Result) -> list[str]:
     return [
         f"batched / one by one {result['batched_over_one_by_one']:.4f}",
         f"batched / forward {result['batched_over_forward']:.4f}",
-        f"curves of probes trained together and alone differ by at most {result['steady_difference']:.4f}",
+        f"scores of probes trained together and alone differ by at most {result['steady_difference']:.4f}",
     ]
 
 

@@ -90,7 +90,7 @@ class _Synthetic:
 def measure(task: str, epochs: int, device: torch.device) -> Found:
     """Search once, for a few epochs. Call this in a fresh process."""
     features: Any = _Synthetic(SIZES[task])
-    trainer = Trainer(features, "ta", device, Protocol(epochs=epochs, patience=epochs + 1))
+    trainer = Trainer(features, "ta", device, Protocol(epochs=epochs))
     before = _peak(device)
     start = time.perf_counter()
     trainer.rates([10 ** -(1 + number / 2) for number in range(_RATES)], lambda done, total: None)

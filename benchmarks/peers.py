@@ -36,7 +36,8 @@ from evaluator.backbone import ready
 from evaluator.features.clips import Clip, Shard, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import Features, FeatureStore
-from evaluator.probes.trainer import Trainer
+from evaluator.probes.heads import HEADS
+from evaluator.probes.trainer import Trainer, read_inputs
 from leaderboard.records.protocol import Protocol
 from tasks.manifest import read_manifest
 from tasks.prepare import prepare
@@ -73,7 +74,7 @@ class Way:
 
 def compare(model: str, task: str, limit: int | None, measured: int, epochs: int) -> tuple[list[Way], int]:
     """Measure every way once. Return the ways, the suite first, and the number of (layer, rate) pairs."""
-    rules = Protocol(epochs=epochs, patience=epochs + 1)
+    rules = Protocol(epochs=epochs)
     low, high = torch.tensor([rules.lr_low, rules.lr_high], dtype=torch.double).log10().tolist()
     rates = torch.logspace(low, high, _RATES, dtype=torch.double).tolist()
     with tempfile.TemporaryDirectory() as directory:
@@ -112,29 +113,30 @@ def _two_splits(name: str, directory: Path, limit: int | None) -> Manifest:
 
 
 def _suite(features: Features, rules: Protocol, rates: list[float]) -> list[list[float]]:
-    """Best validation accuracy per layer and rate."""
+    """Validation accuracy per layer and rate."""
     trainer = Trainer(features, "ta", _CPU, rules)
     found = []
     for start in range(0, _RATES, _RATES_AT_ONCE):
         found += trainer.rates(rates[start : start + _RATES_AT_ONCE], lambda done, total: None)
-    return [list(layer) for layer in zip(*(valid for valid, _ in found), strict=True)]
+    return [list(layer) for layer in zip(*(tried.valid for tried in found), strict=True)]
 
 
 def _split(features: Features, split: str, layer: int) -> tuple[Tensor, Tensor]:
-    samples = features.samples(split, [layer], _CPU, frames=False)  # type: ignore[arg-type]
+    samples = read_inputs(features, HEADS.get("ta"), Protocol(), split, [layer], _CPU)  # type: ignore[arg-type]
     (batch,) = samples.batches(torch.arange(len(samples.targets))[None])
     ((_, inputs, _),) = batch.pieces()
     return inputs[0], samples.targets
 
 
 def _one_by_one(features: Features, rules: Protocol, rates: list[float], pairs: list[tuple[int, int]]) -> list[float]:
-    """Best validation accuracy per pair."""
+    """Validation accuracy per pair."""
     found = []
     for layer, rate in pairs:
         train, valid = (_split(features, split, layer) for split in ("train", "valid"))
         classes = len(features.manifest.labels)
-        curve = train_alone("ta", train, valid, classes=classes, layer=layer, seed=0, lr=rates[rate], protocol=rules)
-        found.append(float(curve.max()))
+        found.append(
+            float(train_alone("ta", train, valid, classes=classes, layer=layer, seed=0, lr=rates[rate], protocol=rules))
+        )
     return found
 
 
