@@ -161,12 +161,11 @@ class ProbeModel:
     def _logits(self, encoded: Encoded) -> Tensor:
         """Logits of the pieces, (pieces, classes)."""
         items = torch.arange(len(encoded.counts[self.block]))[None]
-        if encoded.frames is None:
+        if encoded.pieces is None:
             vectors = encoded.pooled[self.block][self.place][None]
             return self.stack.logits(self.state, Whole(slice(None), items, vectors))[0, 0].T
         counts = encoded.counts[self.block]
-        frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
-        inputs = pad_sequence(list(frames), batch_first=True)
+        inputs = pad_sequence([frames[self.place] for frames in encoded.frames(self.block)], batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
         return self.stack.logits(self.state, Whole(slice(None), items, inputs[None], valid))[0, 0].T
 
