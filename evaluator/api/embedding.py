@@ -34,12 +34,12 @@ class Part:
     Attributes:
         positions: (clips,) position of each file in the list of paths.
         vectors: (clips, width) float32, the mean over the frames of each file.
-        frames: one array (frames, width) float16 per file; None if frames were not requested.
+        frames: one array (frames, width) float32 per file; None if frames were not requested.
     """
 
     positions: list[int]
     vectors: dict[Key, NDArray[np.float32]]
-    frames: dict[Key, list[NDArray[np.float16]]] | None
+    frames: dict[Key, list[NDArray[np.float32]]] | None
 
 
 @overload
@@ -65,7 +65,7 @@ def embed(
     precision: str = "fp32",
     max_duration: float | None = None,
     report: Report = silent,
-) -> dict[Key, list[NDArray[np.float16]]]: ...
+) -> dict[Key, list[NDArray[np.float32]]]: ...
 def embed(
     submission: Submission | str | Path,
     paths: Iterable[str | Path],
@@ -76,7 +76,7 @@ def embed(
     precision: str = "fp32",
     max_duration: float | None = None,
     report: Report = silent,
-) -> dict[Key, NDArray[np.float32]] | dict[Key, list[NDArray[np.float16]]]:
+) -> dict[Key, NDArray[np.float32]] | dict[Key, list[NDArray[np.float32]]]:
     """Encode audio files, and return the mean over the frames of each file, per layer.
 
     Decoding, resampling, batching and pooling are those of an evaluation. The result must fit in memory; the audio need
@@ -94,7 +94,8 @@ def embed(
 
     Returns:
         By layer as requested (by index if ``layers`` is None): (files, width) float32 in the order of
-        ``paths``. With ``frames``: a list with one array (frames, width) float16 per file, in the same order.
+        ``paths``. With ``frames``: a list with one array (frames, width) float32 per file, in the same order. They
+        are rounded as in an evaluation: to 11 bits of the distance from the file's mean.
 
     Raises:
         UserError: a file is missing or damaged, the submission does not load, or there is no such layer or device.
@@ -105,7 +106,7 @@ def embed(
     encoder = _Encoder.load(submission, files, layers, device, precision, max_duration)
     parts = encoder.parts(frames, report)
     if frames:
-        lists = {key: [np.empty((0, 0), np.float16)] * len(files) for key in encoder.layers}
+        lists = {key: [np.empty((0, 0), np.float32)] * len(files) for key in encoder.layers}
         for part in parts:
             for key, clips in (part.frames or {}).items():
                 for position, clip in zip(part.positions, clips, strict=True):
@@ -206,8 +207,9 @@ class _Encoder:
             vectors = {key: encoded.pooled[number][row].numpy().copy() for key, (number, row) in places.items()}
             pieces = None
             if encoded.pieces is not None:
+                blocks = {number: encoded.frames(number) for number in {number for number, _ in places.values()}}
                 pieces = {
-                    key: [piece[row].numpy().copy() for piece in encoded.pieces[number]]
+                    key: [frames[row].numpy().copy() for frames in blocks[number]]
                     for key, (number, row) in places.items()
                 }
             yield Part([clip.index for clip in shard.clips], vectors, pieces)

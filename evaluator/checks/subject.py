@@ -15,15 +15,11 @@ from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
 from evaluator.features.extraction import Encoded, Extractor
 from tasks.sound import Header
-from tasks.support.errors import UserError
 from tasks.task import Item, Task
 
 MEANS_APART, FRAMES_APART = 1e-4, 2e-3
 """Tolerances of means and frames, relative to a layer's scale. Another order of summation changes means by about 1e-6;
 frames are stored with 11 bits."""
-
-HALF_MIN = torch.finfo(torch.float16).tiny
-"""Smallest number with 11 bits in half precision."""
 
 SAME = 1e-5
 """Rows with a smaller difference, relative to their scale, are equal."""
@@ -38,12 +34,12 @@ class LayerFeatures:
     Attributes:
         means: (width,) float32, over all frames.
         count: number of frames.
-        frames: (frames, width) float16, or None if half precision cannot hold them.
+        frames: (frames, width) float32, as they are read from the store.
     """
 
     means: Tensor
     count: int
-    frames: Tensor | None
+    frames: Tensor
 
 
 PerLayer = list[LayerFeatures]
@@ -59,7 +55,6 @@ class Subject:
         tasks: tasks whose frequency band is compared with the backbone's.
         encoded: features of every sound that was encoded alone, by the sound's name.
         passes: number of forward passes of the last ``encode``.
-        too_large: the error for frames that half precision cannot hold, or None.
         steady: whether two passes of one sound are equal; None before the comparison.
     """
 
@@ -69,7 +64,6 @@ class Subject:
         self.short, self.tasks = short, tasks
         self.encoded: dict[str, PerLayer] = {}
         self.passes = 0
-        self.too_large: str | None = None
         self.steady: bool | None = None
 
     @property
@@ -112,30 +106,20 @@ class Subject:
             item = Item(sound.name, Path(sound.name), (0,), sound.name)
             clips.append(Clip(index, item, Header(self.rate, length), Cut(0, length, samples), samples))
             padded.append(torch.nn.functional.pad(sound.waveform, (0, samples - length)))
-        try:
-            encoded = self._encode(clips, padded, frames=True)
-        except UserError as error:
-            # Values that half precision cannot hold are refused only if frames are stored.
-            encoded = self._encode(clips, padded, frames=False)
-            self.too_large = str(error)
-        return self._by_sound(encoded, len(sounds))
-
-    def _encode(self, clips: Sequence[Clip], waveforms: Sequence[Tensor], *, frames: bool) -> Encoded:
         self.passes = 0
 
         def count(seconds: float) -> None:
             self.passes += 1
 
-        return self.extractor.encode(clips, waveforms, frames=frames, on_batch=count)
+        return self._by_sound(self.extractor.encode(clips, padded, frames=True, on_batch=count), len(sounds))
 
     def _by_sound(self, encoded: Encoded, sounds: int) -> list[PerLayer]:
         features: list[dict[int, LayerFeatures]] = [{} for _ in range(sounds)]
         for number, block in enumerate(self.extractor.blocks):
-            stops = encoded.counts[number].cumsum(0).tolist()
-            for place, (stop, count) in enumerate(zip(stops, encoded.counts[number].tolist(), strict=True)):
+            for place, frames in enumerate(encoded.frames(number)):
                 for row, index in enumerate(block.layers):
-                    frames = None if encoded.frames is None else encoded.frames[number][row, stop - count : stop]
-                    features[place][index] = LayerFeatures(encoded.pooled[number][row, place], count, frames)
+                    means = encoded.pooled[number][row, place]
+                    features[place][index] = LayerFeatures(means, frames.shape[1], frames[row])
         return [[layers[index] for index in sorted(layers)] for layers in features]
 
 
@@ -146,15 +130,12 @@ def apart(one: LayerFeatures, other: LayerFeatures) -> tuple[float, float]:
     """
     if one.count != other.count:
         return math.inf, math.inf
-    means = _relative(one.means, other.means, one.means.abs().mean(), _FLOAT_MIN)
-    if one.frames is None or other.frames is None:
-        return means, 0.0
-    first, second = one.frames.float(), other.frames.float()
-    return means, _relative(first, second, first.abs().mean(), HALF_MIN)
+    means = _relative(one.means, other.means, one.means.abs().mean())
+    return means, _relative(one.frames, other.frames, one.frames.abs().mean())
 
 
-def _relative(one: Tensor, other: Tensor, scale: Tensor, smallest: float) -> float:
-    return float(((one - other).abs() / (scale + one.abs()).clamp_min(smallest)).max())
+def _relative(one: Tensor, other: Tensor, scale: Tensor) -> float:
+    return float(((one - other).abs() / (scale + one.abs()).clamp_min(_FLOAT_MIN)).max())
 
 
 def same_means(one: LayerFeatures, other: LayerFeatures) -> bool:

@@ -166,12 +166,12 @@ class ProbeModel:
     def _logits(self, encoded: Encoded) -> Tensor:
         """Logits of the pieces, (pieces, classes)."""
         items = torch.arange(len(encoded.counts[self.block]))[None]
-        if encoded.frames is None:
+        if encoded.pieces is None:
             vectors = self._scaled(encoded.pooled[self.block][self.place])[None]
             return self.stack.logits(self.state, Whole(slice(None), items, vectors))[0, 0].T
         counts = encoded.counts[self.block]
-        frames = torch.split(encoded.frames[self.block][self.place].float(), counts.tolist())
-        inputs = pad_sequence(list(frames), batch_first=True)
+        frames = [self._scaled(frames[self.place]) for frames in encoded.frames(self.block)]
+        inputs = pad_sequence(frames, batch_first=True)
         valid = torch.arange(inputs.shape[1]) < counts[:, None]
         return self.stack.logits(self.state, Whole(slice(None), items, inputs[None], valid))[0, 0].T
 

@@ -3,26 +3,28 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
 
 from evaluator.backbone import Loaded
 from evaluator.features.clips import Clip
+from evaluator.features.pooling import Layers, Outputs, pool
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from tasks.task import Manifest
 
 # Part of the key of every feature: raise it when the features, or the files that hold them, change.
-VERSION = 1
+VERSION = 2
 # Seconds of audio in one forward pass. A CPU is not faster with more; a GPU is.
 _BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
 # Lengths of noise in seconds that separate the hops: layers with equal frame counts for all lengths are stacked.
 _HOP_PROBES = (0.5, 1.37, 2.9)
-_HALF_MAX = torch.finfo(torch.float16).max
+
+Kept = Literal["means", "spreads", "frames"]
+"""What is kept of a clip's frames: their mean; their deviation too; every frame too."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,29 @@ class Encoded:
 
     Attributes:
         pooled: per block (layers, clips, width) float32, means over valid frames.
-        pieces: per block and clip (layers, frames, width) float16; None if frames were not requested.
+        spreads: per block (layers, clips, width) float32, population standard deviations over valid frames, 0 for a
+            constant channel; None if neither they nor frames were requested.
+        pieces: per block and clip (layers, frames, width) float16, (frame - mean) / spread, 0 for a constant channel;
+            None if frames were not requested.
         counts: per block (clips,) number of frames of each clip.
     """
 
     pooled: list[Tensor]
+    spreads: list[Tensor] | None
     pieces: list[list[Tensor]] | None
     counts: list[Tensor]
 
-    @cached_property
-    def frames(self) -> list[Tensor] | None:
-        """Per block (layers, frames of all clips, width) float16; None if frames were not requested."""
+    @property
+    def halves(self) -> list[Tensor] | None:
+        """Per block (layers, frames of all clips, width) float16, as in ``pieces``; None if they were not requested."""
         return None if self.pieces is None else [torch.cat(clips, 1) for clips in self.pieces]
+
+    def frames(self, block: int) -> list[Tensor]:
+        """Every clip's frames as the backbone returned them, to half precision: (layers, frames, width) float32."""
+        assert self.pieces is not None and self.spreads is not None
+        means, spreads = (values[block].unbind(1) for values in (self.pooled, self.spreads))
+        clips = zip(means, self.pieces[block], spreads, strict=True)
+        return [torch.addcmul(mean[:, None], piece.float(), spread[:, None]) for mean, piece, spread in clips]
 
 
 @dataclass(frozen=True)
@@ -111,13 +124,13 @@ class Extractor:
         """The extractor for the items of one task."""
         return self
 
-    def size(self, clips: Sequence[Clip], frames: bool) -> int:
+    def size(self, clips: Sequence[Clip], kept: Kept) -> int:
         """Bytes that the features of ``clips`` take on disk, within a few per cent."""
         seconds = sum(clip.samples for clip in clips) / self.model.backbone.sample_rate
         values = [len(block.layers) * block.width for block in self.blocks]
-        pooled = len(clips) * sum(values) * 4
-        kept = sum(seconds * block.frame_rate * count * 2 for block, count in zip(self.blocks, values, strict=True))
-        return pooled + (int(kept) if frames else 0)
+        vectors = len(clips) * sum(values) * 4
+        frames = sum(seconds * block.frame_rate * count * 2 for block, count in zip(self.blocks, values, strict=True))
+        return vectors * (1 if kept == "means" else 2) + (int(frames) if kept == "frames" else 0)
 
     def encode(
         self,
@@ -125,6 +138,7 @@ class Extractor:
         sounds: Sequence[Tensor],
         *,
         frames: bool,
+        spread: bool = False,
         on_batch: Callable[[float], None] = lambda seconds: None,
     ) -> Encoded:
         """Run the backbone over clips, in batches of equal length (or masked, if masking is exact).
@@ -132,7 +146,8 @@ class Extractor:
         Args:
             clips: the clips.
             sounds: their waveforms, (samples,) each.
-            frames: also return every frame, in half precision.
+            frames: also return every frame, in half precision, and the deviations.
+            spread: also return the deviations.
             on_batch: receives the seconds of audio of each finished batch.
 
         Raises:
@@ -147,12 +162,12 @@ class Extractor:
                 on_batch(samples / self.model.backbone.sample_rate)
 
         for batch in self.batches(clips):
-            for begun in self._begin(batch, clips, sounds, frames):
+            for begun in self._begin(batch, clips, sounds, spread or frames, frames):
                 # A pass is checked after the next one has started, so that a GPU does not wait for the check.
                 finish()
                 passes.append(begun)
         finish()
-        return _gather(passes, frames)
+        return _gather(passes)
 
     def batches(self, clips: Sequence[Clip]) -> Iterator[list[int]]:
         """The batches: for each forward pass the positions of its clips."""
@@ -170,11 +185,11 @@ class Extractor:
             yield batch
 
     def _begin(
-        self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool
+        self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], spread: bool, frames: bool
     ) -> Iterator["_Pass"]:
         """Start a forward pass over the batch. If memory runs out, halve the batch until it fits."""
         try:
-            yield self._encode_batch(batch, clips, sounds, frames)
+            yield self._encode_batch(batch, clips, sounds, spread, frames)
             return
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -191,11 +206,11 @@ class Extractor:
             torch.cuda.empty_cache()
         half = len(batch) // 2
         for part in (batch[:half], batch[half:]):
-            yield from self._begin(part, clips, sounds, frames)
+            yield from self._begin(part, clips, sounds, spread, frames)
 
     @torch.inference_mode()
     def _encode_batch(
-        self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], frames: bool
+        self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], spread: bool, frames: bool
     ) -> "_Pass":
         lengths = torch.tensor([clips[position].samples for position in batch])
         inputs = torch.nn.utils.rnn.pad_sequence([sounds[position] for position in batch], batch_first=True)
@@ -206,7 +221,7 @@ class Extractor:
             for index in block.layers:
                 if layers[index][0].shape[1] != layers[first][0].shape[1]:
                     raise _other_hop(first, index, clips[batch[0]])
-            outputs.append(_pool([layers[index] for index in block.layers], frames))
+            outputs.append(pool([layers[index] for index in block.layers], spread=spread, frames=frames))
         done = torch.cuda.current_stream(self.device).record_event() if self.device.type == "cuda" else None
         return _Pass(batch, outputs, done)
 
@@ -225,42 +240,14 @@ class Extractor:
                     f"{clip.item.path} ({clip.samples} samples) is too short for the backbone, which returned no frame:"
                     " set the backbone's min_samples."
                 )
-            if not bool(torch.isfinite(outputs.means).all()):
-                layer, place = (~torch.isfinite(outputs.means).all(2)).nonzero()[0].tolist()
+            found = outputs.means if outputs.spreads is None else outputs.means + outputs.spreads
+            if not bool(torch.isfinite(found).all()):
+                layer, place = (~torch.isfinite(found).all(2)).nonzero()[0].tolist()
                 clip, index = clips[begun.batch[place]], block.layers[layer]
                 raise UserError(
                     f"The features of {clip.item.path} ({clip.item.id}) are not finite in layer {index}"
                     f" ({self.model.backbone.layers[index].name}): the backbone cannot be used on this clip as it is."
                 )
-            if outputs.frames is not None and bool(torch.isinf(outputs.extremes.half()).any()):
-                place = int(torch.isinf(outputs.frames).flatten(2).any(2).any(0).nonzero()[0])
-                raise UserError(
-                    f"Layers of {clips[begun.batch[place]].item.path} have values beyond ±{_HALF_MAX:.0f}, which frames"
-                    " in half precision cannot hold: choose tracks that do not read frames, or scale the layers."
-                )
-
-
-_Layers = list[tuple[Tensor, Tensor]]
-"""Per layer: (batch, frames, width) outputs and (batch,) valid frames."""
-
-
-@dataclass(frozen=True)
-class _Outputs:
-    """The outputs of one block for a batch. They are on the CPU, or a copy to the CPU has started.
-
-    Attributes:
-        means: (layers, batch, width) float32.
-        counts: (layers, batch) valid frames.
-        extremes: (layers, 2) lowest and highest value of the valid frames.
-        frames: (layers, batch, longest, width) float16, or None.
-        longest: number of frames of the longest clip.
-    """
-
-    means: Tensor
-    counts: Tensor
-    extremes: Tensor
-    frames: Tensor | None
-    longest: int
 
 
 @dataclass(frozen=True)
@@ -268,40 +255,19 @@ class _Pass:
     """A forward pass that was started: the positions of its clips, each block's outputs, and on a GPU its end event."""
 
     batch: Sequence[int]
-    blocks: list[_Outputs]
+    blocks: list[Outputs]
     done: torch.cuda.Event | None
 
 
-def _pool(layers: _Layers, frames: bool) -> _Outputs:
-    """Pool layers of equal shape: means, extremes and, if requested, frames. Computes on the layers' device."""
-    first, valid = layers[0]
-    batch, longest, width = first.shape
-    # On a GPU the question whether there is padding would wait for the device, so padding is assumed.
-    padded = first.device.type != "cpu" or not bool((valid == longest).all())
-    padding = (torch.arange(longest, device=first.device) >= valid[:, None])[..., None]
-    means = first.new_empty((len(layers), batch, width), dtype=torch.float32)
-    extremes = first.new_empty((len(layers), 2), dtype=torch.float32)
-    halves = first.new_empty((len(layers), batch, longest, width), dtype=torch.float16) if frames else None
-    for row, (output, _) in enumerate(layers):
-        # Padding may hold any value, also NaN. It is no part of the mean.
-        masked = output.clone().masked_fill_(padding, 0) if padded else output
-        means[row] = masked.sum(1, dtype=torch.float32) / valid[:, None]
-        extremes[row] = torch.stack(torch.aminmax(masked))
-        if halves is not None:
-            halves[row] = masked
-    counts = torch.stack([count.long() for _, count in layers])
-    return _Outputs(
-        _to_host(means), _to_host(counts), _to_host(extremes), None if halves is None else _to_host(halves), longest
-    )
-
-
-def _gather(passes: Sequence[_Pass], frames: bool) -> Encoded:
+def _gather(passes: Sequence[_Pass]) -> Encoded:
     """Join the passes over a shard, in the order of its clips."""
     order = torch.tensor([position for finished in passes for position in finished.batch]).argsort()
     per_block = list(zip(*(finished.blocks for finished in passes), strict=True))
     counts = [torch.cat([outputs.counts[0] for outputs in block])[order] for block in per_block]
-    pieces = None
-    if frames:
+    spreads, pieces = None, None
+    if all(outputs.spreads is not None for block in per_block for outputs in block):
+        spreads = [_joined([outputs.spreads for outputs in block], order) for block in per_block]
+    if all(outputs.frames is not None for block in per_block for outputs in block):
         by_pass = [
             [
                 outputs.frames[:, place, :count]
@@ -312,15 +278,13 @@ def _gather(passes: Sequence[_Pass], frames: bool) -> Encoded:
             for block in per_block
         ]
         pieces = [[clips[place] for place in order.tolist()] for clips in by_pass]
-    pooled = [torch.cat([outputs.means for outputs in block], 1)[:, order] for block in per_block]
-    return Encoded(pooled, pieces, counts)
+    pooled = [_joined([outputs.means for outputs in block], order) for block in per_block]
+    return Encoded(pooled, spreads, pieces, counts)
 
 
-def _to_host(tensor: Tensor) -> Tensor:
-    """Copy the tensor to the CPU. A GPU copies it into pinned memory while the caller continues."""
-    if tensor.device.type != "cuda":
-        return tensor
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+def _joined(parts: Sequence[Tensor | None], order: Tensor) -> Tensor:
+    """(layers, clips, width) of the passes, in the order of the clips."""
+    return torch.cat([part for part in parts if part is not None], 1)[:, order]
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -352,7 +316,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @torch.inference_mode()
-def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, precision: str) -> _Layers:
+def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, precision: str) -> Layers:
     """One forward pass, checked against what the backbone declares."""
     try:
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from evaluator.backbone import Layer
 from evaluator.features.clips import Clip
-from evaluator.features.extraction import Encoded, Extractor
+from evaluator.features.extraction import Encoded, Extractor, Kept
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Lookup(Extractor):
         vectors = {one: tuple(block[:, row] for block in stacked) for row, one in enumerate(table.ids)}
         return replace(self, vectors=vectors)
 
-    def size(self, clips: Sequence[Clip], frames: bool) -> int:
+    def size(self, clips: Sequence[Clip], kept: Kept) -> int:
         """Bytes that the features of ``clips`` take on disk."""
         return 4 * len(clips) * sum(layer.width for layer in self.model.backbone.layers)
 
@@ -96,10 +96,11 @@ class Lookup(Extractor):
         sounds: Sequence[Tensor],
         *,
         frames: bool,
+        spread: bool = False,
         on_batch: Callable[[float], None] = lambda seconds: None,
     ) -> Encoded:
         """The clips' vectors."""
-        if frames:
+        if frames or spread:
             raise UserError(
                 "Embeddings hold one vector per clip, and no frames: choose tracks that do not read frames"
                 " (`beans submit --help` lists them)."
@@ -109,6 +110,7 @@ class Lookup(Extractor):
         on_batch(sum(clip.samples for clip in clips) / self.model.backbone.sample_rate)
         return Encoded(
             pooled=[torch.stack([row[number] for row in rows], 1) for number in range(len(self.blocks))],
+            spreads=None,
             pieces=None,
             counts=[torch.ones(len(clips), dtype=torch.long) for _ in self.blocks],
         )

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from evaluator.features.clips import Shard
-from evaluator.features.shards import paths, read
+from evaluator.features.scale import Scale
+from evaluator.features.shards import frames_path, pooled_path, read, spread_path
 
 # Values of frames computed at once. On a CPU this is about one layer of a batch of some seconds: it stays in the last
 # cache while it is read many times, and is large enough that the time of a call does not matter. A GPU needs more.
@@ -26,6 +27,9 @@ Piece = tuple[slice, Tensor, Tensor | None]
 
 Place = tuple[Tensor, int, int]
 """Frames of a shard (rows, frames, width) in half precision, the first frame of an item, and its number of frames."""
+
+Moments = tuple[Tensor, Tensor, int]
+"""Means and spreads of a shard's clips, (rows, clips, width) float32 each, and the place of an item among the clips."""
 
 
 class Batch(Protocol):
@@ -115,7 +119,11 @@ class Pooled:
 
 
 class Frames:
-    """Samples of a head that reads frames: stored in half precision, read in single precision piece by piece."""
+    """Samples of a head that reads frames: stored in half precision, read in single precision piece by piece.
+
+    A stored frame is relative to its clip: frame = stored * spread + mean. Standardising is another such map. Both are
+    one multiplication and one addition per value.
+    """
 
     def __init__(
         self,
@@ -124,6 +132,8 @@ class Frames:
         targets: Tensor,
         layers: Sequence[int],
         width: int,
+        moments: Sequence[Moments] | Mapping[int, Moments] | None = None,
+        scale: Scale | None = None,
     ) -> None:
         """Samples over frames that are already in memory, or mapped into it.
 
@@ -133,15 +143,21 @@ class Frames:
             targets: as `Samples.targets`.
             layers: as `Samples.layers`.
             width: as `Samples.width`.
+            moments: mean and spread of each item, by item number; None if the frames are stored as they are.
+            scale: of ``layers``; None if the inputs are not standardised. It needs ``moments``.
         """
         self.targets = targets
         self.layers = layers
         self.width = width
         self.places = places
+        self.moments = moments
+        self.scale = scale
         self.rows = list(rows)
         self.buffer = torch.zeros(0, device=targets.device)
         self._halves = torch.zeros(0, dtype=torch.float16)
         self._stretches: dict[int, Tensor] = {}
+        self._maps: dict[int, Tensor] = {}
+        self._keeps_maps = 2 * len(self.rows) * width * len(places) <= _KEPT_VALUES
 
     @classmethod
     def read(
@@ -153,25 +169,32 @@ class Frames:
         targets: Tensor,
         layers: Sequence[int],
         width: int,
+        scale: Scale | None = None,
     ) -> "Frames":
         """Map the shards of one split into memory. The operating system keeps the part that fits."""
         places: list[Place] = [(torch.empty(0), 0, 0)] * len(targets)
+        moments: list[Moments] = [(torch.empty(0), torch.empty(0), 0)] * len(targets)
         for shard in shards:
-            pooled_file, frames_file = paths(directory, shard, frames=True)
-            counts = read(pooled_file)[f"counts.{number}"].tolist()
-            frames = read(frames_file)[f"frames.{number}"]
+            pooled = read(pooled_path(directory, shard))
+            means, counts = pooled[f"pooled.{number}"], pooled[f"counts.{number}"].tolist()
+            spreads = read(spread_path(directory, shard))[f"spread.{number}"]
+            frames = read(frames_path(directory, shard))[f"frames.{number}"]
             start = 0
-            for clip, count in zip(shard.clips, counts, strict=True):
+            for place, (clip, count) in enumerate(zip(shard.clips, counts, strict=True)):
                 places[clip.index] = (frames, start, count)
+                moments[clip.index] = (means, spreads, place)
                 start += count
-        return cls(places, rows, targets, layers, width).resident()
+        return cls(places, rows, targets, layers, width, moments, scale).resident()
 
     def resident(self) -> "Frames":
         """Move the frames to the GPU if they fit, because every epoch reads all of them."""
         device = self.targets.device
         if device.type == "cuda":
             places = dict(self.places if isinstance(self.places, Mapping) else enumerate(self.places))
+            own = self.moments or {}
+            moments = dict(own if isinstance(own, Mapping) else enumerate(own))
             stores = {id(frames): frames for frames, _, _ in places.values()}
+            stores |= {id(values): values for one in moments.values() for values in one[:2]}
             # Return the free memory that torch's allocator holds, so that it counts as free.
             torch.cuda.empty_cache()
             # A search reads two splits. A quarter per split leaves half of the memory for its probes.
@@ -180,6 +203,12 @@ class Frames:
                 self.places = {
                     item: (moved[id(frames)], begin, count) for item, (frames, begin, count) in places.items()
                 }
+                if self.moments is not None:
+                    self.moments = {
+                        item: (moved[id(means)], moved[id(spreads)], place)
+                        for item, (means, spreads, place) in moments.items()
+                    }
+                    self.scale = None if self.scale is None else self.scale.to(device)
         return self
 
     def batches(self, index: Tensor) -> Iterator[Batch]:
@@ -211,6 +240,25 @@ class Frames:
             frames, begin, count = self.places[item]
             self._stretches[item] = frames.narrow(1, begin, count)
         return self._stretches[item]
+
+    def map(self, item: int) -> Tensor | None:
+        """(2, L, 1, width) on the device: what stored frames of an item are multiplied with, and what is added.
+
+        None if frames are read as they are stored.
+        """
+        if self.moments is None:
+            return None
+        if item not in self._maps:
+            means, spreads, place = self.moments[item]
+            shift, factor = means.select(1, place)[self.rows], spreads.select(1, place)[self.rows]
+            if self.scale is not None:
+                shift.sub_(self.scale.shift).mul_(self.scale.factor)
+                factor.mul_(self.scale.factor)
+            folded = torch.stack([factor, shift])[:, :, None].to(self.targets.device)
+            if not self._keeps_maps:
+                return folded
+            self._maps[item] = folded
+        return self._maps[item]
 
     def room(self, values: int) -> Tensor:
         """(values,) in single precision on the device. Every call returns the same memory."""
@@ -295,11 +343,23 @@ class _FrameBatch:
             # `narrow`, because an index in brackets takes as long as the copy.
             chosen = stretch.narrow(0, rows[0], len(rows)) if neighbours else stretch[rows]
             place.narrow(1, 0, count).copy_(chosen)
-        if gathered is not inputs:
+            if here:
+                # At once, while the processor's cache holds the clip.
+                self._scale(place.narrow(1, 0, count), item)
+        if not here:
             # Two steps: a single copy would convert to single precision on the host and send twice the bytes. The
             # transfer is complete when it returns, so the next piece may be gathered in the same memory.
             inputs.copy_(gathered.to(inputs.device))
+            for item, count, place in zip(self.order[start:stop], counts, inputs.unbind(1), strict=True):
+                self._scale(place.narrow(1, 0, count), item)
         if counts[0] == longest:
             return slice(start, stop), inputs, None
         valid = torch.arange(longest) < torch.tensor(counts)[:, None]
         return slice(start, stop), inputs, valid.to(inputs.device)
+
+    def _scale(self, frames: Tensor, item: int) -> None:
+        """Turn an item's stored frames, (layers of the batch, frames, width), into inputs, in place."""
+        folded = self.samples.map(item)
+        if folded is not None:
+            factor, shift = folded.narrow(1, self.start, self.stop - self.start).unbind(0)
+            torch.addcmul(shift, frames, factor, out=frames)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evaluator.features.clips import Shard, fingerprint
-from evaluator.features.extraction import Encoded
+from evaluator.features.extraction import Encoded, Kept
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 
@@ -27,22 +27,35 @@ def pooled_path(directory: Path, shard: Shard) -> Path:
     return directory / f"{shard.name}.pooled.safetensors"
 
 
-def paths(directory: Path, shard: Shard, frames: bool) -> list[Path]:
-    """Paths of the shard's files: its pooled features and, if ``frames``, its frames."""
-    pooled = pooled_path(directory, shard)
-    return [pooled, directory / f"{shard.name}.frames.safetensors"] if frames else [pooled]
+def spread_path(directory: Path, shard: Shard) -> Path:
+    """Path of a shard's deviations: per block (layers, clips, width)."""
+    return directory / f"{shard.name}.spread.safetensors"
+
+
+def frames_path(directory: Path, shard: Shard) -> Path:
+    """Path of a shard's frames: per block (layers, frames of all clips, width), relative to each clip."""
+    return directory / f"{shard.name}.frames.safetensors"
+
+
+def paths(directory: Path, shard: Shard, kept: Kept) -> list[Path]:
+    """Paths of the shard's files: its pooled features, its deviations and its frames, as far as they are kept."""
+    every = [place(directory, shard) for place in (pooled_path, spread_path, frames_path)]
+    return every[: {"means": 1, "spreads": 2, "frames": 3}[kept]]
 
 
 def store(directory: Path, shard: Shard, encoded: Encoded, sounds: Sequence[Tensor]) -> None:
-    """Write the features of a shard; its frames only if ``encoded`` has them."""
+    """Write the features of a shard; its deviations and its frames only if ``encoded`` has them."""
     pooled: dict[str, Tensor] = {"sounds": torch.tensor([fingerprint(sound) for sound in sounds])}
     for number, tensor in enumerate(encoded.pooled):
         pooled[f"pooled.{number}"] = tensor.contiguous()
         pooled[f"counts.{number}"] = encoded.counts[number]
-    # Frames first: if the pooled file exists, its frames exist too.
-    if encoded.frames is not None:
-        content = {f"frames.{number}": tensor.contiguous() for number, tensor in enumerate(encoded.frames)}
-        _write(paths(directory, shard, frames=True)[1], content)
+    # Frames first: if the pooled file exists, the others exist too.
+    for path, name, tensors in (
+        (frames_path(directory, shard), "frames", encoded.halves),
+        (spread_path(directory, shard), "spread", encoded.spreads),
+    ):
+        if tensors is not None:
+            _write(path, {f"{name}.{number}": tensor.contiguous() for number, tensor in enumerate(tensors)})
     _write(pooled_path(directory, shard), pooled)
 
 
@@ -95,16 +108,16 @@ class Ledger:
             write_atomically(self.directory / _LEDGER, json.dumps(content))
 
 
-def is_stored(directory: Path, shard: Shard, frames: bool, known: Mapping[str, Stamp]) -> bool:
+def is_stored(directory: Path, shard: Shard, kept: Kept, known: Mapping[str, Stamp]) -> bool:
     """Whether every file of the shard exists and is intact. A damaged file is removed.
 
     Args:
         directory: the directory of the files.
         shard: the shard.
-        frames: whether its frames are needed too.
+        kept: what is needed of its frames.
         known: by name, the stamps of files that were intact before; a file with an equal stamp is not read again.
     """
-    for path in paths(directory, shard, frames):
+    for path in paths(directory, shard, kept):
         try:
             current = stamp(path)
             if known.get(path.name) != current:

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from evaluator.features import cuts, extraction
 from evaluator.features.clips import Clip, Shard, ahead, plan, refuse, same_sound, without_audio
-from evaluator.features.extraction import Block, Extractor
+from evaluator.features.extraction import Block, Extractor, Kept
 from evaluator.features.headers import Headers
 from evaluator.features.samples import Frames, Pooled, Samples
-from evaluator.features.shards import Ledger, is_stored, paths, pooled_path, read, store
+from evaluator.features.scale import Scale
+from evaluator.features.shards import Ledger, is_stored, paths, pooled_path, read, spread_path, store
 from evaluator.features.streaming import Streamed, keep_sounds
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
@@ -96,15 +97,16 @@ class FeatureStore:
             for items in manifest.items.values()
             for shard in plan(manifest.task, items, rate, extractor.model.min_samples, headers)
         ]
-        absent = [shard for shard in shards if not all(path.exists() for path in paths(directory, shard, frames))]
-        kept = frames and self._fits(extractor, absent)
+        wanted: Kept = "frames" if frames else "means"
+        absent = [shard for shard in shards if not all(path.exists() for path in paths(directory, shard, wanted))]
+        kept = self._kept(extractor, absent, frames)
         for shard in shards:
             seconds = sum(clip.samples for clip in shard.clips) / rate
             total += seconds
             if not all(path.exists() for path in paths(directory, shard, kept)):
                 missing += seconds
                 size += extractor.size(shard.clips, kept)
-        return Estimate(missing, total, size, streamed=frames and not kept)
+        return Estimate(missing, total, size, streamed=kept == "spreads")
 
     def extract(
         self,
@@ -119,7 +121,8 @@ class FeatureStore:
         Args:
             extractor: the backbone.
             manifest: the items.
-            frames: whether a head will read frames. If not, only the mean over each clip's frames is stored.
+            frames: whether a head will read frames. If not, only the mean over each clip's frames is stored. Frames
+                that exceed the budget are not stored, but their deviations are.
             on_progress: receives the progress after each batch.
 
         Raises:
@@ -139,11 +142,12 @@ class FeatureStore:
         with FileLock(directory / ".lock"):
             write_atomically(directory / "about.json", json.dumps(self._identity(extractor), indent=2))
             ledger = Ledger.read(directory)
-            todo = [shard for shard in shards if not is_stored(directory, shard, frames, ledger.files)]
-            kept = frames and self._fits(extractor, todo)
-            if kept != frames:
+            wanted: Kept = "frames" if frames else "means"
+            todo = [shard for shard in shards if not is_stored(directory, shard, wanted, ledger.files)]
+            kept = self._kept(extractor, todo, frames)
+            if kept != wanted:
                 todo = [shard for shard in shards if not is_stored(directory, shard, kept, ledger.files)]
-            streamed = extractor if frames and not kept else None
+            streamed = extractor if kept == "spreads" else None
             features = Features(manifest, extractor.blocks, plans, directory, streamed, self._budget() // len(plans))
             self._compute(extractor, todo, directory, kept, on_progress)
             together = _digest([shard.name for shard in shards])
@@ -152,10 +156,12 @@ class FeatureStore:
             ledger.add([path for shard in shards for path in paths(directory, shard, kept)], together)
         return features
 
-    def _fits(self, extractor: Extractor, shards: Sequence[Shard]) -> bool:
-        """Whether the frames of all ``shards`` are within the budget."""
-        size = sum(extractor.size(shard.clips, True) - extractor.size(shard.clips, False) for shard in shards)
-        return size <= self._budget()
+    def _kept(self, extractor: Extractor, shards: Sequence[Shard], frames: bool) -> Kept:
+        """What to keep if ``shards`` are missing: frames only if they are requested and within the budget."""
+        if not frames:
+            return "means"
+        size = sum(extractor.size(shard.clips, "frames") - extractor.size(shard.clips, "spreads") for shard in shards)
+        return "frames" if size <= self._budget() else "spreads"
 
     def _budget(self) -> int:
         if self.frames_budget is not None:
@@ -173,7 +179,7 @@ class FeatureStore:
         extractor: Extractor,
         shards: Sequence[Shard],
         directory: Path,
-        frames: bool,
+        kept: Kept,
         on_progress: Callable[[Progress], None],
     ) -> None:
         rate = extractor.model.backbone.sample_rate
@@ -194,7 +200,9 @@ class FeatureStore:
                     # All other shards are still computed: after the file is repaired, one shard is missing.
                     problems.append(str(sounds))
                     continue
-                encoded = extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
+                encoded = extractor.encode(
+                    shard.clips, sounds, frames=kept == "frames", spread=kept != "means", on_batch=advance
+                )
                 if len(pending) == _SHARDS_BEHIND:
                     pending.popleft().result()
                 pending.append(writer.submit(store, directory, shard, encoded, sounds))
@@ -240,30 +248,82 @@ class Features:
     streamed: Extractor | None = None
     budget: int = 0
     decoded: dict["Split", dict[int, Tensor]] = field(default_factory=dict)
+    scales: dict[tuple[int, bool, float], Scale] = field(default_factory=dict)
 
-    def samples(self, split: "Split", layers: Sequence[int], device: torch.device, *, frames: bool) -> Samples:
-        """One split in ``layers``, which must belong to one block: frames, or the mean over each clip's frames."""
-        number, block = next(
-            (number, block) for number, block in enumerate(self.blocks) if set(layers) <= set(block.layers)
-        )
-        rows = [block.layers.index(layer) for layer in layers]
+    def samples(
+        self,
+        split: "Split",
+        layers: Sequence[int],
+        device: torch.device,
+        *,
+        frames: bool,
+        standardise: bool = False,
+        multiplier: float = 1.0,
+    ) -> Samples:
+        """One split in ``layers``, which must belong to one block.
+
+        Args:
+            split: the split to read.
+            layers: indices of the layers.
+            device: where the inputs are wanted.
+            frames: read every frame, and not the mean over each clip's frames.
+            standardise: subtract from each channel of a layer its mean over the train split, and divide it by its
+                deviation over the train split. Both are taken over what is read: vectors, or all frames. A channel
+                that is constant on the train split becomes 0.
+            multiplier: of standardised inputs.
+        """
+        number, rows = self._place(layers)
+        block = self.blocks[number]
+        scale = self.scale(layers, frames=frames, multiplier=multiplier) if standardise else None
         targets = self.targets(split).to(device)
         if frames and self.streamed is not None:
             clips = {clip.index: clip for shard in self.plans[split] for clip in shard.clips}
-            samples = Streamed(self.streamed, clips, number, rows, targets, layers)
+            samples = Streamed(self.streamed, clips, number, rows, targets, layers, scale=scale)
             held = sum(sound.nbytes for sound in self.decoded.get(split, {}).values())
             if samples.size + held <= self.budget:
                 return samples.kept(self.directory)
             return replace(samples, sounds=self._sounds(self.streamed, split))
         if frames:
-            return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width)
+            return Frames.read(self.directory, self.plans[split], number, rows, targets, layers, block.width, scale)
         pooled = torch.empty(len(targets), len(rows), block.width)
         for shard in self.plans[split]:
             index = [clip.index for clip in shard.clips]
             stored = read(pooled_path(self.directory, shard))[f"pooled.{number}"]
             # numpy copies the few rows of a shard a dozen times faster than torch's threads.
             pooled.numpy()[index] = stored.numpy()[rows].swapaxes(0, 1)
+        if scale is not None:
+            pooled.sub_(scale.shift).mul_(scale.factor)
         return Pooled(pooled.to(device), targets, layers)
+
+    def scale(self, layers: Sequence[int], *, frames: bool, multiplier: float = 1.0) -> Scale:
+        """The scale of ``layers``, which must belong to one block, from the train split.
+
+        Args:
+            layers: indices of the layers.
+            frames: of frames, and not of the mean over each clip's frames.
+            multiplier: of standardised inputs.
+        """
+        number, rows = self._place(layers)
+        key = number, frames, multiplier
+        if key not in self.scales:
+            parts = (read(pooled_path(self.directory, shard)) for shard in self.plans["train"])
+            if frames:
+                spreads = (read(spread_path(self.directory, shard)) for shard in self.plans["train"])
+                clips = (
+                    (means[f"pooled.{number}"], deviations[f"spread.{number}"], means[f"counts.{number}"])
+                    for means, deviations in zip(parts, spreads, strict=True)
+                )
+                self.scales[key] = Scale.of_frames(clips, multiplier)
+            else:
+                self.scales[key] = Scale.of_vectors((part[f"pooled.{number}"] for part in parts), multiplier)
+        return self.scales[key].rows(rows)
+
+    def _place(self, layers: Sequence[int]) -> tuple[int, list[int]]:
+        """The number of the block that holds ``layers``, and their rows in it."""
+        number, block = next(
+            (number, block) for number, block in enumerate(self.blocks) if set(layers) <= set(block.layers)
+        )
+        return number, [block.layers.index(layer) for layer in layers]
 
     def _sounds(self, extractor: Extractor, split: "Split") -> dict[int, Tensor] | None:
         """Waveforms of a split, decoded once for all its samples; None if they exceed the budget."""

@@ -227,14 +227,14 @@ class StandsStill(Good):
 
 
 class Huge(Good):
-    """Values that half precision cannot hold."""
+    """Values that half precision could not hold as they are. No fault."""
 
     def middle(self, one: Tensor) -> Tensor:
         return one * 1e6
 
 
 class Tiny(Good):
-    """Values so small that half precision loses digits."""
+    """Values so small that half precision would lose digits of them. No fault."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from torch._subclasses import FakeTensorMode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from evaluator.features.samples import Frames, Pooled, Samples
+from evaluator.features.scale import Scale
 from evaluator.probes import fit as probes
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Step
@@ -23,7 +24,16 @@ def samples_of(track: str, targets: torch.Tensor, resident: bool) -> Samples:
         return Pooled(torch.zeros(ITEMS, LAYERS, WIDTH, device=GPU), targets, layers)
     together = torch.zeros(LAYERS, ITEMS * FRAMES, WIDTH, dtype=torch.float16)
     # Of three lengths, so that some frames are padding.
-    samples = Frames([(together, item * FRAMES, 4 + item % 3) for item in range(ITEMS)], layers, targets, layers, WIDTH)
+    means, spreads = torch.zeros(LAYERS, ITEMS, WIDTH), torch.ones(LAYERS, ITEMS, WIDTH)
+    samples = Frames(
+        [(together, item * FRAMES, 4 + item % 3) for item in range(ITEMS)],
+        layers,
+        targets,
+        layers,
+        WIDTH,
+        [(means, spreads, item) for item in range(ITEMS)],
+        Scale(torch.zeros(LAYERS, WIDTH), torch.ones(LAYERS, WIDTH)),
+    )
     assert samples.resident() is samples
     place, *_ = samples.places[0]
     assert place.device == (GPU if resident else torch.device("cpu"))

@@ -281,13 +281,6 @@ def test_one_clip_that_does_not_fit_is_named(tmp_path: Path, clips_task: Path) -
         extract(tmp_path / "features", starved, clips_task)
 
 
-def test_values_beyond_half_precision_are_said_not_stored(tmp_path: Path, clips_task: Path) -> None:
-    loud = Encoder(lambda frames: frames * 1e6)
-    with pytest.raises(UserError, match="half"):
-        extract(tmp_path / "features", loud, clips_task, ("twa",))
-    extract(tmp_path / "features", loud, clips_task, ("ta",))
-
-
 def test_the_estimate_is_what_extraction_then_writes(tmp_path: Path, windows_task: Path) -> None:
     """--dry-run promises disk; a promise off by half would fill somebody's disk."""
     store, made = FeatureStore(tmp_path / "features"), extractor(Encoder())

@@ -267,8 +267,8 @@ def test_vectors_and_frames_are_those_of_the_feature_store_to_the_bit(
         pieces = torch.cat([inputs.clone() for batch in framed.batches(index) for _, inputs, _ in batch.pieces()])
         for layer in vectors:
             np.testing.assert_array_equal(vectors[layer][position], stored[layer, 0].numpy())
-            assert frames[layer][position].dtype == np.float16
-            np.testing.assert_array_equal(frames[layer][position].astype(np.float32), pieces[layer, 0].numpy())
+            assert frames[layer][position].dtype == np.float32
+            np.testing.assert_array_equal(frames[layer][position], pieces[layer, 0].numpy())
 
 
 def test_the_order_of_the_files_is_kept_and_each_row_is_a_plain_forward_pass(

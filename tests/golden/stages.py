@@ -206,9 +206,10 @@ def _extraction() -> Values:
     lengths = (16_000, 9_000, 16_000, 24_000, 5_000)
     clips = [_clip(number, length) for number, length in enumerate(lengths)]
     encoded = extractor.encode(clips, [_sound(length, seed) for seed, length in enumerate(lengths)], frames=True)
-    assert encoded.frames is not None
+    assert encoded.spreads is not None and encoded.halves is not None
     found = {f"pooled {number}": _summary(tensor) for number, tensor in enumerate(encoded.pooled)}
-    found |= {f"frames {number}": _summary(tensor) for number, tensor in enumerate(encoded.frames)}
+    found |= {f"spread {number}": _summary(tensor) for number, tensor in enumerate(encoded.spreads)}
+    found |= {f"frames {number}": _summary(tensor) for number, tensor in enumerate(encoded.halves)}
     return found | {f"counts {number}": _summary(tensor) for number, tensor in enumerate(encoded.counts)}
 
 

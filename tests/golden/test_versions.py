@@ -25,7 +25,7 @@ from evaluator.backbones.statistics import encoder as statistics_encoder
 from evaluator.backbones.torchaudio import encoder as torchaudio_encoder
 from evaluator.efficiency import operations
 from evaluator.features import cuts as audio
-from evaluator.features import extraction, lookup, shards
+from evaluator.features import lookup, pooling, shards
 from evaluator.probes import automatic, logistic, metrics, search, trainer
 from evaluator.probes import fit as probes
 from evaluator.probes.heads.ta import linear
@@ -213,7 +213,7 @@ def test_no_stage_computes_other_numbers_under_the_same_version() -> None:
 # One change of what each stage computes: the module, a piece of its source, and what replaces it.
 CHANGES: dict[str, tuple[object, str, str]] = {
     "decoding": (audio, "int((end - start) * header.sample_rate)", "int((end - start) * header.sample_rate) - 1"),
-    "extraction": (extraction, "masked.sum(1, dtype=torch.float32)", "masked.amax(1).float()"),
+    "extraction": (pooling, "masked.sum(1, dtype=torch.float32)", "masked.amax(1).float()"),
     "head ta": (linear, "torch.sum(derivative, -1, out=gradients", "torch.sum(derivative.abs(), -1, out=gradients"),
     "head twa": (attention, "of_scores -= weight * of_scores.sum(-1, keepdim=True)", "of_scores -= weight"),
     "automatic heads": (automatic, "gradient[part] += more", "gradient[part] += more.abs()"),

@@ -8,11 +8,7 @@ from evaluator.checks.subject import FRAMES_APART, Subject
 def frames_change(subject: Subject) -> Verdict:
     """Check that the frames of at least one layer change with the sound. A layer may repeat one token per clip."""
     sound = changing(subject.rate, subject.model.min_samples)
-    rows = {
-        index: layer.frames.float()
-        for index, layer in enumerate(subject.alone(sound))
-        if layer.frames is not None and layer.count > 1
-    }
+    rows = {index: layer.frames for index, layer in enumerate(subject.alone(sound)) if layer.count > 1}
     if not rows:
         return "note", "no layer has several frames to compare: where there is one frame, it is the mean over frames"
     still = [
