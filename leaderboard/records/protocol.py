@@ -84,13 +84,13 @@ class Protocol:
     version: str = STANDARD
     scale: str = "standardised"
     batch_size: int = 32
-    weight_decay: float = 1e-5
+    weight_decay: float = 1e-6
     decay_power: int = 2
     schedule: str = "cosine"
     epochs: int = 100
     patience: int = 0
-    lr_low: float = 0.03
-    lr_high: float = 10.0
+    lr_low: float = 0.01
+    lr_high: float = 1.0
     trials: int = 16
     grid: tuple[float, ...] = ()
     seeds: int = 5

@@ -33,8 +33,8 @@ def test_page_names_the_settings_of_the_protocol() -> None:
     """The protocol may move on; its description would then tell readers another one."""
     rules = Protocol()
     prose = " ".join(guide.ABOUT.split())
-    assert f"{rules.trials} learning rates from 0.03 to 10" in prose
-    assert (rules.lr_low, rules.lr_high) == (0.03, 10.0)
+    assert f"{rules.trials} learning rates from 0.01 to 1" in prose
+    assert (rules.lr_low, rules.lr_high) == (0.01, 1.0)
     assert f"trained with {WORDS[rules.seeds]} seeds" in prose
     assert f"{rules.bootstrap} resamples of the test recordings" in prose and rules.bootstrap == RESAMPLES
     assert f"`{Protocol(trials=4).name}`" in prose

@@ -171,8 +171,8 @@ def test_the_papers_rules_are_those_of_the_papers() -> None:
 
 def test_the_penalty_falls_with_the_square_of_the_rate() -> None:
     rules = Protocol()
-    assert rules.penalty(1.0) == rules.weight_decay == 1e-5
-    assert rules.penalty(0.1) == pytest.approx(1e-3) and rules.penalty(10.0) == pytest.approx(1e-7)
+    assert rules.penalty(1.0) == rules.weight_decay == 1e-6
+    assert rules.penalty(0.1) == pytest.approx(1e-4) and rules.penalty(0.01) == pytest.approx(1e-2)
     # Otherwise a rate below the range, such as those of the papers, would train nothing.
     assert rules.penalty(1e-5) == rules.penalty(rules.lr_low)
 

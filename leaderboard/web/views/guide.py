@@ -45,7 +45,7 @@ encoder is never trained: its layers are computed once, and a linear classifier 
 - **Probe.** The track is the head that is trained. `ta`, which ranks first, takes the mean over time, then a linear
   layer. Above each board stands what its head does.
 - **Scale.** Features are standardised on the train split, so that the size of a layer's activations changes nothing.
-- **Search.** 16 learning rates from 0.03 to 10, each for all layers at once. Layer and rate are those with the best
+- **Search.** 16 learning rates from 0.01 to 1, each for all layers at once. Layer and rate are those with the best
   validation score. The test split is read only after this choice. `layer 6 (5-11)` is layer 6, and validation cannot
   tell it from layers 5 to 11.
 - **Score.** The chosen probe is trained with five seeds; the score is the mean. Classification is scored by
