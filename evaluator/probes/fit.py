@@ -1,7 +1,7 @@
 """Train probes for all layers, learning rates and seeds in one batch. Each is trained exactly as it would be alone."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,8 @@ def fit(
         on_epoch: called after every epoch.
     """
     shape = (len(train.layers), len(seeds), len(rates))
-    learners = _Learners(_start(stack, train, seeds, len(rates)), stack.trained, rates, protocol)
+    shares = dict.fromkeys(stack.trained, 1.0) | dict(stack.head.shares if protocol.shares == "head" else {})
+    learners = _Learners(_start(stack, train, seeds, len(rates)), shares, rates, protocol)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     kept = {name: torch.empty_like(tensor) for name, tensor in learners.state.items()} if keep is not None else None
     stops = keep is None and protocol.patience > 0
@@ -90,14 +91,14 @@ def fit(
     for epoch in range(1, last + 1):
         order = torch.stack([torch.randperm(len(train.targets), generator=generator) for generator in orders])
         for index in torch.split(order.to(best.device), protocol.batch_size, dim=1):
-            share = _share(protocol, steps, len(train.targets))
+            part = _scheduled(protocol, steps, len(train.targets))
             steps += 1
             drawn = [random_seed(layer, seed, steps) for layer in train.layers for seed in seeds]
             for batch in train.batches(index):
                 step = Step(metric, train.targets[batch.items], drawn[batch.groups])
                 state, gradients = _of(learners.state, batch.groups), _of(learners.gradients, batch.groups)
                 stack.differentiate(state, gradients, batch, step)
-            learners.step(share)
+            learners.step(part)
         values = torch.full_like(best, torch.nan)
         if every_epoch or epoch == last or protocol.patience > 0:
             logits = predict(stack, learners.state, valid, len(seeds))
@@ -132,8 +133,8 @@ def _per_layer(
     return torch.stack([of(metric, of_layer, targets) for of_layer in logits])
 
 
-def _share(protocol: Protocol, step: int, items: int) -> float:
-    """The share of its learning rate that every probe has in a step (from 0), from 1 at the first step."""
+def _scheduled(protocol: Protocol, step: int, items: int) -> float:
+    """The part of its learning rate that every probe has in a step (from 0): 1 at the first step."""
     if protocol.schedule == "constant":
         return 1.0
     return (1 + math.cos(math.pi * step / (protocol.epochs * math.ceil(items / protocol.batch_size)))) / 2
@@ -173,36 +174,42 @@ def _start(stack: Stack, train: Samples, seeds: Sequence[int], probes: int) -> S
 class _Learners:
     """All probes (G, K, ...) with their gradients and torch's fused Adam, one learning rate and L2 penalty per probe.
 
+    A parameter with a share s of the rate has the penalty divided by s squared: it is trained as if its values were s
+    times those that Adam sees.
+
     Attributes:
         state: parameters and buffers of the probes that still learn.
         gradients: of their trained parameters.
         probes: which of the K these are.
     """
 
-    def __init__(self, state: State, trained: Sequence[str], rates: Sequence[float], protocol: Protocol) -> None:
+    def __init__(self, state: State, shares: Mapping[str, float], rates: Sequence[float], protocol: Protocol) -> None:
         self.state = state
-        self.gradients = {name: torch.zeros_like(state[name]) for name in trained}
+        self.gradients = {name: torch.zeros_like(state[name]) for name in shares}
         self.probes = list(range(len(rates)))
-        self._moments = [{name: torch.zeros_like(state[name]) for name in trained} for _ in range(2)]
+        self._moments = [{name: torch.zeros_like(state[name]) for name in shares} for _ in range(2)]
+        self._shares = shares
         self._rates = list(rates)
         self._protocol = protocol
         self._step = torch.zeros((), device=next(iter(state.values())).device)
         self._divide()
 
     def _divide(self) -> None:
-        """Per probe: lists of its parameters, gradients and moments, which share the stacks' memory."""
+        """Per probe and share: lists of its parameters, gradients and moments, which share the stacks' memory."""
         trained = {name: self.state[name] for name in self.gradients}
         stacks = (trained, self.gradients, *self._moments)
-        self._singles = [
-            [[group for tensor in stack.values() for group in tensor[:, place]] for stack in stacks]
-            for place in range(len(self.probes))
-        ]
+        self._singles = []
+        for place, rate in enumerate(self._rates):
+            for share in dict.fromkeys(self._shares.values()):
+                names = [name for name in trained if self._shares[name] == share]
+                lists = [[group for name in names for group in stack[name][:, place]] for stack in stacks]
+                self._singles.append((rate * share, self._protocol.penalty(rate) / share**2, lists))
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
-        """One update of every probe, with this share of its learning rate."""
+    def step(self, part: float) -> None:
+        """One update of every probe, with this part of its learning rate."""
         self._step += 1
-        for (parameters, gradients, first, second), rate in zip(self._singles, self._rates, strict=True):
+        for rate, penalty, (parameters, gradients, first, second) in self._singles:
             # torch.optim.Adam(fused=True) calls this function too, but prepares its arguments again at every call.
             torch._fused_adam_(
                 parameters,
@@ -214,8 +221,8 @@ class _Learners:
                 amsgrad=False,
                 beta1=_BETAS[0],
                 beta2=_BETAS[1],
-                lr=rate * share,
-                weight_decay=self._protocol.penalty(rate),
+                lr=rate * part,
+                weight_decay=penalty,
                 eps=_EPSILON,
                 maximize=False,
             )

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +50,12 @@ class Head:
             (batch, classes) logits.
         stacked: called as `Stack` is, returns a faster stack of these heads, which gives the same numbers. None: by
             automatic differentiation.
+        shares: by name of a parameter, the share of the learning rate at which it learns where the protocol allows
+            it; 1 for all others. Parameters that feed a softmax or a gate need small steps where those of a linear
+            layer need large ones. Raise the version when they change.
 
     Raises:
-        ValueError: a name, help, needs or version that is not what it should be.
+        ValueError: a name, help, needs, version or share that is not what it should be.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Head:
     version: int
     make: Callable[[int, int], nn.Module]
     stacked: Callable[[Head, int, int, torch.device], Stack] | None = None
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -69,6 +75,9 @@ class Head:
             raise ValueError(f"help is not one line of at most {_LONGEST_HELP} characters")
         if not isinstance(self.version, int) or self.version < 1:
             raise ValueError(f"version is {self.version!r}, which is not 1, 2, ...")
+        for name, share in self.shares.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"the share of {name} is {share!r}, which is not above 0 and at most 1")
 
     @property
     def reads_frames(self) -> bool:
@@ -130,6 +139,8 @@ class Stack(ABC):
         with seeded(0):
             self.module = head.make(width, classes)
         self.trained = [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
+        if unknown := sorted(set(head.shares) - set(self.trained)):
+            raise UserError(f"Head {head.name} declares a share for {', '.join(unknown)}, which it does not train.")
 
     @property
     def size(self) -> int:

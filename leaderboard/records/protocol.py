@@ -14,11 +14,13 @@ from tasks.train_part import TrainPart
 PRECISIONS = ("fp32", "bf16")
 SCALES = ("standardised", "unscaled")
 SCHEDULES = ("cosine", "constant")
+SHARES = ("head", "equal")
 _CHOICES: dict[str, tuple[object, ...]] = {
     "precision": PRECISIONS,
     "scale": SCALES,
     "schedule": SCHEDULES,
     "decay_power": (0, 2),
+    "shares": SHARES,
 }
 # Learning rates outside this range train nothing, and records refuse them.
 LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
@@ -38,6 +40,7 @@ _VERSIONS: dict[str, dict[str, Any]] = {
         "patience": 50,
         "weight_decay": 1e-3,
         "decay_power": 0,
+        "shares": "equal",
         "grid": (1e-5, 5e-5, 1e-4),
     },
 }
@@ -64,6 +67,8 @@ class Protocol:
         decay_power: 2: the penalty at another rate is ``weight_decay / rate**2``, so that one search covers weak and
             strong penalties, each with a rate that reaches its optimum. Below ``lr_low`` the penalty stays that of
             ``lr_low``. 0: the same penalty at all rates.
+        shares: "head": a parameter learns at the share of the learning rate that its head declares; "equal": all
+            parameters learn at the same rate.
         schedule: of the learning rate: "cosine" falls to zero at the last step, "constant" does not fall.
         epochs: passes over the train split, at most.
         patience: 0: a probe trains for all epochs, and the last one counts. Otherwise a probe stops after this many
@@ -86,6 +91,7 @@ class Protocol:
     batch_size: int = 32
     weight_decay: float = 1e-6
     decay_power: int = 2
+    shares: str = "head"
     schedule: str = "cosine"
     epochs: int = 100
     patience: int = 0

@@ -55,7 +55,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> d
     home = directory / "home"
     home.mkdir()
     shutil.copy(empty_database, home / "mlflow.db")
-    tasks = [write_clips_task(directory / "hard", "hard", per_label=25, noise=1.2)]
+    tasks = [write_clips_task(directory / "hard", "hard", per_label=25, noise=0.7)]
     tasks.append(write_windows_task(directory / "calls", "calls", noise=1.0))
     found = {}
     for number, (change, code) in enumerate(CHANGES.items()):

@@ -66,9 +66,12 @@ def train_alone(
     samples, frames, counts = make(track == "twa", metric, 0)
     held, held_frames, held_counts = make(track == "twa", metric, 1)
     probe = PlainProbe(track, layer, seed)
-    optimiser = torch.optim.Adam(
-        probe.parameters(), lr=rate, weight_decay=1e-3 if rules == "papers" else 1e-6 / rate**2
-    )
+    penalty = 1e-3 if rules == "papers" else 1e-6 / rate**2
+    groups = [{"params": probe.linear.parameters(), "lr": rate, "weight_decay": penalty}]
+    if probe.attention is not None:
+        share = 1.0 if rules == "papers" else 0.03
+        groups.append({"params": probe.attention.parameters(), "lr": rate * share, "weight_decay": penalty / share**2})
+    optimiser = torch.optim.Adam(groups)
     steps = 100 * math.ceil(ITEMS / 32)
     cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
     order = torch.Generator().manual_seed(seed)

@@ -21,6 +21,7 @@ from leaderboard.records.protocol import (
     PRECISIONS,
     SCALES,
     SCHEDULES,
+    SHARES,
     VERSIONS,
     Protocol,
 )
@@ -50,6 +51,7 @@ protocols = st.builds(
     version=st.sampled_from(VERSIONS),
     scale=st.sampled_from(SCALES),
     schedule=st.sampled_from(SCHEDULES),
+    shares=st.sampled_from(SHARES),
     decay_power=st.sampled_from((0, 2)),
     batch_size=counts,
     weight_decay=st.one_of(st.just(0.0), rates),
@@ -145,8 +147,8 @@ def test_every_option_of_the_command_is_one_of_the_protocol_or_none() -> None:
         ("beans-probe/2+train=16-shot-seed3", {"train": "16-shot-seed3"}),
         ("beans-probe/2+train=5-shot", {"train": "5-shot"}),
         ("beans-probe/2+trials=4+grid=0.01", {"trials": 4, "grid": (1e-2,)}),
-        ("beans-probe/2+weight_decay=0.0+lr_low=1e-06+lr_high=1.0",
-         {"weight_decay": 0.0, "lr_low": 1e-6, "lr_high": 1.0}),
+        ("beans-probe/2+weight_decay=0.0+lr_low=1e-06+lr_high=2.0",
+         {"weight_decay": 0.0, "lr_low": 1e-6, "lr_high": 2.0}),
         ("beans-probe/2+weight_decay=1e+16", {"weight_decay": 1e16}),
         ("beans-probe/2+batch_size=8+epochs=3+patience=2+bootstrap=200",
          {"batch_size": 8, "epochs": 3, "patience": 2, "bootstrap": 200}),
@@ -164,7 +166,7 @@ def test_the_papers_rules_are_those_of_the_papers() -> None:
     assert papers.name == "beans-probe/papers"
     assert (papers.grid, papers.epochs, papers.patience, papers.batch_size) == ((1e-5, 5e-5, 1e-4), 100, 50, 32)
     assert [papers.penalty(rate) for rate in papers.grid] == [1e-3] * 3
-    assert (papers.scale, papers.schedule) == ("unscaled", "constant")
+    assert (papers.scale, papers.schedule, papers.shares) == ("unscaled", "constant", "equal")
     assert asked(["--protocol", "papers"]) == [papers]
     assert asked(["--protocol", "papers", "--lr", "1e-3"])[0].name == "beans-probe/papers+grid=0.001"
 
@@ -228,7 +230,7 @@ def test_what_is_no_name_of_rules_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [{"seeds": 0}, {"weight_decay": -1.0}, {"lr_low": float("nan")}, {"grid": (1e-3, float("inf"))}, {"grid": (0.0,)},
-     {"precision": "fp16"}, {"scale": "some"}, {"schedule": "linear"}, {"decay_power": 1},
+     {"precision": "fp16"}, {"scale": "some"}, {"schedule": "linear"}, {"decay_power": 1}, {"shares": "own"},
      {"patience": -1}, {"version": "beans-probe/1"}, {"train": "some"}, {"version": "beans-probe/3"}],
 )  # fmt: skip
 def test_rules_that_the_suite_cannot_follow_are_refused_at_once(settings: dict[str, Any]) -> None:

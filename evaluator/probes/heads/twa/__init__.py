@@ -34,4 +34,6 @@ HEAD = Head(
     version=VERSION,
     make=make,
     stacked=stack,
+    # At the rate of the linear layer, the softmax over frames soon picks single frames, and training becomes chaotic.
+    shares={"attention": 0.03, "attention_bias": 0.03},
 )
