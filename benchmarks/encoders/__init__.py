@@ -1,0 +1,1 @@
+"""Submissions of pretrained encoders whose weights come inside Python packages."""
