@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from factory import make_record
 from streamlit.testing.v1 import AppTest
 
+from leaderboard import Results
 from leaderboard.database import migrate
 from leaderboard.database.store import Store, _engine
 from leaderboard.ranking import formats
@@ -20,6 +21,7 @@ from leaderboard.ranking.columns import BEST_LAYER, SCORE, board_values, stored_
 from leaderboard.records.flags import DOUBTS, EDGES, FLAGS, doubts
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
+from leaderboard.records.stored import StoredRecord
 from leaderboard.web import charts
 from leaderboard.web.charts.tasks import layer_depths
 from leaderboard.web.export import to_csv, to_latex
@@ -230,3 +232,18 @@ def test_pages_show_and_explain_layers_and_marks(own_home: Path) -> None:
     assert [warning.value for warning in page.warning] == list(DOUBTS.values())
     assert sum(charts.SHADED.strip() in caption.value.replace("\\", "") for caption in page.caption) == 2
     assert any("10,400 looks" in entry.value.replace("\\", "") for entry in page.markdown)
+
+
+def test_frames_lack_what_an_older_record_does_not_state() -> None:
+    """No layer of it may look as if validation had told it apart."""
+    both = Results([StoredRecord(make_record(**more), Path("x.json")) for more in (DOUBTED, {"weights": "old"})])  # type: ignore[arg-type]
+    layers = both.layers()
+    alike = [layers.loc[layers["record_id"] == stored.record.id, "alike"] for stored in both]
+    assert alike[0].tolist() == [layer in ALIKE for layer in range(13)]
+    assert alike[1].isna().all()
+    scores, trials = both.scores(), both.trials()
+    assert scores["looks"].tolist()[0] == 10_400 and scores["valid_recordings"].tolist()[0] == 12
+    assert scores["reference_test"].tolist()[0] == 0.75
+    missing = ["looks", "valid_recordings", "optimism", "reference_test"]
+    assert scores[missing].isna().to_numpy().tolist() == [[False] * 4, [True] * 4]
+    assert trials["loss"].isna().tolist() == [False] * (len(trials) // 2) + [True] * (len(trials) // 2)
