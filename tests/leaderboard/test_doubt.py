@@ -168,7 +168,7 @@ def test_page_of_a_result_says_how_sure_the_choice_is() -> None:
     looks, optimism, layers, reference = choice_in_words(make_record(test=0.7, **DOUBTED))
     assert "10,400 looks at validation, which has 12 recordings" in looks
     assert "0.721 on validation and 0.700 on test, a difference of +0.021" in optimism
-    assert "layers 5-9: the best is layer 7" in layers
+    assert "The best layer is 7 (5-9): validation cannot" in layers
     assert "0.750 on test, and the probe 0.700" in reference
     assert "layer 7 from all other layers" in choice_in_words(make_record(alike=[7]))[2]
     assert choice_in_words(make_record()) == [], "a record of an older version does not state it"

@@ -83,12 +83,11 @@ def choice_in_words(record: Record) -> list[str]:
         selection = record.selection
         recordings = "1 recording" if selection.recordings == 1 else f"{selection.recordings:,} recordings"
         sentences += [
-            f"Layer, learning rate and epoch were chosen by {selection.looks:,} looks at validation, which has "
-            f"{recordings}.",
+            f"The choice is the best of {selection.looks:,} looks at validation, which has {recordings}.",
             f"Optimism: the chosen probe scores {formats.score(record.valid)} on validation and "
             f"{formats.score(record.test)} on test, a difference of {formats.signed(selection.optimism)}.",
-            f"Validation cannot distinguish layers {formats.ranges(selection.alike)}: the best is layer "
-            f"{record.best_layer}."
+            f"The best layer is {formats.layers(record.best_layer, selection.alike)}: validation cannot distinguish "
+            "the layers in brackets from it."
             if len(selection.alike) > 1
             else f"Validation distinguishes layer {record.best_layer} from all other layers.",
         ]
