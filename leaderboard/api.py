@@ -55,8 +55,10 @@ class Results(Sequence[StoredRecord]):
 
         Columns: ``protocol``, ``limit`` (items per split, or missing), ``metric`` ("accuracy" or "map"), ``valid``,
         ``test`` (mean over seeds), ``test_std`` (over seeds), ``ci_low`` and ``ci_high`` (95 % interval),
-        ``best_layer``, ``best_layer_name``, ``lr``, ``epoch`` (from 1), ``parameters``, ``vram_bytes`` (or missing),
-        ``created``.
+        ``best_layer``, ``best_layer_name``, ``lr``, ``epoch`` (from 1), ``looks`` (scores on validation that the choice
+        was made from), ``valid_recordings``, ``optimism`` (``valid`` minus ``test``), ``reference_test`` (of logistic
+        regression on the chosen layer), ``parameters``, ``vram_bytes`` (or missing), ``created``. Records of older
+        versions lack ``looks`` to ``reference_test``.
         """
 
         def row(stored: StoredRecord) -> pd.DataFrame:
@@ -64,10 +66,15 @@ class Results(Sequence[StoredRecord]):
             columns = ("protocol", "limit", "metric", "valid", "test", "test_std", "ci_low", "ci_high", "best_layer",
                        "best_layer_name", "lr", "epoch")  # fmt: skip
             values = {column: [getattr(record, column)] for column in columns}
+            selection, reference = record.selection, record.reference
+            values["looks"] = [None if selection is None else selection.looks]
+            values["valid_recordings"] = [None if selection is None else selection.recordings]
+            values["optimism"] = [None if selection is None else selection.optimism]
+            values["reference_test"] = [None if reference is None else reference.test]
             values["parameters"] = [record.submission.parameters]
             values["vram_bytes"] = [record.efficiency.vram_bytes]
             values["created"] = [record.created]
-            return pd.DataFrame(values).astype({"limit": "Int64", "vram_bytes": "Int64"})
+            return pd.DataFrame(values).astype(_SCORE_TYPES)
 
         return self._joined(row)
 
@@ -75,11 +82,13 @@ class Results(Sequence[StoredRecord]):
         """One row per trial of the search and layer.
 
         Columns: ``trial`` (number), ``lr``, ``layer``, ``name`` (of the layer), ``valid`` (the best validation score),
-        ``epoch`` (of that score, from 1).
+        ``epoch`` (of that score, from 1), ``loss`` (on validation, after the last epoch; missing where the protocol
+        does not use it).
         """
 
         def rows(stored: StoredRecord) -> pd.DataFrame:
             trials, layers = stored.record.trials, stored.record.layers
+            unused = [np.nan] * len(layers)
             return pd.DataFrame(
                 {
                     "trial": [trial.number for trial in trials for _ in layers],
@@ -88,6 +97,7 @@ class Results(Sequence[StoredRecord]):
                     "name": [layer.name for _ in trials for layer in layers],
                     "valid": [score for trial in trials for score in trial.valid],
                     "epoch": [epoch for trial in trials for epoch in trial.epoch],
+                    "loss": np.array([loss for trial in trials for loss in trial.loss or unused], float),
                 }
             )
 
@@ -99,7 +109,8 @@ class Results(Sequence[StoredRecord]):
         The test scores are a diagnostic. No choice depends on them.
 
         Columns: ``layer``, ``name``, ``width`` (channels), ``valid``, ``test``, ``lr``, ``epoch`` (from 1), ``chosen``
-        (whether validation chose this layer for the result).
+        (whether validation chose this layer for the result), ``alike`` (whether validation cannot tell the layer apart
+        from the chosen one; missing for records of older versions).
         """
 
         def rows(stored: StoredRecord) -> pd.DataFrame:
@@ -108,7 +119,9 @@ class Results(Sequence[StoredRecord]):
             for column in ("name", "width", "valid", "test", "lr", "epoch"):
                 values[column] = [getattr(layer, column) for layer in layers]
             values["chosen"] = [layer.index == stored.record.best_layer for layer in layers]
-            return pd.DataFrame(values)
+            alike = stored.record.alike
+            values["alike"] = [None if alike is None else layer.index in alike for layer in layers]
+            return pd.DataFrame(values).astype({"alike": "boolean"})
 
         return self._joined(rows)
 
@@ -166,6 +179,11 @@ class Results(Sequence[StoredRecord]):
 
 
 _KEYS = ("record_id", "submission", "task", "track")
+# Types that allow missing values.
+_SCORE_TYPES = {
+    **dict.fromkeys(("limit", "vram_bytes", "looks", "valid_recordings"), "Int64"),
+    **dict.fromkeys(("optimism", "reference_test"), "float64"),
+}
 
 
 def load_record(id_or_path: str | Path, home: Home | Path | str | None = None) -> Results:

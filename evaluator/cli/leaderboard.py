@@ -75,6 +75,8 @@ def _legends(boards: "Sequence[Board]") -> list[str]:
     rows = [row for board in boards for row in board.rows]
     lines = [legend for board in boards for legend in formats.certainty_legends(board)]
     lines += gap_notes(rows, explained=True)
+    cells = [cell for row in rows for cell in row.cells]
+    lines += [*formats.layer_legends(cells), *formats.flag_legends(cells)]
     disclosed = dict.fromkeys(
         f"{row.submission}: {reason}" for row in rows for cell in row.cells for reason in cell.overlap
     )

@@ -181,7 +181,12 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
         "best_layer_name": record.best_layer_name,
         "lr": record.lr,
         "epoch": record.epoch,
+        "layers_alike": record.alike,
         "flags": record.flags,
+        "looks": record.selection and record.selection.looks,
+        "valid_recordings": record.selection and record.selection.recordings,
+        "optimism": record.selection and record.selection.optimism,
+        "reference": record.reference and record.reference.model_dump(),
         "n_layers": len(record.layers),
         "layers": [layer.model_dump(include={"index", "name", "valid", "test"}) for layer in record.layers],
         "n_train": record.task.n_train,
@@ -202,7 +207,8 @@ def _departures(protocol: str) -> str:
 
 
 def _summarise(outcomes: list["Outcome"]) -> None:
-    from leaderboard.ranking.formats import METRICS
+    from leaderboard.ranking.formats import METRICS, layers
+    from leaderboard.records.flags import EDGES
 
     rows = []
     for outcome in outcomes:
@@ -218,8 +224,8 @@ def _summarise(outcomes: list["Outcome"]) -> None:
                 METRICS[record.metric],
                 f"{record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
                 f"{record.valid:.3f}",
-                f"{record.best_layer}/{len(record.layers) - 1}",
-                f"{record.lr:.1e}" + ("" if not record.flags else " (edge)"),
+                f"{layers(record.best_layer, record.alike)} of 0 to {len(record.layers) - 1}",
+                f"{record.lr:.1e}" + (" (edge)" if EDGES.keys() & set(record.flags) else ""),
                 "kept" if outcome.reused else f"{sum(record.seconds.values()):.0f}",
             ]
         )

@@ -20,6 +20,7 @@ from evaluator.probes.search import Choice, alike, best_of_layer, edge_flags
 from evaluator.probes.trainer import Curve
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
+from leaderboard.records.flags import doubts
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import (
@@ -37,11 +38,6 @@ from leaderboard.records.record import (
 from leaderboard.records.stored import StoredRecord
 from tasks.prepare import preparation
 from tasks.task import Metric
-
-# A probe this far below converged logistic regression on test was not trained well.
-UNDERTRAINED = 0.03
-# Below this number of recordings, the standard error of an accuracy of 0.8 on validation is above 0.07.
-FEW_RECORDINGS = 30
 
 
 @dataclass(frozen=True)
@@ -157,12 +153,6 @@ def _selection(measured: Measured, features: Features) -> Selection:
         optimism=measured.choice.valid - measured.scores["test"],
         alike=alike(measured.curve.valid, measured.choice.layer),
     )
-
-
-def doubts(test: float, reference: Reference, selection: Selection) -> list[str]:
-    """The flags of a result whose probe was not trained well, or was chosen on few recordings."""
-    flags = ["undertrained"] if test < reference.test - UNDERTRAINED else []
-    return [*flags, "few-validation-recordings"] if selection.recordings < FEW_RECORDINGS else flags
 
 
 def submission_info(submission: Submission, model: Loaded) -> SubmissionInfo:

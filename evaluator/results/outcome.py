@@ -15,7 +15,7 @@ class Outcome:
         path: the record's file.
         reused: the record existed already.
         error: why there is no record, in one sentence.
-        warnings: failures after the record was written, one sentence each.
+        warnings: the flags of the record, and failures after it was written, one sentence each.
         tracking: its MLflow run, or None.
     """
 

@@ -16,6 +16,7 @@ from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, FailureKind, for_others
 from leaderboard.records.files import confirm, record_paths, tracking_path
+from leaderboard.records.flags import FLAGS
 from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
@@ -27,7 +28,7 @@ STREAMED = "Its frames did not fit the disk (--frames-budget), so the backbone r
 def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
     """Publish one record to MLflow, to the board and for the rank intervals. A second call changes nothing.
 
-    A failure is not raised; it becomes a warning of the outcome.
+    A failure is not raised; it becomes a warning of the outcome. The flags of the record are warnings too.
 
     Args:
         stored: the record.
@@ -35,7 +36,9 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
         reused: the record existed before this run, and counts as submitted again.
     """
     record = stored.record
-    warnings = [STREAMED] if "frames" in record.audio and not reused else []
+    warnings = [FLAGS.get(flag, flag) for flag in record.flags]
+    if "frames" in record.audio and not reused:
+        warnings.append(STREAMED)
     logged = log(stored, home.tracking_uri, home.artifacts)
     if isinstance(logged, TrackingError):
         warnings.append(str(logged))

@@ -153,6 +153,9 @@ def _same_items(manifest: Manifest, record: Record, test: PredictedScores) -> It
     if prepared != predicted:
         wrong = sum(prepared.get(name) != value for name, value in predicted.items()) or len(prepared) - len(predicted)
         yield f"the predictions give {wrong} test items another recording or other labels than {manifest.task.name} has"
+    recordings = len({item.recording for item in manifest.items["valid"]})
+    if record.selection is not None and record.selection.recordings != recordings:
+        yield f"{record.selection.recordings} recordings of validation, where {manifest.task.name} has {recordings}"
     if list(manifest.labels) != record.task.labels:
         yield f"task.labels are not those of {manifest.task.name}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from leaderboard.ranking import formats
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.record import Record
 from leaderboard.web import diagnostics
@@ -27,11 +28,17 @@ MAX_WRITTEN_CELLS = 15
 
 
 def layer_curve(record: Record) -> Figure:
-    """Validation and test metric of each layer's best probe. The chosen layer is marked, with its test interval."""
+    """Validation and test metric of each layer's best probe. The chosen layer is marked, with its test interval.
+
+    The layers that validation cannot tell apart from it are shaded.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _canvas(7.5, 4.5)
     layers = [layer.index for layer in record.layers]
+    alike = record.alike or []
+    for layer in alike if len(alike) > 1 else []:
+        axes.axvspan(layer - 0.5, layer + 0.5, color=GREY, alpha=0.15, linewidth=0, zorder=0)
     axes.axvline(record.best_layer, color=GREY, linestyle=":", linewidth=1.2, zorder=1)
     axes.plot(layers, [layer.valid for layer in record.layers], "-o", color=VALID_COLOUR, markersize=5, label="valid")
     tests = [layer.test for layer in record.layers]
@@ -44,7 +51,8 @@ def layer_curve(record: Record) -> Figure:
         color="black",
         markersize=7,
         zorder=4,
-        label=f"chosen: layer {record.best_layer}, test {record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
+        label=f"chosen: layer {formats.layers(record.best_layer, alike)}, "
+        f"test {record.test:.3f} [{record.ci_low:.3f}, {record.ci_high:.3f}]",
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlim(min(layers) - 0.5, max(layers) + 0.5)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from evaluator.tracking.connection import TrackingError, address, connect, is_http
 from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
+from leaderboard.ranking.formats import ranges
 from leaderboard.records.files import tracking_path
 from leaderboard.records.record import Record, Tracking
 from leaderboard.records.stored import StoredRecord
@@ -69,6 +70,7 @@ def metric_points(record: Record) -> list[tuple[str, float, int]]:
         *((f"secondary.{name}", value, 0) for name, value in record.secondary.items()),
         *((f"seconds.{name}", value, 0) for name, value in record.seconds.items()),
         *((name, value, 0) for name, value in measured.items() if value is not None),
+        *((name, value, 0) for name, value in _doubt(record).items()),
         *(("layer_valid", layer.valid, layer.index) for layer in record.layers),
         *(("layer_test", layer.test, layer.index) for layer in record.layers),
         *(("epoch_valid", value, epoch) for epoch, value in enumerate(record.epochs, start=1)),
@@ -77,6 +79,17 @@ def metric_points(record: Record) -> list[tuple[str, float, int]]:
         if not math.isfinite(value):
             raise ValueError(f"Metric {name} is {value} at step {step} in record {record.stem}: it must be finite.")
     return points
+
+
+def _doubt(record: Record) -> dict[str, float]:
+    """How far the choice on validation can be trusted. Records of older versions do not state it."""
+    found: dict[str, float] = {}
+    if record.selection is not None:
+        found |= {"looks": record.selection.looks, "valid_recordings": record.selection.recordings}
+        found["optimism"] = record.selection.optimism
+    if record.reference is not None:
+        found |= {"reference.valid": record.reference.valid, "reference.test": record.reference.test}
+    return found
 
 
 def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord) -> str:
@@ -127,6 +140,7 @@ def _params(record: Record) -> dict[str, object]:
         "n_layers": len(record.layers),
         "best_layer": record.best_layer,
         "best_layer_name": record.best_layer_name,
+        "layers_alike": "unknown" if record.alike is None else ranges(record.alike),
         "lr": record.lr,
         "epoch": record.epoch,
         "flags": ", ".join(record.flags) or "none",
@@ -171,12 +185,15 @@ def _dataset(record: Record) -> DatasetInput:
 
 def _trial_table(record: Record) -> dict[str, list[object]]:
     """The trials as columns, with one row per trial and layer."""
-    rows = [
-        (trial.number, trial.lr, layer.index, layer.name, trial.valid[place], trial.epoch[place])
+    rows: list[tuple[object, ...]] = [
+        (
+            *(trial.number, trial.lr, layer.index, layer.name, trial.valid[place], trial.epoch[place]),
+            None if trial.loss is None else trial.loss[place],
+        )
         for trial in record.trials
         for place, layer in enumerate(record.layers)
     ]
-    names = ("trial", "lr", "layer", "layer_name", "valid", "epoch")
+    names = ("trial", "lr", "layer", "layer_name", "valid", "epoch", "loss")
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 

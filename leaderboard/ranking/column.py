@@ -61,6 +61,7 @@ class _Entry(Generic[Source]):
         key: name of the column: ``sort=KEY`` in the page's address, and in files and JSON unless ``file`` is set.
         value: reads the value for sorting and for files; None means no value.
         file_type: int, float, str or bool, the type in Parquet. With None the column is not in files and JSON.
+        data: reads the value for JSON, if it is a list; files have it as one text.
         stored: reads from a record what the database stores under ``key``; None for a record that does not have it.
             Every `Result` has it in ``stored``. Its type is ``file_type``. A migration adds the column of the table.
         file: name in files and JSON, if it differs from ``key``.
@@ -77,6 +78,7 @@ class _Entry(Generic[Source]):
     key: str
     value: Callable[[Source], Value]
     file_type: type[int] | type[float] | type[str] | type[bool] | None
+    data: Callable[[Source], object] | None = None
     stored: Callable[[Record], Value] | None = None
     file: str = ""
     label: str = ""
@@ -92,6 +94,10 @@ class _Entry(Generic[Source]):
     def name(self) -> str:
         """The column's name in files and JSON."""
         return self.file or self.key
+
+    def for_json(self, source: Source) -> object:
+        """The value of a row or cell for programs."""
+        return self.value(source) if self.data is None else self.data(source)
 
     def shown(self, source: Source) -> Shown:
         """Format the value of a row or cell for readers."""

@@ -11,8 +11,9 @@ from typing import Any
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Board, Cell, Row
 from leaderboard.ranking.column import Column, Shown, Table, TaskColumn, missing
+from leaderboard.records.flags import FLAGS
 from leaderboard.records.record import Record
-from leaderboard.records.result import Value
+from leaderboard.records.result import Value, joined
 
 
 def _of_standing(field: str) -> Callable[[Row], Value]:
@@ -25,6 +26,10 @@ def _of_newest(field: str) -> Callable[[Row], Value]:
 
 def _of_result(field: str) -> Callable[[Cell], Value]:
     return lambda cell: None if cell.result is None else getattr(cell.result, field)
+
+
+def _of_stored(key: str) -> Callable[[Cell], Value]:
+    return lambda cell: None if cell.result is None else cell.result.stored.get(key)
 
 
 def _unranked(row: Row) -> list[str]:
@@ -79,16 +84,18 @@ def _score(cell: Cell) -> Shown:
     if result is None:
         return missing(cell.reason)
     shown, low, high = formats.score(result.test), result.ci_low, result.ci_high
-    mark = formats.OVERLAP_MARK if cell.overlap else ""
+    marked = [flag for flag in formats.FLAG_MARKS if flag in result.flags]
+    mark = (formats.OVERLAP_MARK if cell.overlap else "") + "".join(formats.FLAG_MARKS[flag] for flag in marked)
+    layer = f"layer {formats.best_layer(result)}"
     return Shown(
         shown,
         spread=formats.half_interval(low, high),
-        sub=f"layer {result.best_layer}",
+        sub=layer,
         title=formats.interval_in_words(result),
         mark=mark,
-        note="; ".join(cell.overlap),
+        note="; ".join([*cell.overlap, *(FLAGS[flag] for flag in marked)]),
         interval=(low, high, result.test),
-        line=f"{shown}{mark and f' {mark}'} [{low:.3f}, {high:.3f}] layer {result.best_layer}",
+        line=f"{shown}{mark and f' {mark}'} [{low:.3f}, {high:.3f}] {layer}",
     )
 
 
@@ -96,7 +103,7 @@ def _best_layer(cell: Cell) -> Shown:
     result = cell.result
     if result is None:
         return Shown("–", title=cell.reason, empty=True)
-    return Shown(f"{result.best_layer} of 0 to {result.last_layer}", sub=result.best_layer_name)
+    return Shown(f"{formats.best_layer(result)} of 0 to {result.last_layer}", sub=result.best_layer_name)
 
 
 def _borda(row: Row) -> Shown:
@@ -170,6 +177,7 @@ BEST_LAYER = TaskColumn(
     key="best_layer",
     label="Best layer",
     sub="chosen on validation",
+    help="in brackets all layers that validation cannot distinguish from it",
     value=_of_result("best_layer"),
     text=_best_layer,
     file_type=int,
@@ -232,6 +240,23 @@ COLUMNS: tuple[Column | TaskColumn, ...] = (
     VALID,
     BEST_LAYER,
     _in_files_per_task("best_layer_name", str, _of_result("best_layer_name")),
+    TaskColumn(
+        key="layers_alike",
+        stored=lambda record: None if record.alike is None else joined(record.alike),
+        value=_of_stored("layers_alike"),
+        data=lambda cell: cell.result and cell.result.alike,
+        file_type=str,
+        tables=(),
+    ),
+    TaskColumn(
+        key="flags",
+        # Records of others have any text as a flag. The board has those that it can explain.
+        stored=lambda record: joined(flag for flag in FLAGS if flag in record.flags),
+        value=_of_stored("flags"),
+        data=lambda cell: cell.result and cell.result.flags,
+        file_type=str,
+        tables=(),
+    ),
     _in_files_per_task("record_id", str, _of_result("record_id")),
     _in_files_per_task("note", str, lambda cell: cell.reason),
     _in_files_per_task("overlap", str, lambda cell: "; ".join(cell.overlap)),
@@ -343,9 +368,9 @@ def board_values(board: Board) -> dict[str, Any]:
     values = asdict(board)
     for row, plain in zip(board.rows, values["rows"], strict=True):
         cells = zip(row.cells, plain["cells"], strict=True)
-        plain["cells"] = [{**{entry.name: entry.value(cell) for entry in of_cell}, **more} for cell, more in cells]
+        plain["cells"] = [{**{entry.name: entry.for_json(cell) for entry in of_cell}, **more} for cell, more in cells]
     values["rows"] = [
-        {**{entry.name: entry.value(row) for entry in of_row}, **plain}
+        {**{entry.name: entry.for_json(row) for entry in of_row}, **plain}
         for row, plain in zip(board.rows, values["rows"], strict=True)
     ]
     return values

@@ -1,6 +1,9 @@
 """The text of numbers and ranks on the pages, in the terminal and in files, and the legends that explain them."""
 
-from leaderboard.ranking.boards import Board, Row
+from collections.abc import Iterable
+
+from leaderboard.ranking.boards import Board, Cell, Row
+from leaderboard.records.flags import FLAGS
 from leaderboard.records.result import Result
 
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
@@ -22,6 +25,14 @@ BORDA_LEGEND = "Borda: the number of submissions that it beats, summed over task
 # With fewer recordings than this, resamples show too little of the variation between recordings.
 FEW_RECORDINGS = 10
 REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
+# The flags that the board marks. The other flags are on the page of the result.
+FLAG_MARKS = {"few-validation-recordings": "§", "undertrained": "¶"}
+LAYERS_LEGEND = (
+    "Layer 6 (5-11), for example, is layer 6, chosen on validation, which cannot distinguish layers 5 to 11 from it: "
+    "the 95 % interval of the paired difference over its recordings contains 0."
+)
+# A set of layers with more ranges than this is shortened. Files and JSON have all layers.
+_MOST_RANGES = 8
 
 
 def score(value: float) -> str:
@@ -39,6 +50,48 @@ def rank_interval(row: Row) -> str:
     if row.rank is None:
         return ""
     return "(–)" if row.standing is None else f"({row.standing.rank_low}-{row.standing.rank_high})"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """A set of numbers as ranges, such as "0, 5-7". Many ranges are shortened: "0, 2, 4, ..., 24"."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(set(numbers)):
+        if found and found[-1][1] == number - 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    parts = [f"{low}" if low == high else f"{low}-{high}" for low, high in found]
+    if len(parts) > _MOST_RANGES:
+        parts = [*parts[: _MOST_RANGES - 2], "...", parts[-1]]
+    return ", ".join(parts)
+
+
+def layers(chosen: int, alike: Iterable[int] | None) -> str:
+    """The chosen layer with those that validation cannot distinguish from it, such as "6 (5-11)".
+
+    Args:
+        chosen: its index.
+        alike: all these layers, the chosen one included; None if they are unknown.
+    """
+    others = set(alike or ()) - {chosen}
+    return f"{chosen} ({ranges(others | {chosen})})" if others else f"{chosen}"
+
+
+def best_layer(result: Result) -> str:
+    """The best layer of a result, as `layers` writes it."""
+    return layers(result.best_layer, result.alike)
+
+
+def layer_legends(cells: Iterable[Cell]) -> list[str]:
+    """How to read the best layer of cells, if one of them has several layers."""
+    several = any(cell.result is not None and len(cell.result.alike or ()) > 1 for cell in cells)
+    return [LAYERS_LEGEND] if several else []
+
+
+def flag_legends(cells: Iterable[Cell]) -> list[str]:
+    """The marks of flags in cells, each with its sentence."""
+    flags = {flag for cell in cells if cell.result is not None for flag in cell.result.flags}
+    return [f"{mark} {FLAGS[flag]}" for flag, mark in FLAG_MARKS.items() if flag in flags]
 
 
 def tie_group(number: int) -> str:
@@ -99,6 +152,7 @@ def interval_in_words(result: Result) -> str:
         f"{result.test:.4f}, 95 % interval [{result.ci_low:.4f}, {result.ci_high:.4f}], "
         f"standard deviation over seeds {result.test_std:.4f}; "
         f"best layer {result.best_layer} ({result.best_layer_name}), chosen on validation"
+        + (f", which cannot distinguish layers {ranges(alike)}" if len(alike := result.alike or []) > 1 else "")
     )
 
 

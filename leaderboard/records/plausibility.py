@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from leaderboard.records.flags import DOUBTS, doubts
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
@@ -25,6 +26,8 @@ _LONGEST_ID = 2_000
 _FIRST_YEAR = 2020
 # The clock of another machine may be ahead by this much.
 _AHEAD = timedelta(hours=1)
+# Another machine may compute a score with other last digits.
+_ROUNDING = 1e-6
 
 _SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TASK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -66,6 +69,7 @@ def contradictions(record: Record, now: datetime | None = None) -> list[str]:
         *_texts(record.model_dump(mode="json")),
         *_task(record),
         *_curves(record),
+        *_doubts(record),
     ]
 
 
@@ -195,9 +199,32 @@ def _curves(record: Record) -> Iterator[str]:
         yield "the layers are not numbered from 0"
     if any(len(trial.valid) != layers or len(trial.epoch) != layers for trial in record.trials):
         yield f"a trial does not have one score and one epoch for each of the {layers} layers"
+    if any(trial.loss is not None and len(trial.loss) != layers for trial in record.trials):
+        yield f"a trial does not have one loss for each of the {layers} layers"
     if record.best_layer >= layers:
         yield f"best_layer {record.best_layer} is none of the {layers} layers"
     elif record.best_layer_name != record.layers[record.best_layer].name:
         yield "best_layer_name is not the name of best_layer"
     if record.ci_low > record.ci_high:
         yield "ci_low is above ci_high"
+
+
+def _doubts(record: Record) -> Iterator[str]:
+    """Contradictions between what the record says of the choice on validation, and its other numbers."""
+    expected = doubts(record.test, record.reference, record.selection)
+    for flag in DOUBTS:
+        if (flag in record.flags) != (flag in expected):
+            yield f"the flag {flag} is {'missing' if flag in expected else 'set'}, against the record's numbers"
+    if record.selection is None:
+        return
+    alike, looks = record.selection.alike, [trial.looks for trial in record.trials if trial.looks is not None]
+    if alike != sorted(set(alike)):
+        yield "selection.alike is not sorted, or has a layer twice"
+    if record.best_layer not in alike or max(alike) >= len(record.layers):
+        yield f"selection.alike lacks the best layer, or has one that is none of the {len(record.layers)} layers"
+    if looks and sum(looks) != record.selection.looks:
+        yield f"selection.looks is {record.selection.looks}, and the trials have {sum(looks)} together"
+    if abs(record.valid - record.test - record.selection.optimism) > _ROUNDING:
+        yield "selection.optimism is not the difference of valid and test"
+    if record.selection.recordings > record.task.n_valid:
+        yield f"{record.selection.recordings} recordings of validation, which has {record.task.n_valid} items"

@@ -199,6 +199,11 @@ class Record(_Model):
         """File name without suffix, readable and unique."""
         return file_stem(self.submission.name, self.task.name, self.track, self.id)
 
+    @property
+    def alike(self) -> list[int] | None:
+        """`Selection.alike`; None in records of older versions."""
+        return None if self.selection is None else self.selection.alike
+
 
 class Tracking(_Model):
     """The MLflow run of a record. It is stored beside the record, so that the record itself does not change."""

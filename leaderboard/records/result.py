@@ -1,6 +1,6 @@
 """The fields of a record that a board needs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self, TypedDict
@@ -11,6 +11,14 @@ from tasks.task import Group, Metric
 
 Value = int | float | str | bool | None
 """A value of a column of the board."""
+
+# Between the parts of a list, which the database and files have as one text.
+_BETWEEN = "; "
+
+
+def joined(parts: Iterable[object]) -> str:
+    """A list as one value, as the database and files have it."""
+    return _BETWEEN.join(map(str, parts))
 
 
 class SubmissionFacts(TypedDict):
@@ -69,6 +77,18 @@ class Result:
     def stem(self) -> str:
         """The file name without suffix of the record and the files beside it, as `Record.stem`."""
         return file_stem(self.submission, self.task, self.track, self.record_id)
+
+    @property
+    def alike(self) -> list[int] | None:
+        """The layers that cannot be told apart from the best one; None if the record does not state them."""
+        stored = self.stored.get("layers_alike")
+        return [int(layer) for layer in stored.split(_BETWEEN)] if isinstance(stored, str) else None
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags of the record that the suite knows."""
+        stored = self.stored.get("flags")
+        return stored.split(_BETWEEN) if isinstance(stored, str) and stored else []
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -24,8 +24,9 @@ def to_frame(board: Board) -> "pd.DataFrame":
     """The board as a frame: one line per submission, in the order of the board's rows, with every column of files.
 
     A task's columns are ``TASK`` (the score) and ``TASK.FIELD``. ``TASK.note`` gives the reason for an empty score.
-    ``TASK.overlap`` lists what the pretraining shares with the task. ``standing_note`` gives the reason why the columns
-    of `leaderboard.ranking.significance.Standing` are empty.
+    ``TASK.overlap`` lists what the pretraining shares with the task, ``TASK.layers_alike`` the layers that validation
+    cannot tell apart from the best one, and ``TASK.flags`` the flags of the result. ``standing_note`` gives the reason
+    why the columns of `leaderboard.ranking.significance.Standing` are empty.
     """
     import pandas as pd
 
@@ -88,6 +89,7 @@ def to_latex(board: Board, notes: Sequence[str] = ()) -> str:
         below.append("In parentheses: the range of the rank in 95 % of the resamples.")
     if any(cell.overlap for row in board.rows for cell in row.cells):
         below.append(formats.OVERLAP_LEGEND)
+    below += formats.flag_legends(cell for row in board.rows for cell in row.cells)
     if any(row.remote_code for row in board.rows):
         below.append(formats.REMOTE_CODE_LEGEND)
     if any(cell.result is None for row in board.rows for cell in row.cells):
@@ -127,6 +129,8 @@ _LATEX = {
     "≥": r"$\ge$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    "§": r"$^\S$",
+    "¶": r"$^\P$",
 }
 
 

@@ -25,12 +25,14 @@ class Curve:
         indices: (layers,) index per layer, ascending; 0 is the input of the first block.
         names: (layers,) name per layer, as the backbone names it.
         tests: (layers,) test score per layer.
+        alike: the layers that validation cannot tell apart from the best one; None if the record does not state them.
     """
 
     best_layer: int
     indices: tuple[int, ...]
     names: tuple[str, ...]
     tests: tuple[float, ...]
+    alike: tuple[int, ...] | None = None
 
     @property
     def last(self) -> int:
@@ -54,11 +56,16 @@ class _Layer(BaseModel):
     test: float
 
 
+class _Selection(BaseModel):
+    alike: tuple[int, ...]
+
+
 class _Document(BaseModel):
     """The part of a record that a curve needs. Reading the whole record takes ten times as long."""
 
     best_layer: int
     layers: list[_Layer]
+    selection: _Selection | None = None
 
 
 _latest: WeakKeyDictionary[Store, Latest[tuple[Version, tuple[str, ...]], dict[str, Curve]]] = WeakKeyDictionary()
@@ -92,6 +99,7 @@ def _curve(document: _Document) -> Curve:
         tuple(layer.index for layer in layers),
         tuple(layer.name for layer in layers),
         tuple(layer.test for layer in layers),
+        None if document.selection is None else document.selection.alike,
     )
 
 

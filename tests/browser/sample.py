@@ -1,7 +1,7 @@
 """What the browser tests find on the board."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from consistent import write_consistent
@@ -26,8 +26,15 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 def records() -> list[Record]:
     """Three ranked submissions whose order differs between tasks, an incomplete and hostile one, a limited one."""
     scores = {"aves": (0.8, 0.5), "hubert": (0.6, 0.9), "floor": (0.2, 0.1)}
+    doubted: dict[str, Any] = {"alike": [5, 6, 7, 8, 9], "recordings": 12}
     found = [
-        make_record(name, task, track=track, test=test + (0.05 if track == "twa" else 0), metric=metric)
+        make_record(
+            *(name, task),
+            track=track,
+            test=test + (0.05 if track == "twa" else 0),
+            metric=metric,
+            **(doubted if (name, task) == ("hubert", "mini-calls") else {}),
+        )
         for name, pair in scores.items()
         for (task, metric), test in zip([("mini-calls", "accuracy"), ("mini-soundscape", "map")], pair, strict=True)
         for track in ("ta", "twa")

@@ -9,6 +9,7 @@ from reading import expect_names, names, table
 from sample import HOSTILE, records
 from written import TASKS, by_mean, rank_ranges, scores
 
+from leaderboard.records.flags import DOUBTS
 from tasks.support.home import Home
 
 pytestmark = pytest.mark.browser
@@ -31,7 +32,13 @@ def test_board_ranks_says_what_is_missing_and_gives_every_number(board: str, pag
     rows = page.locator("tbody tr")
     expect(rows.nth(0)).to_contain_text("0.750")
     expect(rows.nth(0)).to_contain_text("0.600± 0.030")
-    expect(rows.nth(0)).to_contain_text("layer 7")
+    expect(rows.nth(0)).to_contain_text("layer 7 (5-9)")
+    expect(rows.nth(1)).not_to_contain_text("layer 7 (")
+    sentence = DOUBTS["few-validation-recordings"]
+    expect(rows.nth(0).locator(".mark")).to_have_text("§")
+    expect(rows.nth(0).locator(".mark")).to_have_attribute("title", sentence)
+    expect(page.get_by_text(f"§ {sentence}")).to_be_visible()
+    expect(page.get_by_text("Layer 6 (5-11), for example, is layer 6, chosen on validation")).to_be_visible()
     expect(rows.nth(3)).to_contain_text("1/2 tasks")
     expect(rows.nth(3)).to_contain_text("not run")
     expect(rows.nth(4)).to_contain_text("limited to 20")

@@ -12,8 +12,10 @@ from playwright.sync_api import Locator, Page, expect
 from sklearn.metrics import confusion_matrix
 
 from leaderboard.database.store import Store
+from leaderboard.ranking.formats import layers
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import read_record, write_record
+from leaderboard.records.flags import FLAGS
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
 from leaderboard.records.stored import StoredRecord
@@ -34,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     numbers = [f"clip-{number}" for number in range(300)]
     for more in (
         {"task": "barks", "seed": 1, "labels": ("yap", "woof", "<b>howl</b>")},
-        {"task": "songs", "seed": 2, "kind": "detection", "flags": ["lr-at-upper-edge"]},
+        {"task": "songs", "seed": 2, "kind": "detection", "flags": ["lr-at-upper-edge"], "stated": True},
         {"task": "birds", "seed": 3, "labels": BIRDS, "ids": numbers},
         {"task": "lost", "seed": 4},
         {"task": "damaged", "seed": 5, "protocol": "beans-probe/2+trials=3+seeds=2+bootstrap=200"},
@@ -137,7 +139,10 @@ def test_curves_of_all_tasks_with_the_best_layer_of_each(address: str, home: Hom
     expect(page.get_by_role("heading", name="Layer curves, ta", exact=True)).to_be_visible()
     for task in ("barks", "songs", "birds", "lost", "damaged", "mixed"):
         record = read_record(next(home.records.glob(f"model.{task}.ta.????????????????.json")))
-        expect(page.get_by_text(f"{task} · best layer {record.best_layer} of 0 to 3")).to_be_visible()
+        best = layers(record.best_layer, record.alike)
+        assert ("(" in best) == (task == "songs")
+        expect(page.get_by_text(f"{task} · best layer {best} of 0 to 3")).to_be_visible()
+    expect(page.get_by_text("Validation cannot distinguish the shaded layers from the best one.")).to_be_visible()
     # Six outlines, the curves over layers and rates, and the matrix.
     expect(page.locator(CHART)).to_have_count(9)
     for chart in page.locator(CHART).all():
@@ -206,8 +211,14 @@ def test_detection_task_tells_the_precision_of_each_class_and_a_rate_at_the_edge
     assert {bar["class"] for bar in bars} >= {name for name in expected if not name.endswith("(0)")}
     for bar in bars:
         assert bar["average precision"] == expected[bar["class"]]
-    expect(page.get_by_text("The best learning rate is at the upper edge of the range")).to_be_visible()
-    expect(page.get_by_text("the outer twentieth of the range 1.0e-5 to 1.0e-1 is shaded")).to_be_visible()
+    for flag in record.flags:
+        expect(page.get_by_role("alert").filter(has_text=FLAGS[flag])).to_be_visible()
+    assert len(record.flags) == 3
+    expect(page.get_by_role("heading", name="How sure the choice is")).to_be_visible()
+    expect(page.get_by_text("363 looks at validation, which has 7 recordings")).to_be_visible()
+    expect(page.get_by_text(f"{record.valid:.3f} on validation and {record.test:.3f} on test")).to_be_visible()
+    expect(page.get_by_text(f"and the probe {record.test:.3f}")).to_be_visible()
+    expect(page.get_by_text("the outer twentieth of the range 3.0e-2 to 1.0e1 is shaded")).to_be_visible()
     expect_to_fit_a_phone(page)
 
 

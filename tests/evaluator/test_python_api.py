@@ -22,6 +22,7 @@ from evaluator.backbone import ready
 from evaluator.features.extraction import Extractor
 from evaluator.features.store import FeatureStore
 from leaderboard import Results, load_board, load_record
+from leaderboard.records.flags import FLAGS
 from tasks.manifest import read_manifest
 from tasks.sound import read_header
 from tasks.task import load_task
@@ -116,6 +117,9 @@ def test_evaluate_makes_the_records_of_the_command_line_and_the_frames_hold_thei
                     "ci_high", "best_layer", "best_layer_name", "lr", "epoch"):  # fmt: skip
             assert line[key] == row[key], key
         assert pd.isna(line["limit"]) and pd.isna(line["vram_bytes"])
+        for key in ("looks", "valid_recordings", "optimism"):
+            assert line[key] == row[key], key
+        assert line["reference_test"] == row["reference"]["test"]
 
     layers, trials, predictions = results.layers(), results.trials(), results.predictions()
     for row, record in zip(rows, records, strict=True):
@@ -124,11 +128,13 @@ def test_evaluate_makes_the_records_of_the_command_line_and_the_frames_hold_thei
             {key: layer[key] for key in ("index", "name", "valid", "test")} for layer in row["layers"]
         ]
         assert of_record.loc[of_record["chosen"], "layer"].tolist() == [row["best_layer"]]
+        assert of_record.loc[of_record["alike"], "layer"].tolist() == row["layers_alike"]
         found = trials[trials["record_id"] == record["id"]]
         assert len(found) == 3 * 4
         for trial in record["trials"]:
             of_trial = found[found["trial"] == trial["number"]].sort_values("layer")
             assert of_trial["valid"].tolist() == trial["valid"] and of_trial["epoch"].tolist() == trial["epoch"]
+            assert of_trial["loss"].tolist() == trial["loss"]
             assert set(of_trial["lr"]) == {trial["lr"]}
 
         stored = load_file(Path(row["record"]).parent / record["predictions"]["file"])
@@ -375,6 +381,8 @@ def test_the_page_about_python_runs_as_it_stands(
     names: dict[str, object] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
+        for sentence in FLAGS.values():
+            warnings.filterwarnings("ignore", f".*: {re.escape(sentence)}")
         for block in blocks:
             exec(block, names)
     found = type("Names", (), names)

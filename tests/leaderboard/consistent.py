@@ -31,9 +31,14 @@ def write_consistent(
     counts: tuple[int, int] = (30, 10),
     split_hash: str = "0" * 64,
     seed: int = 0,
+    stated: bool = False,
     **changes: Any,
 ) -> Path:
-    """Write a record and its predictions into ``directory``; the record's file is returned."""
+    """Write a record and its predictions into ``directory``; the record's file is returned.
+
+    With ``stated`` the record states how its probe was chosen, and with both flags of doubt. Without, it is a record
+    of an older version.
+    """
     rng = np.random.default_rng(seed)
     classification = kind == "classification"
     ids = ids if ids is not None else [f"clip-{number}" for number in range(24)]
@@ -47,25 +52,30 @@ def write_consistent(
     scores = rng.integers(-4, 4, size=(2, len(ids), len(labels))).astype(np.float32)
     test = PredictedScores(ids, recordings, scores, targets)
 
-    trials = [
+    trials: list[dict[str, Any]] = [
         {
             "number": number,
             "lr": rate,
             "valid": [float(value) for value in rng.integers(0, 4, LAYERS) / 4],
             "epoch": [int(value) for value in rng.integers(1, 30, LAYERS)],
+            "looks": 30 * LAYERS + number if stated else None,
         }
         for number, rate in enumerate(RATES)
     ]
+    if stated:
+        for trial in trials:
+            trial["loss"] = [float(value) for value in rng.integers(1, 3, LAYERS) / 2]
+    losses = [trial.get("loss", [0.0] * LAYERS) for trial in trials]
     points = [
-        (-trial["valid"][layer], layer, trial["epoch"][layer], trial["lr"])  # type: ignore[index]
-        for trial in trials
+        (-trial["valid"][layer], layer, loss[layer], trial["epoch"][layer], trial["lr"])
+        for trial, loss in zip(trials, losses, strict=True)
         for layer in range(LAYERS)
     ]
     best = [min(point for point in points if point[1] == layer) for layer in range(LAYERS)]
     chosen = min(points)
     layers = [
         {"index": layer, "name": f"block {layer}", "width": 8, "valid": -valid, "test": 0.5, "lr": lr, "epoch": epoch}
-        for valid, layer, epoch, lr in best
+        for valid, layer, _, epoch, lr in best
     ]
     metric = "accuracy" if classification else "map"
     fields: dict[str, Any] = {
@@ -84,13 +94,24 @@ def write_consistent(
         "valid": -chosen[0],
         "best_layer": chosen[1],
         "best_layer_name": f"block {chosen[1]}",
-        "epoch": chosen[2],
-        "lr": chosen[3],
+        "epoch": chosen[3],
+        "lr": chosen[4],
         "layers": layers,
         "trials": trials,
         "epochs": [0.5] * 30,
         **_scores(metric, test),
     }
+    if stated:
+        fields |= {
+            "selection": {
+                "looks": 30 * LAYERS * 3 + 3,
+                "recordings": 7,
+                "optimism": fields["valid"] - fields["test"],
+                "alike": sorted({chosen[1], 0, 3}),
+            },
+            "reference": {"strength": 10.0, "valid": 0.5, "test": min(fields["test"] + 0.05, 1.0)},
+            "flags": [*changes.pop("flags", []), "undertrained", "few-validation-recordings"],
+        }
     made = make_record(submission, task, metric=metric, **{"protocol": PROTOCOL, **changes})
     record = Record.model_validate({**made.model_dump(), **fields})
     predictions = write_predictions(directory, record.stem, test)

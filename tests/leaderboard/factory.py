@@ -34,9 +34,16 @@ def make_record(
     parameters: int = 94_371_712,
     vram_bytes: int | None = None,
     about: dict[str, object] | None = None,
+    alike: list[int] | None = None,
+    recordings: int = 40,
+    reference: float | None = None,
     **changes: Any,
 ) -> Record:
-    """A record whose curve peaks at ``best_layer``; ``changes`` replace whole fields of the record."""
+    """A record whose curve peaks at ``best_layer``; ``changes`` replace whole fields of the record.
+
+    With ``alike`` it states how it was chosen, on so many ``recordings``; with ``reference``, that test score of
+    logistic regression. Its flags follow. Without them it is a record of an older version.
+    """
     peak = best_layer / max(n_layers - 1, 1)
     rise = [min(test, 1) * math.exp(-(((i / max(n_layers - 1, 1)) - peak) ** 2) / 0.5) for i in range(n_layers)]
     valid = [min(1.0, score * 1.03) for score in rise]
@@ -80,7 +87,18 @@ def make_record(
         "best_layer_name": f"block {best_layer}" if best_layer else "input",
         "lr": 1e-3,
         "epoch": 42,
-        "flags": [],
+        "flags": [
+            *(["undertrained"] if reference is not None and test < reference - 0.03 else []),
+            *(["few-validation-recordings"] if alike and recordings < 30 else []),
+        ],
+        "selection": alike
+        and {
+            "looks": 100 * n_layers * len(RATES),
+            "recordings": recordings,
+            "optimism": valid[best_layer] - test,
+            "alike": alike,
+        },
+        "reference": None if reference is None else {"strength": 0.1, "valid": reference, "test": reference},
         "layers": [
             {
                 "index": index,
@@ -99,6 +117,7 @@ def make_record(
                 "lr": lr,
                 "valid": [score * math.exp(-(math.log10(lr / 1e-3) ** 2) / 6) for score in valid],
                 "epoch": [40] * n_layers,
+                **({"loss": [1.0 / (1 + lr)] * n_layers, "looks": 100 * n_layers} if alike else {}),
             }
             for number, lr in enumerate(RATES)
         ],

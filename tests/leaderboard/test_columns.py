@@ -237,7 +237,7 @@ def test_a_column_that_the_database_stores_is_an_entry_and_a_migration(own_home:
     versions = copy / "leaderboard/database/migrations/versions"
     newest = max(path.name for path in versions.glob("*.py"))[:4]
     migration = documented("import sqlalchemy as sa", '        table.drop_column("epoch")')
-    migration = migration.replace('"0006"', '"9999"').replace('"0005"', f'"{newest}"')
+    migration = migration.replace('"0007"', '"9999"').replace('"0006"', f'"{newest}"')
     (versions / "9999_epoch.py").write_text(migration, encoding="utf-8")
 
     show, sort = ["leaderboard", "show"], ["--view", "sort=task:mini-calls.epoch"]

@@ -106,6 +106,62 @@ def test_record_that_contradicts_itself_is_named(tmp_path: Path, changes: dict[s
     assert any(expected in problem for problem in problems(path)), problems(path)
 
 
+# A grid with the rates of `consistent`.
+STATED = "beans-probe/2+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_record_that_states_how_its_probe_was_chosen_checks_out(tmp_path: Path, seed: int) -> None:
+    assert problems(write_consistent(tmp_path, seed=seed, protocol=STATED, stated=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"selection__alike": [3, 0, 1, 2]}, "not sorted, or has a layer twice"),
+        ({"selection__alike": [0, 1, 2, 3, 3]}, "not sorted, or has a layer twice"),
+        ({"selection__alike": []}, "selection.alike"),
+        ({"selection__alike": [0, 1, 2, 3, 4]}, "one that is none of the 4 layers"),
+        ({"selection__looks": 362}, "selection.looks is 362, and the trials have 363 together"),
+        ({"selection__optimism": 0.5}, "not the difference of valid and test"),
+        ({"selection__recordings": 11}, "11 recordings of validation, which has 10 items"),
+        ({"flags": ["undertrained"]}, "the flag few-validation-recordings is missing"),
+        ({"flags": ["few-validation-recordings"]}, "the flag undertrained is missing"),
+        ({"reference__test": 0.0}, "the flag undertrained is set"),
+        ({"reference": None}, "the flag undertrained is set"),
+        ({"selection": None}, "the flag few-validation-recordings is set"),
+        ({"trials__1__loss": [0.1]}, "one loss for each of the 4 layers"),
+    ],
+)
+def test_record_that_contradicts_what_it_states_of_the_choice_is_named(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    """A submitter could hide how little the choice can be trusted."""
+    path = write_consistent(tmp_path, protocol=STATED, stated=True)
+    edit(path, **changes)
+    assert any(expected in problem for problem in problems(path)), problems(path)
+
+
+def test_layers_alike_without_the_best_layer_are_named(tmp_path: Path) -> None:
+    path = write_consistent(tmp_path, protocol=STATED, stated=True)
+    edit(path, selection__alike=[layer for layer in range(4) if layer != read_record(path).best_layer])
+    assert any("lacks the best layer" in problem for problem in problems(path)), problems(path)
+
+
+def test_number_of_recordings_is_that_of_the_prepared_task(tmp_path: Path, prepared: Manifest) -> None:
+    """More recordings than there are would hide that validation is small."""
+    found = problems(of_task(tmp_path, prepared, protocol=STATED, stated=True))
+    assert found == ["7 recordings of validation, where mini-calls has 50"]
+
+
+def test_optimism_may_differ_by_rounding(tmp_path: Path) -> None:
+    path = write_consistent(tmp_path, protocol=STATED, stated=True)
+    record = read_record(path)
+    assert record.selection is not None
+    edit(path, selection__optimism=record.selection.optimism + 5e-7)
+    assert problems(path) == []
+
+
 def test_grid_is_a_departure_like_any_other(tmp_path: Path) -> None:
     protocol = "beans-probe/2+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
     assert problems(write_consistent(tmp_path, protocol=protocol)) == []

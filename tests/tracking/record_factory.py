@@ -9,7 +9,17 @@ import numpy as np
 
 from leaderboard.records.files import write_record
 from leaderboard.records.predictions import PredictedScores, write_predictions
-from leaderboard.records.record import Efficiency, Environment, LayerScore, Record, SubmissionInfo, TaskInfo, Trial
+from leaderboard.records.record import (
+    Efficiency,
+    Environment,
+    LayerScore,
+    Record,
+    Reference,
+    Selection,
+    SubmissionInfo,
+    TaskInfo,
+    Trial,
+)
 from tasks.task import Kind
 
 PROTOCOL = "beans-probe/2"
@@ -42,6 +52,8 @@ def make_record(
             lr=rate,
             valid=[float(value) for value in np.clip(height - rng.uniform(0, 0.1, n_layers), 0, 1)],
             epoch=[int(value) for value in rng.integers(1, 30, n_layers)],
+            loss=[float(index + number) for index in range(n_layers)],
+            looks=30 * n_layers,
         )
         for number, rate in enumerate(learning_rates)
     ]
@@ -99,6 +111,13 @@ def make_record(
         "lr": best.lr,
         "epoch": best.epoch,
         "flags": ["lr at the edge of the range"],
+        "selection": Selection(
+            looks=30 * n_layers * len(trials),
+            recordings=60,
+            optimism=best.valid - best.test,
+            alike=sorted({0, best.index}),
+        ),
+        "reference": Reference(strength=0.1, valid=0.625, test=0.75),
         "layers": layers,
         "trials": trials,
         "epochs": [float(value) for value in np.sort(rng.uniform(0.1, best.valid, size=30))],

@@ -29,10 +29,12 @@ def test_layer_curve_draws_both_splits_and_marks_the_chosen_layer(tmp_path: Path
     assert np.asarray(valid).tolist() == [[layer.index, layer.valid] for layer in record.layers]
     test = lines["test (diagnostic)"].get_xydata()
     assert np.asarray(test).tolist() == [[layer.index, layer.test] for layer in record.layers]
-    chosen = next(line for label, line in lines.items() if label.startswith(f"chosen: layer {record.best_layer},"))
+    layers = f"{record.best_layer} (0, {record.best_layer})"
+    chosen = next(line for label, line in lines.items() if label.startswith(f"chosen: layer {layers}, test"))
     assert np.asarray(chosen.get_xydata()).tolist() == [[record.best_layer, record.test]]
     assert axes.get_xlabel() == "layer"
     assert axes.get_ylabel() == "accuracy"
+    assert sorted(span.get_x() for span in axes.patches) == [-0.5, record.best_layer - 0.5], "shaded: 0 and the best"
 
 
 def test_confusion_rows_are_true_classes(tmp_path: Path) -> None:

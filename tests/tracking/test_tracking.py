@@ -73,6 +73,7 @@ def test_run_carries_everything_one_compares_by(store: Store, records: Path, pro
         "lr": str(record.lr),
         "best_layer": str(record.best_layer),
         "best_layer_name": record.best_layer_name,
+        "layers_alike": f"0, {record.best_layer}",
         "n_train": "240",
         "n_valid": "60",
         "n_test": "80",
@@ -90,6 +91,11 @@ def test_run_carries_everything_one_compares_by(store: Store, records: Path, pro
         "vram_bytes": record.efficiency.vram_bytes,
         "weights_bytes": record.efficiency.weights_bytes,
         "forward_seconds": record.efficiency.seconds,
+        "looks": 30 * len(record.layers) * len(record.trials),
+        "valid_recordings": 60,
+        "optimism": record.valid - record.test,
+        "reference.valid": 0.625,
+        "reference.test": 0.75,
     }
     assert {key: run.data.metrics.get(key) for key in expected_metrics} == expected_metrics
 
@@ -118,8 +124,20 @@ def test_trials_are_a_table(store: Store, records: Path, protocol: str, monkeypa
         rows = table[table["trial"] == trial.number].sort_values("layer")
         assert rows["valid"].tolist() == pytest.approx(trial.valid, abs=1e-9)
         assert rows["epoch"].tolist() == trial.epoch
+        assert rows["loss"].tolist() == trial.loss
         assert rows["lr"].tolist() == pytest.approx([trial.lr] * len(trial.valid), rel=1e-6)
         assert rows["layer_name"].tolist() == [layer.name for layer in record.layers]
+
+
+def test_record_of_an_older_version_is_sent_without_what_it_does_not_state(
+    store: Store, records: Path, protocol: str
+) -> None:
+    """A zero would look like a measured optimism."""
+    path = make_record(records, protocol=protocol, selection=None, reference=None)
+    trials = [{**trial.model_dump(), "loss": None, "looks": None} for trial in read_record(path).trials]
+    _, run = send(store, make_record(records, protocol=protocol, selection=None, reference=None, trials=trials))
+    assert run.data.params["layers_alike"] == "unknown"
+    assert not {"looks", "optimism", "reference.test"} & run.data.metrics.keys()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import altair as alt
 
+from leaderboard.ranking import formats
 from leaderboard.records.record import Record
 from leaderboard.web.charts.style import MARK, TEST, VALID, metric, reach, submissions
 
 _SPLITS = ["validation", "test"]
+SHADED = " Validation cannot distinguish the shaded layers from the best one."
+"""The end of a caption below a chart with shaded layers."""
 
 
 def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
@@ -28,7 +31,7 @@ def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
         baseline="bottom",
         color=MARK,
         fontWeight="bold",
-        text=f"best layer {record.best_layer}",
+        text=f"best layer {formats.layers(record.best_layer, record.alike)}",
     ).encode(x="layer:Q", y=alt.value("height"))
     bar = chosen.mark_rule(color=TEST, strokeWidth=2.5).encode(
         x="layer:Q",
@@ -41,9 +44,8 @@ def layer_curve(record: Record) -> alt.LayerChart | alt.FacetChart:
         ],
     )
     rule = chosen.mark_rule(color=MARK, strokeDash=[4, 4]).encode(x="layer:Q")
-    return alt.layer(rule, _lines(curve, 2.5, 38), bar, _diamond(chosen, 110), label, reach(curve)).properties(
-        height=340
-    )
+    lines, diamond = _lines(curve, 2.5, 38), _diamond(chosen, 110)
+    return alt.layer(*_shades(record), rule, lines, bar, diamond, label, reach(curve)).properties(height=340)
 
 
 def layer_outline(record: Record, last: int) -> alt.LayerChart | alt.FacetChart:
@@ -62,7 +64,8 @@ def layer_outline(record: Record, last: int) -> alt.LayerChart | alt.FacetChart:
     curve = _curve(record, x)
     chosen = alt.Chart(alt.InlineData(values=[_chosen(record)]))
     rule = chosen.mark_rule(color=MARK, strokeDash=[4, 4]).encode(x="layer:Q")
-    return alt.layer(rule, _lines(curve, 2, 16), _diamond(chosen, 80), reach(curve)).properties(height=250)
+    lines, diamond = _lines(curve, 2, 16), _diamond(chosen, 80)
+    return alt.layer(*_shades(record), rule, lines, diamond, reach(curve)).properties(height=250)
 
 
 def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.LayerChart | alt.FacetChart:
@@ -115,7 +118,7 @@ def layer_curves(records: Mapping[str, Record], names: Sequence[str]) -> alt.Lay
         color=color,
         tooltip=[
             alt.Tooltip("submission:N"),
-            alt.Tooltip("layer:Q", title="best layer"),
+            alt.Tooltip("layers:N", title="best layer"),
             alt.Tooltip("score:Q", title="test, mean over seeds", format=".4f"),
             alt.Tooltip("low:Q", title="95 % from", format=".4f"),
             alt.Tooltip("high:Q", title="to", format=".4f"),
@@ -130,7 +133,24 @@ def _last(record: Record) -> int:
 
 
 def _chosen(record: Record) -> dict[str, object]:
-    return {"layer": record.best_layer, "score": record.test, "low": record.ci_low, "high": record.ci_high}
+    return {
+        "layer": record.best_layer,
+        "layers": formats.layers(record.best_layer, record.alike),
+        "score": record.test,
+        "low": record.ci_low,
+        "high": record.ci_high,
+    }
+
+
+def _shades(record: Record) -> list[alt.Chart]:
+    """Shade the layers that cannot be told apart from the best one, if there are any others."""
+    last, alike = _last(record), set(record.alike or ())
+    if len(alike) < 2:
+        return []
+    # Half a layer to each side, so that neighbours join.
+    parts = [{"from": max(layer - 0.5, 0), "to": min(layer + 0.5, last)} for layer in sorted(alike)]
+    shaded = alt.Chart(alt.InlineData(values=parts)).mark_rect(color=MARK, opacity=0.2)
+    return [shaded.encode(x="from:Q", x2="to:Q")]
 
 
 def _curve(record: Record, x: alt.X) -> alt.Chart:
@@ -171,7 +191,7 @@ def _diamond(chosen: alt.Chart, size: int) -> alt.Chart:
         x="layer:Q",
         y="score:Q",
         tooltip=[
-            alt.Tooltip("layer:Q", title="best layer"),
+            alt.Tooltip("layers:N", title="best layer"),
             alt.Tooltip("score:Q", title="test, mean over seeds", format=".4f"),
         ],
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import altair as alt
 
+from leaderboard.ranking import formats
 from leaderboard.web.charts.style import MARK, TEST, VALID
 from leaderboard.web.examples import ExampleClip, mel
 from leaderboard.web.layers import Curve, median_curve
@@ -103,7 +104,11 @@ def layer_depths(
         for name, curve in drawn.items()
         for depth, index, layer, score in zip(curve.depths, curve.indices, curve.names, curve.tests, strict=True)
     ]
-    chosen = [point for point in points if point["layer"] == drawn[str(point["submission"])].best_layer]
+    chosen = []
+    for point in points:
+        curve = drawn[str(point["submission"])]
+        if point["layer"] == curve.best_layer:
+            chosen.append({**point, "layers": formats.layers(curve.best_layer, curve.alike)})
     x = alt.X(
         "depth:Q",
         title="depth (0 = input, 1 = last layer)",
@@ -123,7 +128,7 @@ def layer_depths(
     best = (
         alt.Chart(_text("chosen", chosen))
         .mark_point(filled=True, size=90, shape="diamond", opacity=0.9, color=TEST)
-        .encode(x=x, y=y, tooltip=tooltip)
+        .encode(x=x, y=y, tooltip=[tooltip[0], alt.Tooltip("layers:N", title="best layer"), *tooltip[2:]])
     )
     parts = [thin, reach, best]
     if len(everybody) > 1:

@@ -101,7 +101,7 @@ function keepRoles(node) {
   if (node.localName !== "th" && node.localName !== "td") for (const child of node.children) keepRoles(child);
 }
 
-const length = (cell) => cell.text.length + (cell.spread ? cell.spread.length + 1 : 0) + (cell.mark ? 2 : 0);
+const length = (cell) => cell.text.length + (cell.spread ? cell.spread.length + 1 : 0) + (cell.mark ? cell.mark.length + 1 : 0);
 
 // Measures the column widths on an ordinary table of the rows with the longest cell per column.
 function columnWidths(frame, table, rows, draw) {

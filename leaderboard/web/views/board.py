@@ -193,6 +193,10 @@ def _compare(board: Board, mlflow: MLflow, compare_page: Any) -> None:
 def _footnotes(board: Board, ranked: Board) -> None:
     if any(cell.overlap for row in board.rows for cell in row.cells):
         st.caption(f"{formats.OVERLAP_LEGEND} Hover over the mark or open the submission to see what is shared.")
+    cells = [cell for row in board.rows for cell in row.cells]
+    legends = [*formats.layer_legends(cells), *formats.flag_legends(cells)]
+    if legends:
+        st.caption(text.markdown(" ".join(legends)))
     if any(row.remote_code for row in board.rows):
         st.caption(text.markdown(formats.REMOTE_CODE_LEGEND))
     notes = formats.certainty_notes(ranked)

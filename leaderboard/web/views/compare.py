@@ -90,6 +90,9 @@ def _differences(board: Board, rows: list[Row], records: Path) -> None:
     table.show("differences", headers, drawn, label="Differences")
     if any(cell.overlap for cell in first.cells):
         st.caption(formats.OVERLAP_LEGEND)
+    legends = [*formats.layer_legends(first.cells), *formats.flag_legends(first.cells)]
+    if legends:
+        st.caption(text.markdown(" ".join(legends)))
     st.caption(
         text.markdown(
             "Difference of the test scores, its 95 % interval over resamples of the test recordings (both submissions "

@@ -65,6 +65,8 @@ be distinguished from the first of that group. The Borda count depends only on w
 
 - A probe measures what a simple classifier can read from the features. A model that loses here may win after
   fine-tuning.
+- Where validation has fewer than 30 recordings (§), another layer or learning rate may be as good. ¶ marks a probe that
+  was not trained well: logistic regression on the same layer is more than 0.03 better.
 - Where a test split has few recordings, intervals are too narrow. Hainan-gibbons has four.
 - Intervals and groups are not corrected for the number of submissions. They take the chosen layer and rate as given.
 - Some encoders were pretrained on sounds of the tasks, or on sounds from the same collections. Overlaps that

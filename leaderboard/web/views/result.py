@@ -9,6 +9,7 @@ import streamlit as st
 from leaderboard.database.standings import NO_PREDICTIONS
 from leaderboard.ranking import formats
 from leaderboard.records import reproduce
+from leaderboard.records.flags import EDGES, FLAGS
 from leaderboard.records.plausibility import prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
@@ -16,10 +17,6 @@ from leaderboard.records.result import Result
 from leaderboard.web import charts, diagnostics, table, text
 from tasks.support.errors import UserError
 
-EDGES = {
-    "lr-at-lower-edge": "The best learning rate is at the lower edge of the range; a lower rate may be better.",
-    "lr-at-upper-edge": "The best learning rate is at the upper edge of the range; a higher rate may be better.",
-}
 # With more classes than this, a matrix is unreadable, and the page lists the most confused pairs instead.
 MOST_DRAWN = 40
 PAIRS = 30
@@ -38,7 +35,7 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
     """
     st.subheader(text.markdown(f"{result.task} · {result.track}"), anchor=False)
     for flag in record.flags:
-        st.warning(EDGES.get(flag) or text.markdown(flag), icon=":material/warning:")
+        st.warning(FLAGS.get(flag) or text.markdown(flag), icon=":material/warning:")
     layers, rates = st.columns([3, 2], gap="medium")
     with layers, st.container(border=True):
         st.markdown("**Layers**")
@@ -46,9 +43,11 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
         st.caption(
             "The test curve is a diagnostic; the best layer is chosen on validation. The diamond is the score of the "
             "result: the mean over seeds, with its 95 % interval."
+            f"{charts.SHADED if len(record.alike or ()) > 1 else ''}"
         )
     with rates, st.container(border=True):
         _rates(record)
+    _choice(record)
     _classes(record, records)
     _reproduce(record)
     _provenance(record, link)
@@ -57,7 +56,9 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
 def _rates(record: Record) -> None:
     st.markdown("**Learning rate**")
     searched = diagnostics.searched_rates(record.protocol)
-    st.altair_chart(charts.rate_curve(record, searched, flagged=bool(set(record.flags) & set(EDGES))), width="stretch")
+    st.altair_chart(
+        charts.rate_curve(record, searched, flagged=bool(EDGES.keys() & set(record.flags))), width="stretch"
+    )
     edge = (
         "the protocol's name states no range of rates, so no edge is shaded"
         if searched is None
@@ -65,6 +66,37 @@ def _rates(record: Record) -> None:
     )
     rates = "1 rate" if len(record.trials) == 1 else f"{len(record.trials)} rates"
     st.caption(f"{rates}, each trained on all layers at once; {edge}.")
+
+
+def _choice(record: Record) -> None:
+    """Say how far the choice on validation can be trusted. Records of older versions do not state it."""
+    sentences = choice_in_words(record)
+    if sentences:
+        st.subheader("How sure the choice is", anchor=False)
+        st.markdown("\n".join(f"- {text.markdown(sentence)}" for sentence in sentences))
+
+
+def choice_in_words(record: Record) -> list[str]:
+    """Sentences on looks, optimism, the layers alike, and logistic regression beside the probe."""
+    sentences = []
+    if record.selection is not None:
+        selection = record.selection
+        recordings = "1 recording" if selection.recordings == 1 else f"{selection.recordings:,} recordings"
+        sentences += [
+            f"The choice is the best of {selection.looks:,} looks at validation, which has {recordings}.",
+            f"Optimism: the chosen probe scores {formats.score(record.valid)} on validation and "
+            f"{formats.score(record.test)} on test, a difference of {formats.signed(selection.optimism)}.",
+            f"The best layer is {formats.layers(record.best_layer, selection.alike)}: validation cannot distinguish "
+            "the layers in brackets from it."
+            if len(selection.alike) > 1
+            else f"Validation distinguishes layer {record.best_layer} from all other layers.",
+        ]
+    if record.reference is not None:
+        sentences.append(
+            f"Logistic regression on the mean over frames of layer {record.best_layer}, trained to convergence, scores "
+            f"{formats.score(record.reference.test)} on test, and the probe {formats.score(record.test)}."
+        )
+    return sentences
 
 
 def _classes(record: Record, records: Path) -> None:

@@ -9,6 +9,7 @@ from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import NOT_RUN, Board, Cell, current, disclosures
 from leaderboard.ranking.columns import BEST_LAYER, MEAN, PARAMETERS, RANK, RUNS, SCORE, VALID, VRAM
+from leaderboard.records.flags import EDGES
 from leaderboard.records.record import Record
 from leaderboard.records.result import Result
 from leaderboard.web import charts, table, text
@@ -129,10 +130,11 @@ def _scores(
         table.ColumnHeader("Learning rate", kind="number"),
         table.header(RUNS, title=""),
     ]
-    rows = []
+    rows, drawn = [], []
     for result in results:
         record = records[result.record_id]
         cell = Cell(result, overlap=overlaps.get(result.record_id, ()))
+        drawn.append(cell)
         link = link_of(result)
         note = "" if result.limit is None else f"limited to {result.limit}"
         cells = [
@@ -143,9 +145,7 @@ def _scores(
             table.shown(SCORE.shown(cell), sub="", style="strong"),
             table.shown(VALID.shown(cell)),
             table.shown(BEST_LAYER.shown(cell)),
-            table.cell(
-                formats.rate(record.lr), sub="at the edge" if set(record.flags) & set(result_page.EDGES) else ""
-            ),
+            table.cell(formats.rate(record.lr), sub="at the edge" if EDGES.keys() & set(record.flags) else ""),
             table.cell("run", href=link) if link else table.cell("–", title=_why_no_link(result), style="empty"),
         ]
         rows.append(
@@ -157,6 +157,7 @@ def _scores(
         st.rerun()
     unsent = sorted({_why_no_link(result) for result in results if not link_of(result)})
     legend = [formats.OVERLAP_LEGEND] if any(result.record_id in overlaps for result in results) else []
+    legend += [*formats.layer_legends(drawn), *formats.flag_legends(drawn)]
     st.caption(text.markdown(" ".join(["A click on a row shows its curves and classes below.", *legend, *unsent])))
     return chosen
 
@@ -196,9 +197,12 @@ def _outlines(chosen: Result, results: list[Result], records: dict[str, Record])
         areas = st.columns(_ABREAST, gap="medium")
         for area, result in zip(areas, same[start : start + _ABREAST], strict=False):
             with area, st.container(border=True):
-                best = f"best layer {result.best_layer} of 0 to {len(records[result.record_id].layers) - 1}"
+                best = f"best layer {formats.best_layer(result)} of 0 to {len(records[result.record_id].layers) - 1}"
                 st.markdown(f"**{text.markdown(result.task)}** · {best}")
                 st.altair_chart(charts.layer_outline(records[result.record_id], last), width="stretch")
     st.caption(
-        text.markdown(f"{chosen.protocol}. The diamond is the test score of the best layer, chosen on validation.")
+        text.markdown(
+            f"{chosen.protocol}. The diamond is the test score of the best layer, chosen on validation."
+            f"{charts.SHADED if any(len(result.alike or ()) > 1 for result in same) else ''}"
+        )
     )

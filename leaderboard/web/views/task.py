@@ -183,6 +183,10 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
         st.switch_page(submission_page, query_params={"name": opened})
     if any(cell.overlap for _, cell in rows):
         st.caption(formats.OVERLAP_LEGEND)
+    results = [cell for _, cell in rows]
+    legends = [*formats.layer_legends(results), *formats.flag_legends(results)]
+    if legends:
+        st.caption(text.markdown(" ".join(legends)))
     metric = next(column.metric for column in board.columns if column.task == name)
     _depths(full, formats.METRICS[metric])
 
