@@ -12,11 +12,12 @@ from playwright.sync_api import Locator, Page, expect
 from sklearn.metrics import confusion_matrix
 
 from leaderboard.database.store import Store
-from leaderboard.ranking.formats import layers
+from leaderboard.ranking.formats import layers, rate
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import read_record, write_record
 from leaderboard.records.flags import FLAGS
 from leaderboard.records.predictions import PredictedScores, read_predictions
+from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Record
 from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
@@ -218,7 +219,8 @@ def test_detection_task_tells_the_precision_of_each_class_and_a_rate_at_the_edge
     expect(page.get_by_text("363 looks at validation, which has 7 recordings")).to_be_visible()
     expect(page.get_by_text(f"{record.valid:.3f} on validation and {record.test:.3f} on test")).to_be_visible()
     expect(page.get_by_text(f"and the probe {record.test:.3f}")).to_be_visible()
-    expect(page.get_by_text("the outer twentieth of the range 3.0e-2 to 1.0e1 is shaded")).to_be_visible()
+    low, high = map(rate, Protocol.parse(record.protocol).rate_range)
+    expect(page.get_by_text(f"the outer twentieth of the range {low} to {high} is shaded")).to_be_visible()
     expect_to_fit_a_phone(page)
 
 

@@ -71,7 +71,7 @@ def test_task_shows_its_facts_and_all_results(board: str, page: Page) -> None:
     }
     expect(rows.nth(1)).to_contain_text(f"{of['hubert'].test:.3f}")
     expect(rows.nth(1)).to_contain_text(f"{of['hubert'].valid:.3f}")
-    expect(rows.nth(1)).to_contain_text("7 of 0 to 12")
+    expect(rows.nth(1)).to_contain_text("7 (5-9) of 0 to 12")
     expect(rows.nth(1).locator("td").nth(4)).to_have_text("0.58")
     # A result leads to its run, or says why it does not.
     run = rows.nth(0).get_by_role("link", name="run", exact=True)
