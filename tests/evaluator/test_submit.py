@@ -388,22 +388,25 @@ def test_what_was_submitted_last_counts_also_when_it_was_there_already(
         assert code == 0, err
         return results(out)[0]
 
-    def on_board() -> float:
+    def on_board() -> str:
         code, out, _ = beans("leaderboard", "show", "--json")
         assert code == 0
-        return float(json.loads(out)[0]["rows"][0]["mean"])
+        return str(json.loads(out)[0]["rows"][0]["cells"][0]["record_id"])
+
+    def made(row: dict[str, object]) -> str:
+        return str(json.loads(Path(str(row["record"])).read_text())["id"])
 
     first = submit()
     table.write_text(other_split)
     second = submit()
-    assert on_board() == second["test"] != first["test"]
+    assert on_board() == made(second) != made(first)
     table.write_text(first_split)
     again = submit()
-    assert again["reused"] and again["test"] == first["test"]
-    assert on_board() == first["test"], "the board shows the result of data that are not there any more"
+    assert again["reused"] and made(again) == made(first)
+    assert on_board() == made(first), "the board shows the result of data that are not there any more"
     code, _, err = beans("leaderboard", "rebuild")
     assert code == 0, err
-    assert on_board() == first["test"], "a rebuilt board forgets what was submitted last"
+    assert on_board() == made(first), "a rebuilt board forgets what was submitted last"
 
 
 def test_another_model_of_the_same_name_is_announced(beans: Run, tmp_path: Path, clips_task: Path) -> None:

@@ -13,7 +13,7 @@ from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.record import Record
 
 PROTOCOL = "beans-probe/2+trials=3+seeds=2+bootstrap=200"
-RATES = (1e-4, 1e-3, 1e-2)
+RATES = (1e-2, 1e-1, 1.0)
 LAYERS = 4
 
 

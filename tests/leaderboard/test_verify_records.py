@@ -85,8 +85,8 @@ def test_every_number_that_is_not_the_predictions_is_named(tmp_path: Path, kind:
         ({"protocol": "beans-probe/2+trials=3+seeds=2+bootstrap=10000000"}, "bootstrap is above"),
         ({"protocol": PROTOCOL + "+precision=bf16"}, "precision fp32, where the protocol has bf16"),
         ({"protocol": "beans-probe/2+epochs=20+trials=3+seeds=2+bootstrap=200"}, "more epochs"),
-        ({"protocol": "beans-probe/2+grid=0.0001,0.001,0.1+seeds=2+bootstrap=200"}, "learning rate 0.01"),
-        ({"trials__0__lr": 0.5}, "learning rate 0.5"),
+        ({"protocol": "beans-probe/2+grid=0.01,0.1,0.5+seeds=2+bootstrap=200"}, "learning rate 1,"),
+        ({"trials__0__lr": 5.0}, "learning rate 5"),
         ({"lr": 0.05}, "validation chooses"),
         ({"valid": 0.99}, "validation chooses"),
         ({"layers__2__valid": 0.99}, "the curve at layer 2"),
@@ -107,7 +107,7 @@ def test_record_that_contradicts_itself_is_named(tmp_path: Path, changes: dict[s
 
 
 # A grid with the rates of `consistent`.
-STATED = "beans-probe/2+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
+STATED = "beans-probe/2+grid=0.01,0.1,1+seeds=2+bootstrap=200"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -163,7 +163,7 @@ def test_optimism_may_differ_by_rounding(tmp_path: Path) -> None:
 
 
 def test_grid_is_a_departure_like_any_other(tmp_path: Path) -> None:
-    protocol = "beans-probe/2+grid=0.0001,0.001,0.01+seeds=2+bootstrap=200"
+    protocol = "beans-probe/2+grid=0.01,0.1,1+seeds=2+bootstrap=200"
     assert problems(write_consistent(tmp_path, protocol=protocol)) == []
 
 
