@@ -53,7 +53,7 @@ def test_page_shows_a_command_that_repeats_the_protocol(settings: str, options: 
     [
         ("batch_size=8+epochs=3+seeds=1", " --seeds 1", "batch_size=8, epochs=3"),
         ("weight_decay=1e+16+patience=4+train=low", " --low", "weight_decay=1e+16, patience=4"),
-        ("lr_low=1e-06+lr_high=1.0+bootstrap=200", "", "lr_low=1e-06, lr_high=1.0, bootstrap=200"),
+        ("lr_low=1e-06+lr_high=2.0+bootstrap=200", "", "lr_low=1e-06, lr_high=2.0, bootstrap=200"),
         # With a grid, --trials changes nothing; and the command sorts its rates.
         ("trials=4+grid=0.001", " --lr 0.001", "trials=4"),
         ("grid=0.01,0.001", "", "grid=0.01,0.001"),
