@@ -20,7 +20,9 @@ _SEARCHED_DECAYS = (1e-8, 1e-1)
 
 Scale = Literal["unscaled", "standardised", "standardised over root"]
 Counts = Literal["last", "best", "smooth", "average"]
-Choice = Literal["metric", "loss", "metric, then loss"]
+Choice = Literal["metric", "loss", "metric, then loss", "nearly metric, then loss"]
+# Validation metrics that differ by no more are equal for "nearly metric".
+NEARLY = 0.02
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Candidate:
             metric; with the best mean over five epochs; or a moving average.
         patience: an epoch can only be the best if no earlier gap between improvements is longer. 0 for no limit.
         choice: what decides between rates, and between layers: the validation metric, where ties go to the lower rate;
-            the validation loss; or the metric, where ties in a layer go to the lower loss. Ties between layers go to
-            the lower layer.
+            the validation loss; or the metric, where ties in a layer go to the lower loss. With "nearly", all rates
+            within `NEARLY` of a layer's best tie. Ties between layers go to the lower layer.
     """
 
     name: str
@@ -171,4 +173,5 @@ CANDIDATES: Sequence[Candidate] = (
     # Choice.
     replace(WINNER, name="choice by metric", choice="metric"),
     replace(WINNER, name="choice by loss", choice="loss"),
+    replace(WINNER, name="choice by loss, metric within 0.02", choice="nearly metric, then loss"),
 )
