@@ -33,7 +33,8 @@ def main() -> int:
         if arguments.command == "vectors":
             with progress() as report:
                 tasks = arguments.tasks.split(",")
-                vectors.write(arguments.submissions, tasks, arguments.out, Home.from_environment(), report)
+                home = Home.from_environment()
+                vectors.write(arguments.submissions, tasks, arguments.data_dir, arguments.out, home, report)
         else:
             _compare(arguments)
     except UserError as error:
@@ -80,6 +81,7 @@ def _parse() -> argparse.Namespace:
     write = commands.add_parser("vectors", help="write the pooled vectors of submissions on tasks")
     write.add_argument("--submissions", type=Path, nargs="+", required=True, metavar="FILE", help="submission files")
     write.add_argument("--tasks", required=True, help="names or task files, separated by commas")
+    write.add_argument("--data-dir", type=Path, metavar="DIR", help="where the relative paths of task files start")
     write.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write TASK.SUBMISSION.npz")
     judge = commands.add_parser("compare", help="train every candidate and print the tables")
     judge.add_argument("directory", type=Path, metavar="DIR", help="the vectors")

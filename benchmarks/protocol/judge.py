@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.protocol.candidates import FIRST, NEARLY, WINNER, Candidate, Probe
+from benchmarks.protocol.candidates import CLOSE, FIRST, NEARLY, WINNER, Candidate, Probe
 from benchmarks.protocol.training import EPOCHS, Curves, train
 from benchmarks.protocol.vectors import Vectors
 from evaluator.probes.logistic import logistic_regression
@@ -16,7 +16,7 @@ from tasks.support.progress import Report
 from tasks.task import SPLITS
 
 FACTORS = (0.001, 0.1, 10.0, 1000.0)
-# Files on which every candidate meets all factors. The standard, and what is trained like it, meets them on all files.
+# Files on which every candidate meets all factors.
 _MULTIPLIED = 2
 # The mean of a smoothed curve reaches two epochs to either side.
 _REACH = 2
@@ -248,17 +248,14 @@ def _jobs(
     evidence: Evidence,
 ) -> "Iterator[tuple[float, _Job]]":
     """What is to do, with a measure of the work."""
-    probes = WINNER.probes(0)
-    alike = [
-        own for own in candidates if own.scale == WINNER.scale and own.counts == "last" and own.probes(0) == probes
-    ]
+    close = [candidate for candidate in candidates if candidate in CLOSE]
     for own in files:
         evidence.layers[own.task, own.encoder] = own.numbers
         for repetition in range(splits if own.can_be_split else 1):
             count = seeds if repetition == 0 else 1
             yield own.values * (len(candidates) + 5 * count), _Job(own, candidates, repetition, count, None, evidence)
         for factor in FACTORS:
-            tried = candidates if own in few else alike
+            tried = candidates if own in few else close
             yield own.values * len(tried), _Job(own, tried, 0, 1, factor, evidence)
 
 

@@ -130,15 +130,20 @@ class Vectors:
         return replace(self, layers=layers)
 
 
-def write(submissions: Sequence[Path], tasks: Sequence[str], out: Path, home: Home, report: Report) -> None:
-    """Write one file per submission and task into ``out``. Files that are there already are kept."""
+def write(
+    submissions: Sequence[Path], tasks: Sequence[str], data_dir: Path | None, out: Path, home: Home, report: Report
+) -> None:
+    """Write one file per submission and task into ``out``. Files that are there already are kept.
+
+    ``data_dir`` is where the relative paths of task files start, as in `beans submit`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
     for path in submissions:
         submission = Submission.read(path)
         extractor = Extractor.of(ready(submission.load(), device), device)
         for name in tasks:
-            manifest = read_task(name, home.data)
+            manifest = read_task(name, home.data, data_dir)
             target = out / f"{manifest.task.name}.{submission.name}.npz"
             if target.exists():
                 continue
