@@ -1,4 +1,4 @@
-"""The rules that are compared, as data. All but a few differ from the standard in one thing."""
+"""The rules that are compared, as data. All but a few differ from the draft of the standard in one thing."""
 
 import math
 from collections.abc import Sequence
@@ -124,6 +124,8 @@ def _between(span: tuple[float, float], shares: NDArray[np.float64]) -> NDArray[
 
 
 WINNER = Candidate("beans-probe/2")
+# The first choice. It showed that training is chaotic at high rates, and the standard came from it.
+DRAFT = replace(WINNER, name="draft: L2 1e-5 / rate^2, rates 0.03-10", decay=1e-5, rates=(0.03, 10.0))
 FIRST = Candidate(
     "beans-probe/1",
     scale="unscaled",
@@ -138,48 +140,49 @@ FIRST = Candidate(
 
 
 def _adamw(decay: float) -> Candidate:
-    return replace(WINNER, name=f"AdamW {decay:g}", optimiser="adamw", decay=decay, decay_power=0)
+    return replace(DRAFT, name=f"AdamW {decay:g}", optimiser="adamw", decay=decay, decay_power=0)
 
 
 CANDIDATES: Sequence[Candidate] = (
     WINNER,
+    DRAFT,
     FIRST,
     replace(FIRST, name="beans-probe/1, standardised", scale="standardised"),
     replace(FIRST, name="papers", grid=OLD.grid),
     replace(_adamw(1e-2), name="AdamW 0.01, rates 0.0001-1", rates=(1e-4, 1.0)),
     # Normalisation.
-    replace(WINNER, name="unscaled", scale="unscaled"),
-    replace(WINNER, name="standardised, not over root", scale="standardised"),
+    replace(DRAFT, name="unscaled", scale="unscaled"),
+    replace(DRAFT, name="standardised, not over root", scale="standardised"),
     # Optimiser and penalty.
-    replace(WINNER, name="Adam, L2 0.001", decay=1e-3, decay_power=0),
+    replace(DRAFT, name="Adam, L2 0.001", decay=1e-3, decay_power=0),
     _adamw(1e-4),
     _adamw(1e-2),
     _adamw(1e-1),
-    replace(WINNER, name="rate and L2 searched", decays=_SEARCHED_DECAYS),
-    replace(WINNER, name=f"L2 searched, rate {_FIXED_RATE:g}", decays=_SEARCHED_DECAYS, rates=(_FIXED_RATE,) * 2),
-    replace(WINNER, name="L2 1e-6 / rate^2", decay=1e-6),
-    replace(WINNER, name="L2 1e-4 / rate^2", decay=1e-4),
-    replace(WINNER, name="L2 1e-5 / rate", decay_power=1),
+    replace(DRAFT, name="rate and L2 searched", decays=_SEARCHED_DECAYS),
+    replace(DRAFT, name=f"L2 searched, rate {_FIXED_RATE:g}", decays=_SEARCHED_DECAYS, rates=(_FIXED_RATE,) * 2),
+    replace(DRAFT, name="L2 1e-6 / rate^2", decay=1e-6),
+    replace(DRAFT, name="L2 1e-4 / rate^2", decay=1e-4),
+    replace(DRAFT, name="L2 1e-5 / rate", decay_power=1),
     # Schedule, and the weights that count.
-    replace(WINNER, name="constant, best epoch", schedule="constant", counts="best"),
-    replace(WINNER, name="constant, best of smoothed", schedule="constant", counts="smooth"),
-    replace(WINNER, name="constant, averaged weights", schedule="constant", counts="average"),
-    replace(WINNER, name="cosine, best epoch", counts="best"),
+    replace(DRAFT, name="constant, best epoch", schedule="constant", counts="best"),
+    replace(DRAFT, name="constant, best of smoothed", schedule="constant", counts="smooth"),
+    replace(DRAFT, name="constant, averaged weights", schedule="constant", counts="average"),
+    replace(DRAFT, name="cosine, best epoch", counts="best"),
     # Initial values.
-    replace(WINNER, name="start at zero", start="zero"),
+    replace(DRAFT, name="start at zero", start="zero"),
     # Range of rates.
-    replace(WINNER, name="rates 0.001-1", rates=(1e-3, 1.0)),
-    replace(WINNER, name="rates 0.01-1", rates=(1e-2, 1.0)),
-    replace(WINNER, name="rates 0.01-3", rates=(1e-2, 3.0)),
-    replace(WINNER, name="rates 0.1-100", rates=(0.1, 100.0)),
+    replace(DRAFT, name="rates 0.001-1", rates=(1e-3, 1.0)),
+    replace(DRAFT, name="rates 0.01-1", rates=(1e-2, 1.0)),
+    replace(DRAFT, name="rates 0.01-3", rates=(1e-2, 3.0)),
+    replace(DRAFT, name="rates 0.1-100", rates=(0.1, 100.0)),
     # Choice.
-    replace(WINNER, name="choice by metric", choice="metric"),
-    replace(WINNER, name="choice by loss", choice="loss"),
-    replace(WINNER, name="choice by loss, metric within 0.02", choice="nearly metric, then loss"),
+    replace(DRAFT, name="choice by metric", choice="metric"),
+    replace(DRAFT, name="choice by loss", choice="loss"),
+    replace(DRAFT, name="choice by loss, metric within 0.02", choice="nearly metric, then loss"),
 )
 # These, which come close, meet every factor on every file. Others do so on a few files only.
 CLOSE = tuple(
     candidate
     for candidate in CANDIDATES
-    if candidate == WINNER or candidate.name.startswith(("choice", "AdamW 0.01, rates", "rates 0.0"))
+    if candidate in (WINNER, DRAFT) or candidate.name.startswith(("choice", "AdamW 0.01, rates", "rates 0.0"))
 )

@@ -82,7 +82,7 @@ def _path(metric: "Metric", inputs: Tensor, targets: Tensor) -> Iterator[tuple[f
             value.backward()  # type: ignore[no-untyped-call]
             return float(value.detach())
 
-        optimiser.step(objective)
+        optimiser.step(objective)  # type: ignore[no-untyped-call]
         yield strength, weight.detach().clone(), bias.detach().clone()
 
 
