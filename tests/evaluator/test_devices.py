@@ -12,6 +12,7 @@ from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Step
 from evaluator.probes.heads import HEADS
 from evaluator.probes.metrics import score
+from leaderboard.records.protocol import Protocol
 
 GPU = torch.device("cuda", 0)
 LAYERS, ITEMS, CLASSES, WIDTH, FRAMES, RATES, SETS = 3, 20, 5, 8, 6, 4, 2
@@ -55,7 +56,8 @@ def test_a_step_and_its_validation_stay_on_the_gpu(
         samples = samples_of(track, kind.to(GPU), room == ROOM)
         stack = stack_of(HEADS.get(track), WIDTH, CLASSES, GPU)
         state = probes._start(stack, samples, range(SETS), RATES)
-        learners = probes._Learners(state, stack.trained, [1e-3] * RATES, 0.01)
+        shares = dict.fromkeys(stack.trained, 1.0) | dict(stack.head.shares)
+        learners = probes._Learners(state, shares, [1e-3] * RATES, Protocol())
         # Pooled features are picked where they lie; frames by numbers, which a fake tensor does not have.
         index = torch.zeros(SETS, 10, dtype=torch.long, device=GPU)
         if track == "twa":
@@ -67,7 +69,7 @@ def test_a_step_and_its_validation_stay_on_the_gpu(
             stack.differentiate(state, gradients, batch, step)
             assert all(inputs.device == GPU for _, inputs, _ in batch.pieces())
             assert stack.logits(state, batch).device == GPU
-        learners.step()
+        learners.step(0.5)
         assert all(tensor.device == GPU for tensor in learners.state.values())
         scores = torch.zeros(1, RATES, ITEMS, CLASSES, device=GPU)
         if metric == "accuracy":
