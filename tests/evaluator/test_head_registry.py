@@ -7,6 +7,7 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from test_docs import blocks
 import evaluator.probes.heads
 import evaluator.results.identity
 from evaluator.probes import head as head_module
+from evaluator.probes.automatic import stack_of
 from evaluator.probes.head import Head
 from evaluator.probes.heads import HEADS
 from leaderboard.records import plausibility
@@ -216,6 +218,15 @@ def test_names_and_lines_of_heads_fit_into_records() -> None:
     assert HeadInfo(help=one.help, version=one.version).help == longest
     with pytest.raises(ValueError, match="help"):
         Head("x", longest + "x", "vectors", 1, torch.nn.Linear)
+
+
+def test_a_share_of_nothing_or_of_an_unknown_parameter_is_refused() -> None:
+    """A misspelt name would leave the parameter at the full rate, without a word."""
+    with pytest.raises(ValueError, match="share of weight is 0"):
+        Head("x", "linear", "vectors", 1, torch.nn.Linear, shares={"weight": 0.0})
+    ta = replace(HEADS.get("ta"), shares={"wieght": 0.5})
+    with pytest.raises(UserError, match="declares a share for wieght, which it does not train"):
+        stack_of(ta, 4, 2, torch.device("cpu"))
 
 
 def test_the_table_of_tracks_has_every_head_of_the_suite() -> None:
