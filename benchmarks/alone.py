@@ -50,7 +50,11 @@ def train_alone(
         found: Tensor = probe(inputs, valid)
         return found
 
-    optimiser = torch.optim.Adam(probe.parameters(), lr=lr, weight_decay=protocol.penalty(lr))
+    groups = []
+    for name, parameter in probe.named_parameters():
+        share = head.shares.get(name, 1.0)
+        groups.append({"params": [parameter], "lr": lr * share, "weight_decay": protocol.penalty(lr) / share**2})
+    optimiser = torch.optim.Adam(groups)
     steps = protocol.epochs * math.ceil(len(targets) / protocol.batch_size)
     schedule = LambdaLR(optimiser, lambda step: (1 + math.cos(math.pi * step / steps)) / 2)
     generator = torch.Generator().manual_seed(seed)

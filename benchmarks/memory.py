@@ -74,7 +74,16 @@ class _Synthetic:
             task=SimpleNamespace(metric=size.metric), items=items, labels=range(size.classes)
         )
 
-    def samples(self, split: str, layers: Any, device: torch.device, *, frames: bool) -> Pooled:
+    def samples(
+        self,
+        split: str,
+        layers: Any,
+        device: torch.device,
+        *,
+        frames: bool,
+        standardise: bool = False,
+        multiplier: float = 1.0,
+    ) -> Pooled:
         """Return noise: the values of features do not change the memory."""
         count = len(self.manifest.items[split])
         features = torch.empty(count, len(layers), _WIDTH)
@@ -93,7 +102,7 @@ def measure(task: str, epochs: int, device: torch.device) -> Found:
     trainer = Trainer(features, "ta", device, Protocol(epochs=epochs))
     before = _peak(device)
     start = time.perf_counter()
-    trainer.rates([10 ** -(1 + number / 2) for number in range(_RATES)], lambda done, total: None)
+    trainer.rates([10 ** -(number / 4) for number in range(_RATES)], lambda done, total: None)
     return Found(task, before, _peak(device), (time.perf_counter() - start) / epochs)
 
 

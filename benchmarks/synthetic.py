@@ -39,19 +39,22 @@ class SyntheticTask:
         self.device = device
         self.targets: dict[str, Tensor] = {}
         self.features: dict[str, Tensor] = {}
+        spreads = (_CLASS_SPREAD, _CLIP_SPREAD, _FRAME_SPREAD if frames else 0.0)
+        # The variance 1 / width, as that of standardised features.
+        unit = (width * sum(spread**2 for spread in spreads)) ** -0.5
         centres = _CLASS_SPREAD * torch.randn(layers, classes, width, generator=generator)
         for split, items in (("train", train), ("valid", valid)):
             targets = torch.randint(classes, (items,), generator=generator)
             pooled = centres[:, targets] + _CLIP_SPREAD * torch.randn(layers, items, width, generator=generator)
             self.targets[split] = targets.to(device)
             if frames is None:
-                self.features[split] = pooled.to(device)
+                self.features[split] = (unit * pooled).to(device)
                 continue
             # Host memory holds them in half precision, as the feature store does.
             halves = torch.empty(layers, items, frames, width, dtype=torch.float16)
             for item in range(items):
                 noise = torch.randn(layers, frames, width, generator=generator)
-                halves[:, item] = pooled[:, item, None] + _FRAME_SPREAD * noise
+                halves[:, item] = unit * (pooled[:, item, None] + _FRAME_SPREAD * noise)
             self.features[split] = halves
 
     def stacked(self, split: str) -> Samples:

@@ -34,7 +34,7 @@ from tasks.support.home import Home
 
 TABLE, CHART = "tbody tr", "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg"
 HEADING, INFO = "[data-testid=stHeading]", "[data-testid=stAlert]"
-RESULT, PROVENANCE = "h3:has-text('· T-')", "h3:has-text('Provenance')"
+RESULT, PROVENANCE = "h3:has-text('· ta')", "h3:has-text('Provenance')"
 # Start and end of a picture that shows a part of a page: the long page of a backbone gives two pictures.
 PARTS: dict[str, tuple[str | None, str]] = {"backbone": (None, RESULT), "result": (RESULT, PROVENANCE)}
 ARGUMENTS = [
