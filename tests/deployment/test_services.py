@@ -34,7 +34,11 @@ def submitted(services: Machine) -> dict[str, object]:
     command = services.command("evaluator", *words, "--json")
     done = services.run("evaluator", *command)
     assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr, done.stderr
+    # The task is small, which is no fault of the services.
+    warnings = [
+        line for line in done.stderr.splitlines() if "Warning" in line and "fewer than 30 recordings" not in line
+    ]
+    assert not warnings, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
