@@ -102,11 +102,9 @@ def fit(
         values = torch.full_like(best, torch.nan)
         if every_epoch or epoch == last or protocol.patience > 0:
             logits = predict(stack, learners.state, valid, len(seeds))
-            values[..., learners.probes] = torch.stack([score(metric, of_layer, valid.targets) for of_layer in logits])
+            values[..., learners.probes] = _per_layer(score, metric, logits, valid.targets)
             if epoch == last:
-                losses[..., learners.probes] = torch.stack(
-                    [loss(metric, of_layer, valid.targets) for of_layer in logits]
-                )
+                losses[..., learners.probes] = _per_layer(loss, metric, logits, valid.targets)
         if stops:
             values = torch.where(stale < protocol.patience, values, torch.nan)
         history.append(values)
