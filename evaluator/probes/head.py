@@ -14,7 +14,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.support.errors import UserError
 
@@ -177,6 +178,15 @@ class Stack(ABC):
             batch: what the G groups read.
             step: what they learn from it.
         """
+
+
+def late(target: str) -> Callable[..., Any]:
+    """A function that imports ``module:name`` only when it is called, and calls it. A list of heads needs no torch."""
+
+    def call(*arguments: object) -> Any:
+        return resolve_name(target)(*arguments)
+
+    return call
 
 
 def tensors(module: nn.Module) -> State:
