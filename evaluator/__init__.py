@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tasks.support.threads import wait_briefly
+from tasks.support.threads import prepare_threads
 
 if TYPE_CHECKING:
     from evaluator.api.embedding import Part, embed, embed_parts
@@ -48,7 +48,7 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    wait_briefly()
+    prepare_threads()
     value: object = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

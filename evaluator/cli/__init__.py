@@ -9,7 +9,7 @@ from evaluator.cli import check, doctor, leaderboard, profile, records, study, s
 from evaluator.cli.console import complain
 from evaluator.cli.late_help import late_help
 from tasks.support.errors import UserError
-from tasks.support.threads import wait_briefly
+from tasks.support.threads import prepare_threads
 
 app = typer.Typer(
     name="beans",
@@ -37,7 +37,7 @@ _ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEX
 
 def main() -> None:
     """Run the command line. A user's mistake prints one sentence and exits with 2. A bug keeps its traceback."""
-    wait_briefly()
+    prepare_threads()
     try:
         # In standalone mode typer prints errors in a box and breaks their lines.
         sys.exit(app(prog_name="beans", standalone_mode=False))

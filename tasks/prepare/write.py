@@ -17,6 +17,7 @@ from tasks.sound import decode, encode_flac, read_header, resample
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 from tasks.support.progress import Report
+from tasks.support.threads import usable_cores
 from tasks.task import SPLITS, Task
 
 # Each worker may hold a recording of hours in memory.
@@ -52,7 +53,7 @@ def write_audio(task: Task, entries: Sequence[Entry], rate: int | None, director
     report(what, done, len(entries), "")
     for target in {target.parent for target in targets.values()}:
         target.mkdir(parents=True, exist_ok=True)
-    workers = min(os.cpu_count() or 1, _MOST_WORKERS)
+    workers = min(usable_cores(), _MOST_WORKERS)
     groups = _by_file(missing)
     with ThreadPoolExecutor(workers) as pool:
         # A few groups at a time: an interruption waits only for these, and only these use memory.
