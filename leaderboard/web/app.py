@@ -63,7 +63,7 @@ def main() -> None:
 
     def show_board() -> None:
         mlflow = board_table.MLflow(home.tracking_uri, mlflow_server())
-        board.show(store, home.records, mlflow, submission_page, compare_page)
+        board.show(store, home.records, mlflow, compare_page)
 
     def show_submission() -> None:
         submission.show(store, home.records, tracking_uri=home.tracking_uri, mlflow=mlflow_server())
@@ -73,10 +73,10 @@ def main() -> None:
 
     def show_task() -> None:
         mlflow = board_table.MLflow(home.tracking_uri, mlflow_server())
-        task.show(store, home.data, mlflow, submission_page)
+        task.show(store, home.data, mlflow)
 
     def show_efficiency() -> None:
-        efficiency.show(store, submission_page)
+        efficiency.show(store)
 
     board_page = st.Page(show_board, title="Leaderboard", icon=":material/leaderboard:", default=True)
     submission_page = st.Page(show_submission, title="Backbone", icon=":material/graphic_eq:", url_path="submission")

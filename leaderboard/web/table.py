@@ -26,9 +26,10 @@ class ColumnHeader:
 
 
 def cell(content: str, **more: Any) -> dict[str, Any]:
-    """Make one cell: ``sub`` below the text, ``title`` on hover, ``href`` with ``key`` to open in place, ``style``.
+    """Make one cell: ``sub`` below the text, ``title`` on hover, ``href`` of a link, ``style``.
 
-    ``mark`` is a sign after the text. ``note`` explains it, on hover and for screen readers.
+    A link opens in a new tab, with ``here=True`` in place. ``mark`` is a sign after the text. ``note`` explains it, on
+    hover and for screen readers.
     """
     return {"text": content, **more}
 
@@ -56,9 +57,12 @@ def shown(value: Shown, **changes: Any) -> dict[str, Any]:
     return slots | changes
 
 
-def row(cells: list[dict[str, Any]], *, key: str | None = None, style: str = "") -> dict[str, Any]:
-    """Make one row; a click on it reports ``key``."""
-    return {"cells": cells, "style": style, **({} if key is None else {"key": key})}
+def row(
+    cells: list[dict[str, Any]], *, key: str | None = None, href: str | None = None, style: str = ""
+) -> dict[str, Any]:
+    """Make one row. A click on it reports ``key``, or opens the page of the board at ``href`` in place."""
+    more = {"key": key, "href": href}
+    return {"cells": cells, "style": style, **{slot: value for slot, value in more.items() if value is not None}}
 
 
 def show(
@@ -80,7 +84,7 @@ def show(
         on_sort: called after a click on a header.
 
     Returns:
-        The key of the row that was just clicked; None without a click.
+        The ``key`` of the row that was just clicked; None without a click.
     """
     columns = [{slot: getattr(header, slot) for slot in ColumnHeader.__slots__} for header in headers]
     # One text for all rows: Streamlit inspects every value of nested data, and a long table has a hundred thousand.

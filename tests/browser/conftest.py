@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, expect, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 
@@ -30,6 +30,8 @@ from leaderboard.web.serve import leaderboard_command
 from tasks.support.home import Home
 from tasks.support.progress import silent
 
+# On a busy machine a page takes several times as long as alone: a test fails when a page is wrong, not when it is late.
+expect.set_options(timeout=60_000)
 RUN = Tracking(uri="https://user:secret@mlflow.example.org", experiment_id="3", run_id="abc123")
 ARGUMENTS = [
     "--no-sandbox",

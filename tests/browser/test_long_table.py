@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from factory import make_record
 from playwright.sync_api import Page, expect
+from slow import slow_line
 
 from leaderboard.database.store import Store
 
@@ -125,3 +126,17 @@ def test_the_table_keeps_its_place_and_the_keyboard_its_header(long_board: str, 
     # A table that stayed still answers to the mouse.
     page.locator("tbody tr").nth(3).locator("td").nth(3).click()
     expect(page).to_have_url(re.compile(rf"/submission\?name={sorted(NAMES)[2]}$"))
+
+
+def test_a_row_opens_its_page_without_an_answer_of_the_server_in_between(long_board: str, page: Page) -> None:
+    """The server changed the page in two steps: whatever came between them led back to the board."""
+    with slow_line(long_board) as line:
+        opened(page, line.address)
+        line.seconds = 3.0
+        page.locator("tbody tr").nth(3).locator("td").nth(3).dblclick()
+        expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[3]}$"), timeout=1_000)
+        line.seconds = 0.0
+        expect(page.get_by_role("heading", name=NAMES[3])).to_be_visible(timeout=30_000)
+        expect(page).to_have_url(re.compile(rf"/submission\?name={NAMES[3]}$"))
+        # The page leaves the line before it is gone.
+        page.goto("about:blank")

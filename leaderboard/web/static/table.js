@@ -17,21 +17,31 @@ function interval({ low, high, at }) {
   return track;
 }
 
-function link(cell, open) {
+// Opens a page of the board in this session. The browser changes the address, and Streamlit follows it as it follows the
+// back button, with one message. A page change by the server takes two runs of the script, and a second click or any
+// other message between the two returned to the page before.
+function go(href) {
+  // A double click is two clicks.
+  if (new URL(href, window.location.href).href === window.location.href) return;
+  window.history.pushState({}, "", href);
+  window.dispatchEvent(new PopStateEvent("popstate"));
+}
+
+function link(cell) {
   const anchor = make("a", "", cell.text);
   anchor.href = cell.href;
-  if (cell.key === undefined) {
-    anchor.target = "_blank";
-    anchor.rel = "noopener noreferrer";
-    anchor.onclick = (event) => event.stopPropagation();
-  } else {
+  if (cell.here) {
     // A plain click opens the page in this session. With a modifier key the browser opens a new tab, as for any link.
     anchor.onclick = (event) => {
       event.stopPropagation();
       if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
-      open(cell.key);
+      go(cell.href);
     };
+  } else {
+    anchor.target = "_blank";
+    anchor.rel = "noopener noreferrer";
+    anchor.onclick = (event) => event.stopPropagation();
   }
   return anchor;
 }
@@ -59,7 +69,7 @@ function body(row, columns, open) {
     const td = make("td", `${columns[index].kind || ""} ${cell.style || ""}`);
     if (cell.title) td.title = cell.title;
     const line = make("div", "line");
-    line.append(cell.href ? link(cell, open) : make("span", "value", cell.text));
+    line.append(cell.href ? link(cell) : make("span", "value", cell.text));
     if (cell.spread) line.append(make("span", "spread", cell.spread));
     if (cell.mark) {
       const mark = make("span", "mark", cell.mark);
@@ -73,10 +83,12 @@ function body(row, columns, open) {
     if (cell.sub) td.append(make("div", "sub", cell.sub));
     tr.append(td);
   });
-  if (row.key !== undefined) {
+  if (row.key !== undefined || row.href !== undefined) {
     tr.classList.add("opens");
     tr.onclick = () => {
-      if (!window.getSelection().toString()) open(row.key);
+      if (window.getSelection().toString()) return;
+      if (row.href !== undefined) go(row.href);
+      else open(row.key);
     };
   }
   return tr;

@@ -30,7 +30,7 @@ Results that are already in the records directory come back with `beans leaderbo
 """
 
 
-def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, compare_page: Any) -> None:
+def show(store: Store, records: Path, mlflow: MLflow, compare_page: Any) -> None:
     """Draw the page. The address holds all choices: ``track``, ``group``, ``protocol``, ``sort``, the filters (see
     `Filters`), and ``with`` for the submissions to compare."""
     st.title("Frozen audio encoders on animal sounds", anchor=False)
@@ -55,9 +55,7 @@ def show(store: Store, records: Path, mlflow: MLflow, submission_page: Any, comp
     _chosen(scope)
     _summary(shown, ranked, scope, store)
     if shown.rows:
-        opened = board_table.draw(shown, sort, mlflow)
-        if opened:
-            st.switch_page(submission_page, query_params={"name": opened})
+        board_table.draw(shown, sort, mlflow)
     else:
         st.info("No submission passes all of these filters: clear or change one.")
     _footnotes(shown, ranked)

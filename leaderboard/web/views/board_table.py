@@ -30,8 +30,8 @@ class MLflow:
         return text.compare_link(runs, local_uri=self.tracking_uri, local_server=self.server)
 
 
-def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
-    """Draw the table, sorted by ``sort``. Return the submission whose row was just clicked, if any."""
+def draw(board: Board, sort: str, mlflow: MLflow) -> None:
+    """Draw the table, sorted by ``sort``. A click on a row opens its submission."""
 
     def order(key: str, *, falling: bool) -> Literal["", "ascending", "descending"]:
         if sort.removeprefix("-") != key:
@@ -52,8 +52,8 @@ def draw(board: Board, sort: str, mlflow: MLflow) -> str | None:
     for row in board.rows:
         cells = [_cell(column, row, top, mlflow) for column, top in zip(columns, best, strict=True)]
         style = "limited" if row.limit is not None else "incomplete" if row.rank is None else ""
-        rows.append(table.row(cells, key=row.submission, style=style))
-    return table.show(_TABLE, headers, rows, label="Leaderboard", on_sort=_sort_by_header)
+        rows.append(table.row(cells, href=address(row.submission), style=style))
+    table.show(_TABLE, headers, rows, label="Leaderboard", on_sort=_sort_by_header)
 
 
 def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def _cell(column: Column, row: Row, best: Value, mlflow: MLflow) -> dict[str, An
     if column is RANK:
         return table.shown(shown, spread=formats.rank_interval(row), style=_rank_style(row))
     if column is SUBMISSION:
-        return table.shown(shown, spread="", key=row.submission, href=address(row.submission))
+        return table.shown(shown, spread="", here=True, href=address(row.submission))
     if column is MEAN and not shown.empty:
         return table.shown(shown, spread="", sub=shown.spread, style="strong")
     if column is RUNS:

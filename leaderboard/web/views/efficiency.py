@@ -39,7 +39,7 @@ _LEGEND = {
 }
 
 
-def show(store: Store, submission_page: Any) -> None:
+def show(store: Store) -> None:
     """Draw the page. The address holds ``device``, ``precision``, ``batch``, and one ``with`` per submission."""
     st.title("Efficiency", anchor=False)
     st.caption("Memory and speed of one forward pass over clip length, each point in a fresh process.")
@@ -53,9 +53,7 @@ def show(store: Store, submission_page: Any) -> None:
         st.info("Choose at least one submission.")
         return
     _charts(shown)
-    opened = _table(shown, store)
-    if opened:
-        st.switch_page(submission_page, query_params={"name": opened})
+    _table(shown, store)
     _notes(shown)
 
 
@@ -137,7 +135,7 @@ def _charts(shown: dict[str, Profile]) -> None:
         st.altair_chart(charts.speed_curve(shown), width="stretch")
 
 
-def _table(shown: dict[str, Profile], store: Store) -> str | None:
+def _table(shown: dict[str, Profile], store: Store) -> None:
     kind = next(iter(shown.values())).kind
     headers = [
         table.ColumnHeader("Submission", kind="name"),
@@ -153,12 +151,13 @@ def _table(shown: dict[str, Profile], store: Store) -> str | None:
     rows = []
     for label, profile in shown.items():
         listed = bool(store.results(profile.submission))
-        link = {"key": profile.submission, "href": address(profile.submission)} if listed else {}
+        where = address(profile.submission) if listed else None
+        link = {"here": True, "href": where} if listed else {}
         for point in profile.points:
             head = [table.cell(label, **link), table.cell(f"{point.seconds:g} s")]
             cells = [*head, *_cells(profile, point)]
-            rows.append(table.row(cells, key=profile.submission if listed else None))
-    return table.show("efficiency", headers, rows, label="Points")
+            rows.append(table.row(cells, href=where))
+    table.show("efficiency", headers, rows, label="Points")
 
 
 def _cells(profile: Profile, point: Point) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -39,14 +38,13 @@ MOST_CURVES = 50
 _COMMERCIAL = {True: "allowed", False: "not allowed", "unknown": "unknown"}
 
 
-def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None:
+def show(store: Store, data: Path, mlflow: MLflow) -> None:
     """Draw the page of the address's ``name``; ``track``, ``group`` and ``protocol`` choose the results.
 
     Args:
         store: holds the results.
         data: the home's data directory; prepared tasks are shown with their classes and examples.
         mlflow: where runs are shown.
-        submission_page: the page that a click on a submission opens.
     """
     known = {task.name: task for task in catalogue()}
     boards = read_standings(store)
@@ -68,7 +66,7 @@ def show(store: Store, data: Path, mlflow: MLflow, submission_page: Any) -> None
         st.info(text.markdown(f"There are no results yet: beans submit SUBMISSION.toml --tasks {name} makes one."))
         return
     board = choose_board(with_results, st.columns([1, 1, 1.4], vertical_alignment="bottom"))
-    _results(board, name, store, mlflow, submission_page)
+    _results(board, name, store, mlflow)
 
 
 def _pick(asked: str | None, names: list[str]) -> None:
@@ -143,7 +141,7 @@ def _cell(board: Board, row: Row, task: str) -> Cell:
     return Cell(None) if index is None else row.cells[index]
 
 
-def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_page: Any) -> None:
+def _results(board: Board, name: str, store: Store, mlflow: MLflow) -> None:
     headers = [
         table.header(SUBMISSION),
         table.header(SCORE),
@@ -158,11 +156,12 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
     for row, cell in rows:
         result = cell.result
         notes = "" if row.limit is None else f"limited to {row.limit}"
-        head = table.cell(row.submission, key=row.submission, href=submission_address(row.submission), sub=notes)
+        where = submission_address(row.submission)
+        head = table.cell(row.submission, here=True, href=where, sub=notes)
         curve = curves.get(result.record_id) if result is not None else None
         if result is None or curve is None:
             blank = [table.cell("–", title=cell.reason, style="empty")] * 4
-            drawn.append(table.row([head, table.shown(SCORE.shown(cell)), *blank], key=row.submission))
+            drawn.append(table.row([head, table.shown(SCORE.shown(cell)), *blank], href=where))
             continue
         if row.limit is None and curve.depth is not None:
             full[row.submission] = curve
@@ -177,10 +176,8 @@ def _results(board: Board, name: str, store: Store, mlflow: MLflow, submission_p
             else table.cell(f"{curve.depth:.2f}"),
             table.cell("run", href=link) if link else table.cell("–", title=why, style="empty"),
         ]
-        drawn.append(table.row(cells, key=row.submission, style="limited" if notes else ""))
-    opened = table.show("task", headers, drawn, label="Results")
-    if opened:
-        st.switch_page(submission_page, query_params={"name": opened})
+        drawn.append(table.row(cells, href=where, style="limited" if notes else ""))
+    table.show("task", headers, drawn, label="Results")
     if any(cell.overlap for _, cell in rows):
         st.caption(formats.OVERLAP_LEGEND)
     results = [cell for _, cell in rows]
