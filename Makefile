@@ -5,10 +5,10 @@ STAMP := .venv/.installed
 XEUS := .venv/.xeus
 
 .DEFAULT_GOAL := help
-.PHONY: help install xeus demo board test lint golden gpu clean
+.PHONY: help install xeus demo board test test-all test-slow lint golden gpu clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 install: $(STAMP)  ## make .venv and install the pinned set into it
 
@@ -44,8 +44,13 @@ lint: install  ## ruff and mypy
 
 # One thread a worker: two workers with two threads each would wait for one another on two cores. Neighbours share servers
 # and models, so each worker keeps its half in order and takes from the other's when it is done.
-test: lint  ## lint, types and every test that needs no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu'
+test: lint  ## lint, types and the tests: about ten minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu and not slow'
+
+test-all: test test-slow  ## both kinds of tests, as .ci/run runs them
+
+test-slow: install  ## only the tests that take long and rarely break
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'slow and not gpu'
 
 golden: install  ## write tests/golden/golden.json anew, after the VERSION of a stage was raised
 	$(BIN)/python tests/golden/stages.py --write

@@ -17,7 +17,7 @@ from leaderboard.database.store import Store
 from leaderboard.records.stored import StoredRecord
 from tasks.support.home import Home
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def fill(store: Store, records: Path) -> None:

@@ -18,7 +18,7 @@ from ports import free_port
 from leaderboard.database.store import Store
 from leaderboard.records.record import Tracking
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 # How the evaluator reaches MLflow, which no browser can.
 INSIDE = "http://mlflow.internal:5000"

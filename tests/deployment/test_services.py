@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from leaderboard.records.record import Tracking
 from leaderboard.web import text
 
+pytestmark = pytest.mark.slow
+
 
 def connect(machine: Machine, role: str, database: str, password: str | None = None) -> psycopg.Connection:
     environment = machine.environment("postgres")

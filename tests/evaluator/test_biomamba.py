@@ -185,6 +185,7 @@ def test_names_and_shapes_of_the_weights_are_mamba_ssms(shape: tuple[int, ...]) 
     assert found == documented_shapes(hidden, state, kernel, expand, head_dim, groups)
 
 
+@pytest.mark.slow
 def test_the_torch_path_is_taken_on_a_cpu_even_where_mamba_ssm_is_installed(tmp_path: Path) -> None:
     """transformers decides at import for Triton kernels, which no CPU can run: machines with a GPU have both."""
     package = tmp_path / "mamba_ssm" / "ops" / "triton"

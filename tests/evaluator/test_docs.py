@@ -153,6 +153,7 @@ def test_the_shown_pretraining_of_a_biomamba_trains_and_is_loaded(tmp_path: Path
     assert len(Submission.read(tmp_path / "m.toml").load().layers) == 3
 
 
+@pytest.mark.slow
 def test_the_page_of_mlflow_runs_as_it_stands_and_so_do_the_lines_that_export_prints(
     beans: Run, tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -350,6 +350,7 @@ def test_without_espnet_one_sentence_says_how_to_install_it(tmp_path: Path, monk
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_loading_prints_nothing_downloads_nothing_and_leaves_logging_as_it_was(tmp_path: Path, task: Any) -> None:
     """In a fresh process: importing ESPnet prints, sets up logging, and lets nltk write dictionaries to the home."""
     path = save(tmp_path / "m", task, small())

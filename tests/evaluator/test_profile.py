@@ -76,6 +76,7 @@ def test_peak_of_host_memory_is_what_a_pass_takes(
     assert found["runs"] == 10
 
 
+@pytest.mark.slow
 def test_a_clip_that_does_not_fit_is_a_result_and_longer_ones_are_not_tried(
     submission: Callable[[str], Path],
 ) -> None:
@@ -122,12 +123,14 @@ def test_what_takes_too_long_is_a_result_that_more_time_may_change(submission: C
     assert again[0]["detail"] == "no answer within 1 s"
 
 
+@pytest.mark.slow
 def test_a_length_that_fails_is_said_and_the_others_are_measured(submission: Callable[[str], Path]) -> None:
     failed, measured = curve(submission("Picky"), (4, 8))
     assert (failed["outcome"], failed["detail"]) == ("failed", "ValueError: no clips of four seconds")
     assert measured["outcome"] == "measured"
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_where_it_was_and_measures_nothing_twice(
     submission: Callable[[str], Path], own_home: Path
 ) -> None:
@@ -242,6 +245,7 @@ def test_a_model_that_cannot_be_loaded_is_the_submitters_to_mend(tmp_path: Path,
         run_profile(path, own_home)
 
 
+@pytest.mark.slow
 def test_a_model_that_runs_at_no_length_ends_with_its_error(
     submission: Callable[[str], Path], beans: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study, "BIOMAMBA", mamba)
 
 
+@pytest.mark.slow
 def test_without_a_gpu_host_memory_is_measured_and_called_that(small: None, beans: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     options = ["--device", "cpu", "--seconds", "1", "--precision", "fp32", "--out", out]

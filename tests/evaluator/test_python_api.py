@@ -366,6 +366,7 @@ def test_memory_holds_no_more_than_some_shards_of_audio(
     parts.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_page_about_python_runs_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: Path, empty_database: Path
 ) -> None:

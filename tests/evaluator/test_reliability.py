@@ -99,6 +99,7 @@ ON_THE_WAY_TO_THE_BOARD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [ON_THE_WAY_TO_THE_TRIALS, ON_THE_WAY_TO_THE_BOARD], ids=["trials", "board"])
 def test_killed_again_and_again_the_same_command_ends_with_the_same_numbers(
     tmp_path: Path, undisturbed: tuple[Path, Path, dict[str, object]], kills: list[tuple[str, int, str]]

@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
 
 
 @pytest.mark.parametrize("method", ["ask", "tell"])
-@pytest.mark.parametrize("when", range(1, 17, 3))
+@pytest.mark.parametrize("when", [7, *(pytest.param(when, marks=pytest.mark.slow) for when in (1, 4, 10, 13, 16))])
 def test_killed_at_any_ask_or_tell_the_search_continues_with_the_same_rates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: list[Trial], method: str, when: int
 ) -> None:

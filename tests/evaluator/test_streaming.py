@@ -139,6 +139,7 @@ def test_sounds_that_fit_are_decoded_once_although_frames_do_not_fit(tmp_path: P
     assert left <= {".json", ".safetensors", ".lock", ""}, "sounds were left on the disk"
 
 
+@pytest.mark.slow
 def test_submit_says_that_frames_were_streamed_and_finds_the_same(
     beans: Run, own_home: Path, tmp_path: Path, checkpoints: dict[str, Path]
 ) -> None:

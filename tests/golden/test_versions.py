@@ -156,6 +156,7 @@ def read_keys(root: Path, inputs: Path, home: Path) -> dict[str, dict[str, objec
     return found
 
 
+@pytest.mark.slow
 def test_other_comments_docstrings_messages_and_file_names_keep_every_key(
     tmp_path: Path, inputs: Path, keys: dict[str, dict[str, object]]
 ) -> None:
@@ -233,6 +234,7 @@ CHANGES: dict[str, tuple[object, str, str]] = {
 }
 
 
+@pytest.mark.slow
 def test_a_change_of_what_a_stage_computes_is_noticed(tmp_path: Path) -> None:
     """The test above must not be one that passes whatever is done to a stage."""
     root = copy(tmp_path / "copy")

@@ -63,6 +63,7 @@ def test_sweep_measures_three_ways_and_finds_them_in_agreement(benchmark: Any, t
         assert entry["steady_difference"] <= 1.5 / 40
 
 
+@pytest.mark.slow
 def test_peers_search_the_same_task_and_are_compared_on_the_same_pairs(
     benchmark: Any, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_search_that_takes_more_memory_than_stated_fails(
     assert "GiB: dogs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_first_probe_that_waits_longer_than_the_goal_fails(
     benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +263,7 @@ def test_the_arguments_of_every_kind_of_part_are_understood(gpu: Any, benchmark:
         assert code == 0 and f"python3 -m {module}" in printed, errors
 
 
+@pytest.mark.slow
 def test_tests_of_kernels_that_few_machines_have_run_only_where_they_are(
     gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

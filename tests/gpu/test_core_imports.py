@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A blocked package looks as if it were not installed, to an import and to a search for it: transformers searches.
@@ -107,6 +109,7 @@ assert not BLOCKED & {name.partition(".")[0] for name in sys.modules}
 """)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_measures_with_nothing_more(tmp_path: Path) -> None:
     """The study and the profiles of `make gpu`, which run where no submission file can be read."""
     run(f"""

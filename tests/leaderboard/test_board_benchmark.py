@@ -63,6 +63,7 @@ def test_the_board_it_draws_is_whole_and_its_records_are_as_large_as_real_ones(
     assert record.test == pytest.approx(np.mean(right)), "the score is that of the predictions beside it"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_it_measures_in_a_browser_and_fails_beyond_the_goal(
     leaderboard: Any, chromium: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -54,7 +54,9 @@ def test_one_port_for_both_is_refused(tmp_path: Path) -> None:
         serve(Home.at(tmp_path), port=port, mlflow_port=port)
 
 
-@pytest.mark.parametrize(("number", "with_mlflow"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize(
+    ("number", "with_mlflow"), [(signal.SIGINT, False), pytest.param(signal.SIGTERM, True, marks=pytest.mark.slow)]
+)
 def test_servers_answer_and_end_with_us(tmp_path: Path, number: signal.Signals, with_mlflow: bool) -> None:
     """Ctrl-C, or a supervisor's SIGTERM, must not leave servers that hold the ports."""
     port, mlflow_port = free_port(), free_port() if with_mlflow else 0

@@ -519,6 +519,7 @@ def run(code: str, *arguments: object, **environment: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 def test_reading_the_entries_does_not_read_their_audio(tmp_path: Path) -> None:
     sounds = [np.random.default_rng(i).bytes(2**20) for i in range(64)]
     store(tmp_path / "big", [clip(f"{i}.wav", "Walrus", sound) for i, sound in enumerate(sounds)])
@@ -540,6 +541,7 @@ print(len(entries), (psutil.Process().memory_info().rss - before) / 2**20)
 # --- the hub ---
 
 
+@pytest.mark.slow
 def test_the_hub_is_read_and_then_its_cache_without_network(tmp_path: Path) -> None:
     store(tmp_path / "repository" / "data", [clip("1.wav", "Walrus", b"one"), clip("2.wav", "Narwhal", b"two")])
     parquet_copy.store([clip("train-2.wav", "Narwhal")], tmp_path / "repository" / "data", "train_low")

@@ -73,6 +73,7 @@ def test_built_in_tasks_are_complete(prepared: Path) -> None:
     assert prepare("mini-calls", prepared) is False, "prepared again although it was there"
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_leaves_nothing_and_the_next_makes_the_same_bytes(
     few: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,7 @@ def test_one_layer_one_seed_one_record_is_named(clips: Case, exported: dict[str,
     assert {key: metadata[key] for key in wanted} == wanted
 
 
+@pytest.mark.slow
 def test_registered_model_comes_back_from_the_server(
     clips: Case, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
