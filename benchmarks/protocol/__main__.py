@@ -10,12 +10,13 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.protocol import vectors
-from benchmarks.protocol.candidates import CANDIDATES, FIRST, WINNER
+from benchmarks.protocol.candidates import CANDIDATES, FIRST, WINNER, Candidate
 from benchmarks.protocol.judge import compare
 from benchmarks.protocol.summary import Content, content, tables
 from benchmarks.report import count, facts
@@ -49,7 +50,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.directory} has no vectors: write them with `python3 -m benchmarks.protocol vectors`."
         )
-    wanted = [own for own in CANDIDATES if own in (WINNER, FIRST) or not arguments.only or arguments.only in own.name]
+    wanted = [own for own in CANDIDATES if own in (WINNER, FIRST) or _named(own, arguments.only)]
     with progress() as report:
         evidence = compare(files, wanted, splits=arguments.splits, seeds=arguments.seeds, report=report)
     written = content(evidence, wanted)
@@ -59,6 +60,11 @@ def _compare(arguments: argparse.Namespace) -> None:
         settings = {"splits": arguments.splits, "seeds": arguments.seeds}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(_lines({"machine": machine, "settings": settings, **written}))
+
+
+def _named(candidate: Candidate, names: Sequence[str] | None) -> bool:
+    """Whether a candidate is asked for; without names all are."""
+    return names is None or any(name in candidate.name for name in names)
 
 
 def _lines(written: Content) -> str:
@@ -89,7 +95,9 @@ def _parse() -> argparse.Namespace:
     judge.add_argument(
         "--seeds", type=_several, default=5, metavar="N", help="seeds of the first split, at least 2 (5)"
     )
-    judge.add_argument("--only", metavar="NAME", help="candidates with this in their name, and the two protocols")
+    judge.add_argument(
+        "--only", nargs="+", metavar="NAME", help="candidates with one of these in their name, and the two protocols"
+    )
     judge.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ _OLD_RATES = (1e-5, 1e-1)
 _FIXED_RATE = 3.0
 _SEARCHED_DECAYS = (1e-8, 1e-1)
 
-Scale = Literal["unscaled", "standardised", "standardised over root"]
+Scale = Literal["unscaled", "standardised", "standardised over root", "principal axes over root"]
 Counts = Literal["last", "best", "smooth", "average"]
 Choice = Literal["metric", "loss", "metric, then loss", "nearly metric, then loss"]
 # Validation metrics that differ by no more are equal for "nearly metric".
@@ -52,7 +52,8 @@ class Candidate:
 
     Attributes:
         name: for tables.
-        scale: of the vectors: as they are; mean 0 and variance 1 per dimension; or variance 1 / width.
+        scale: of the vectors: as they are; mean 0 and variance 1 per dimension; variance 1 / width; or the last,
+            rotated to the principal axes of train.
         optimiser, schedule, start: as in `Probe`.
         decay, decay_power: the penalty at a rate is ``decay / rate ** decay_power``.
         decays: range of a searched penalty, a second dimension of the search; None for the penalty above.
@@ -153,6 +154,7 @@ CANDIDATES: Sequence[Candidate] = (
     # Normalisation.
     replace(DRAFT, name="unscaled", scale="unscaled"),
     replace(DRAFT, name="standardised, not over root", scale="standardised"),
+    replace(WINNER, name="beans-probe/2, principal axes", scale="principal axes over root"),
     # Optimiser and penalty.
     replace(DRAFT, name="Adam, L2 0.001", decay=1e-3, decay_power=0),
     _adamw(1e-4),

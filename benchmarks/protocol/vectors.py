@@ -124,9 +124,14 @@ class Vectors:
             train = layer["train"].double()
             deviation = train.std(0, correction=0)
             factor = torch.where(deviation > _CONSTANT * train.abs().amax(0), 1 / deviation, 0.0)
-            if scale == "standardised over root":
+            if scale != "standardised":
                 factor = factor / train.shape[1] ** 0.5
-            layers.append({split: ((part.double() - train.mean(0)) * factor).float() for split, part in layer.items()})
+            scaled = {split: (part.double() - train.mean(0)) * factor for split, part in layer.items()}
+            if scale == "principal axes over root":
+                # L2 has the same optimum on rotated vectors. Adam, which scales each dimension, gets there sooner.
+                axes = torch.linalg.eigh(scaled["train"].T @ scaled["train"]).eigenvectors
+                scaled = {split: part @ axes for split, part in scaled.items()}
+            layers.append({split: part.float() for split, part in scaled.items()})
         return replace(self, layers=layers)
 
 
