@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,9 +77,9 @@ def plan(
 
     clips = []
     # Many files have the same rate and length: they share one header object.
-    known = {fields: Header(*fields) for fields in {file[2:4] for file in seen.values()}}
+    known = {fields: Header(*fields) for fields in {file[2:5] for file in seen.values()}}
     for index, item in enumerate(items):
-        header = known[seen[str(item.path)][2:4]]
+        header = known[seen[str(item.path)][2:5]]
         cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
         if cut.start >= header.frames:
             problems.append(
@@ -126,7 +127,7 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
         f"{problem} ({lines[file]})" if file in lines else problem
         for problem, file in zip(problems, files, strict=True)
     ]
-    missing = any(not file.exists() for file in files)
+    missing = any(not os.path.exists(file) for file in files)
     refuse(located, f"; relative paths start at {task.root}, and --data-dir names another place" if missing else "")
 
 
@@ -153,7 +154,7 @@ def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
 def _name(clips: Iterable[Clip], seen: Mapping[str, Seen]) -> str:
     content = []
     for clip in clips:
-        checksum = seen[str(clip.item.path)][4]
+        checksum = seen[str(clip.item.path)][5]
         content.append([clip.item.id, checksum, clip.cut.start, clip.cut.stop, clip.samples])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
