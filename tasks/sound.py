@@ -18,6 +18,8 @@ from tasks.ogg import why_not_whole
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
+    import soxr
+
     from tasks.stream import Stream
 
 # A file written as a stream declares a length near the maximum, because the length is not known yet. sox writes
@@ -32,6 +34,8 @@ _PROMISES = (
     (r"truncated\. (?P<there>\d+) <--> (?P<declared>\d+)", "bytes of audio"),
     (r"^Data length (?P<declared>\d+) should be (?P<there>\d+)", "bytes of audio"),
 )
+# Zeros that are resampled at once, after a sound that is shorter than expected.
+_BLOCK_SAMPLES = 1 << 20
 # MP3 headers may overstate the length by an encoder delay. A larger difference is missing audio.
 _HEADER_SLACK_SECONDS = 0.1
 
@@ -246,11 +250,44 @@ def resample(waveform: Tensor, native: int, rate: int) -> Tensor:
     """
     if native == rate:
         return waveform
-    import soxr
+    resampler = Resampler(len(waveform), native, rate)
+    resampler.add(waveform)
+    return resampler.finish()
 
-    # soxr rounds the length to the nearest number and may omit the last sample. Zeros after the end change no other
-    # sample, because soxr itself continues a sound with zeros.
-    zeros = -(-native // rate)
-    padded = torch.nn.functional.pad(waveform, (0, zeros)).numpy()
-    resampled = torch.from_numpy(soxr.resample(padded, native, rate, quality="HQ"))
-    return resampled[: resampled_length(len(waveform), native, rate)]
+
+class Resampler:
+    """Resamples a sound block by block, to the same samples as all at once. Only the result is in memory."""
+
+    def __init__(self, samples: int, native: int, rate: int) -> None:
+        """Prepare for a sound of ``samples`` samples at ``native`` Hz. A shorter one is continued with zeros."""
+        self._missing = samples
+        self._result = torch.zeros(resampled_length(samples, native, rate))
+        self._place = 0
+        self._zeros = 0
+        self._stream: soxr.ResampleStream | None = None
+        if native != rate:
+            import soxr
+
+            self._stream = soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
+            # soxr rounds the length to the nearest number and may omit the last sample. Zeros after the end change no
+            # other sample, because soxr itself continues a sound with zeros.
+            self._zeros = -(-native // rate)
+
+    def add(self, block: Tensor) -> None:
+        """Add the next samples."""
+        self._missing -= len(block)
+        self._put(block, last=False)
+
+    def finish(self) -> Tensor:
+        """The resampled sound."""
+        while self._missing > _BLOCK_SAMPLES:
+            self.add(torch.zeros(_BLOCK_SAMPLES))
+        self._put(torch.zeros(self._missing + self._zeros), last=True)
+        return self._result
+
+    def _put(self, block: Tensor, *, last: bool) -> None:
+        if self._stream is not None:
+            block = torch.from_numpy(self._stream.resample_chunk(block.numpy(), last=last))
+        block = block[: len(self._result) - self._place]
+        self._result[self._place : self._place + len(block)] = block
+        self._place += len(block)
