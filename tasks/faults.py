@@ -56,12 +56,17 @@ class Listener:
             self._full = self._full + (np.abs(channels) >= _FULL_SCALE).sum(0)
 
     @property
+    def is_constant(self) -> bool:
+        """Whether the mean over channels is silence, possibly with an offset."""
+        return not self._high - self._low >= _SILENCE
+
+    @property
     def faults(self) -> Fault:
         """The faults of everything that was added."""
         found = Fault(0)
         if self._mean_power < _CANCELLED * self._channel_power / self._channels:
             found |= Fault.CANCELLING
-        elif not self._high - self._low >= _SILENCE:
+        elif self.is_constant:
             found |= Fault.SILENT
         if self._samples and np.max(self._full) >= _CLIPPED_SHARE * self._samples:
             found |= Fault.CLIPPED
