@@ -75,10 +75,6 @@ class _Spliced(io.RawIOBase):
         self._place += len(part)
         return len(part)
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
 
 @contextmanager
 def opened(file: Path | bytes, frames: int | None = None) -> Iterator[Stream]:
@@ -92,14 +88,14 @@ def opened(file: Path | bytes, frames: int | None = None) -> Iterator[Stream]:
         OSError: it cannot be opened.
         soundfile.LibsndfileError: it is not audio.
     """
-    with Stream(_source(file)) as stream:
+    with _source(file) as source, Stream(source) as stream:
         counted = mp3_frames(file) if stream.format == "MP3" and stream.frames != frames else None
         if counted is None or not counted.misses(stream.frames):
             yield stream
             return
     with content(file) as data:
         head = counted.head(data)
-    with _binary(file) as source, Stream(_Spliced(head, source, counted.audio)) as stream:
+    with _binary(file) as source, _Spliced(head, source, counted.audio) as spliced, Stream(spliced) as stream:
         yield stream
 
 
@@ -128,9 +124,14 @@ def content(file: Path | bytes) -> Iterator[Bytes]:
         yield mapped
 
 
-def _source(file: Path | bytes) -> str | io.BufferedIOBase:
+@contextmanager
+def _source(file: Path | bytes) -> Iterator[str | io.IOBase]:
     """What soundfile opens. It takes a name that ends in .raw for audio without a header, whatever the file holds."""
-    return str(file) if isinstance(file, Path) and file.suffix.lower() != ".raw" else _binary(file)
+    if isinstance(file, Path) and file.suffix.lower() != ".raw":
+        yield str(file)
+        return
+    with _binary(file) as source, _Spliced(b"", source, 0) as nameless:
+        yield nameless
 
 
 def _binary(file: Path | bytes) -> io.BufferedIOBase:
