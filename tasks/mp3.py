@@ -75,8 +75,11 @@ class Frames:
             size = _size(header, 0)
             place = _xing(header)
             if size is not None and size >= place + 12:
-                return bytes(header) + bytes(place - 4) + struct.pack(">4sII", b"Info", 1, self.count) + bytes(
-                    size - place - 12
+                return (
+                    bytes(header)
+                    + bytes(place - 4)
+                    + struct.pack(">4sII", b"Info", 1, self.count)
+                    + bytes(size - place - 12)
                 )
         raise ValueError("no bit rate has room for a Xing frame")
 

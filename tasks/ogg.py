@@ -1,4 +1,7 @@
-"""The pages of an Ogg file. libsndfile takes the last page that it finds for the end, so a truncated file seems whole."""
+"""The pages of an Ogg file: whether all of them are there.
+
+libsndfile takes the last page that it finds for the end of the stream, so a truncated file seems whole.
+"""
 
 from tasks.mp3 import Bytes
 

@@ -18,7 +18,7 @@ from tasks.ogg import why_not_whole
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
-    import soxr
+    from soxr import ResampleStream
 
     from tasks.stream import Stream
 
@@ -255,6 +255,12 @@ def resample(waveform: Tensor, native: int, rate: int) -> Tensor:
     return resampler.finish()
 
 
+def _filter(native: int, rate: int) -> "ResampleStream":
+    import soxr
+
+    return soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
+
+
 class Resampler:
     """Resamples a sound block by block, to the same samples as all at once. Only the result is in memory."""
 
@@ -264,11 +270,9 @@ class Resampler:
         self._result = torch.zeros(resampled_length(samples, native, rate))
         self._place = 0
         self._zeros = 0
-        self._stream: soxr.ResampleStream | None = None
+        self._stream: ResampleStream | None = None
         if native != rate:
-            import soxr
-
-            self._stream = soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
+            self._stream = _filter(native, rate)
             # soxr rounds the length to the nearest number and may omit the last sample. Zeros after the end change no
             # other sample, because soxr itself continues a sound with zeros.
             self._zeros = -(-native // rate)

@@ -22,7 +22,7 @@ UNKNOWN_LENGTH = 2**63 - 1
 """The number of samples that libsndfile gives for a file that does not state it."""
 
 
-class Stream(soundfile.SoundFile):
+class Stream(soundfile.SoundFile):  # type: ignore[misc]
     """A sound file that is read from front to back.
 
     soundfile seeks after each block that it reads. libsndfile cannot seek to the end of a FLAC file of unknown length,

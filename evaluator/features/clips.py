@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,7 +130,7 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
         f"{problem} ({lines[file]})" if file in lines else problem
         for problem, file in zip(problems, files, strict=True)
     ]
-    missing = any(not os.path.exists(file) for file in files)
+    missing = any(problem.endswith(" is missing") for problem in problems)
     refuse(located, f"; relative paths start at {task.root}, and --data-dir names another place" if missing else "")
 
 
@@ -197,10 +196,10 @@ def _decode(clips: Sequence[Clip], rate: int) -> list[Heard]:
     first = clips[0]
     sounds = cuts.hear(first.item.path, first.header, [clip.cut for clip in clips], rate)
     found = []
-    for clip, (waveform, faults) in zip(clips, sounds, strict=True):
-        if len(waveform) < clip.samples:
-            waveform = torch.nn.functional.pad(waveform, (0, clip.samples - len(waveform)))
-        found.append(Heard(waveform, fingerprint(waveform), faults))
+    for clip, sound in zip(clips, sounds, strict=True):
+        missing = clip.samples - len(sound.waveform)
+        waveform = torch.nn.functional.pad(sound.waveform, (0, missing)) if missing > 0 else sound.waveform
+        found.append(Heard(waveform, fingerprint(waveform), sound.faults))
     return found
 
 

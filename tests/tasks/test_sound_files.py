@@ -4,7 +4,7 @@ import io
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def test_a_flac_file_of_unknown_length_is_decoded_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("change", [lambda data: data, unknown_length], ids=["", "unknown length"])
-def test_a_truncated_flac_file_is_refused(change) -> None:  # noqa: ANN001
+def test_a_truncated_flac_file_is_refused(change: Callable[[bytes], bytes]) -> None:
     flac = encoded("FLAC", "PCM_16")
     assert "truncated" in refused(change(flac)[: len(flac) // 2])
 
@@ -141,7 +141,9 @@ def pages(ogg: bytes) -> list[int]:
     ],
     ids=["in a page", "between pages", "in the last page", "a page is missing", "two streams"],
 )
-def test_an_ogg_file_that_would_lose_sound_is_refused(subtype: str, damage, words: str) -> None:  # noqa: ANN001
+def test_an_ogg_file_that_would_lose_sound_is_refused(
+    subtype: str, damage: Callable[[bytes, list[int]], bytes], words: str
+) -> None:
     """libsndfile takes the last page that it finds for the end of the stream."""
     ogg = encoded("OGG", subtype)
     header, _ = heard(ogg)
