@@ -33,12 +33,21 @@ class _Stretch:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A decoded stretch. ``sound`` is a hash of its samples, "" for silence. ``problem`` states why it is unusable."""
+    """A decoded stretch.
+
+    Attributes:
+        sound: a hash of its samples; "" for silence.
+        faults: a `tasks.faults.Fault`.
+        cut: as `tasks.sound.Header.cut`.
+        problem: why it is unusable.
+    """
 
     stretch: _Stretch
     rate: int = 0
     seconds: float = 0.0
     sound: str = ""
+    faults: int = 0
+    cut: bool = False
     problem: str = ""
 
 
@@ -65,7 +74,7 @@ def verify(task: Task, report: Report) -> list[Finding]:
         _readable(task, decoded),
         *_lengths(task, decoded),
         _rates(task, decoded),
-        _silence(decoded),
+        *_oddities(decoded),
         _shared(decoded),
     ]
 
@@ -128,20 +137,30 @@ def _stretches(manifest: Manifest) -> Iterator[_Stretch]:
 
 
 def _decode(stretch: _Stretch) -> _Decoded:
-    from tasks.sound import decode, read_header
+    """Decode a stretch in blocks: a recording of a day does not fit into memory."""
+    from tasks.faults import Listener
+    from tasks.sound import decode_blocks, read_header
 
+    listener, sound, samples = Listener(), hashlib.sha256(), 0
     try:
         header = read_header(stretch.path)
         first, stop = (round(time * header.sample_rate) for time in stretch.span or (0, header.frames))
         stop = header.frames if stretch.span is None else min(stop, header.frames)
-        waveform = decode(stretch.path, header, stop, min(first, stop))
+        for mono, channels in decode_blocks(stretch.path, header, stop, min(first, stop)):
+            listener.add(mono, channels)
+            # Every copy holds at least 16 bits.
+            sound.update((mono * 2**15).round().short().numpy().data)
+            samples += len(mono)
     except UserError as error:
         return _Decoded(stretch, problem=str(error))
-    # Every copy holds at least 16 bits. A silent stretch may have a constant offset.
-    rounded = (waveform * 2**15).round().short().numpy()
-    silent = not len(rounded) or bool((rounded == rounded[0]).all())
-    sound = "" if silent else hashlib.sha256(rounded.tobytes()).hexdigest()
-    return _Decoded(stretch, header.sample_rate, len(waveform) / header.sample_rate, sound)
+    return _Decoded(
+        stretch,
+        header.sample_rate,
+        samples / header.sample_rate,
+        "" if listener.is_constant else sound.hexdigest(),
+        int(listener.faults),
+        header.cut,
+    )
 
 
 def _readable(task: Task, decoded: Sequence[_Decoded]) -> Finding:
@@ -196,9 +215,25 @@ def _rates(task: Task, decoded: Sequence[_Decoded]) -> Finding:
     return Finding("sample rates", "note", says or "none")
 
 
-def _silence(decoded: Sequence[_Decoded]) -> Finding:
-    silent = [file.stretch.id for file in decoded if not file.problem and not file.sound]
-    return Finding("silence", "note" if silent else "pass", f"silent: {_few(silent)}" if silent else "no silent file")
+def _oddities(decoded: Sequence[_Decoded]) -> Iterator[Finding]:
+    """Sounds that decode and may still be wrong."""
+    from tasks.faults import Fault
+
+    for name, fault, odd, fine in (
+        ("silence", Fault.SILENT, "silent", "no silent file"),
+        (
+            "channels",
+            Fault.CANCELLING,
+            "the channels cancel, so that their mean, which an encoder hears, is far quieter",
+            "no file whose channels cancel",
+        ),
+        ("clipping", Fault.CLIPPED, "at least 1 % of the samples are at full scale", "no clipped file"),
+    ):
+        found = [file.stretch.id for file in decoded if not file.problem and file.faults & fault]
+        yield Finding(name, "note" if found else "pass", f"{odd}: {_few(found)}" if found else fine)
+    cut = [file.stretch.id for file in decoded if not file.problem and file.cut]
+    if cut:
+        yield Finding("MP3", "note", f"a gap, or an incomplete end, where sound may be missing: {_few(cut)}")
 
 
 def _shared(decoded: Sequence[_Decoded]) -> Finding:

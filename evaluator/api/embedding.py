@@ -199,10 +199,13 @@ class _Encoder:
             report(f"{self.name}: audio", done, total)
 
         places = {key: self._place(index) for key, (index, _) in self.layers.items()}
-        for shard, sounds in ahead(shards, rate):
-            if isinstance(sounds, UserError):
-                raise UserError(f"{sounds}: replace the file or take it out of the list.") from sounds
-            encoded = self.extractor.encode(shard.clips, sounds, frames=frames, on_batch=advance)
+        for shard, heard in ahead(shards, rate):
+            if isinstance(heard, UserError):
+                raise UserError(f"{heard}: replace the file or take it out of the list.") from heard
+            waveforms = [one.waveform for one in heard]
+            encoded = self.extractor.encode(shard.clips, waveforms, frames=frames, on_batch=advance)
+            # The next shard may hold a clip of hours: the waveforms of this one must leave the memory first.
+            del heard, waveforms
             # Copies, so that keeping some layers does not keep the others in memory.
             vectors = {key: encoded.pooled[number][row].numpy().copy() for key, (number, row) in places.items()}
             pieces = None

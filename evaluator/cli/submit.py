@@ -187,6 +187,7 @@ def summary(outcome: "Outcome") -> dict[str, Any]:
         "valid_recordings": record.selection and record.selection.recordings,
         "optimism": record.selection and record.selection.optimism,
         "reference": record.reference and record.reference.model_dump(),
+        "data_warnings": record.data_warnings and [warning.model_dump() for warning in record.data_warnings],
         "n_layers": len(record.layers),
         "layers": [layer.model_dump(include={"index", "name", "valid", "test"}) for layer in record.layers],
         "n_train": record.task.n_train,

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from evaluator.features.cuts import Cut, load
+from evaluator.features import cuts
+from evaluator.features.cuts import Cut
 from evaluator.features.headers import Headers, Seen
+from tasks.faults import Fault
 from tasks.sound import Header
 from tasks.support.errors import UserError
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _SHARD_SECONDS = 240.0
 _DECODERS = 2
 _SHARDS_AHEAD = 2
+# Seconds of audio that may wait for the backbone. A longer clip is decoded when it is needed.
+_SECONDS_AHEAD = 4 * _SHARD_SECONDS
 # An error names this many bad files at most.
 _NAMED = 3
 # Two clips whose lengths differ by less have the same sound if the longer begins with the shorter.
@@ -76,9 +80,9 @@ def plan(
 
     clips = []
     # Many files have the same rate and length: they share one header object.
-    known = {fields: Header(*fields) for fields in {file[2:4] for file in seen.values()}}
+    known = {fields: Header(*fields) for fields in {file[2:5] for file in seen.values()}}
     for index, item in enumerate(items):
-        header = known[seen[str(item.path)][2:4]]
+        header = known[seen[str(item.path)][2:5]]
         cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
         if cut.start >= header.frames:
             problems.append(
@@ -126,7 +130,7 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
         f"{problem} ({lines[file]})" if file in lines else problem
         for problem, file in zip(problems, files, strict=True)
     ]
-    missing = any(not file.exists() for file in files)
+    missing = any(problem.endswith(" is missing") for problem in problems)
     refuse(located, f"; relative paths start at {task.root}, and --data-dir names another place" if missing else "")
 
 
@@ -153,57 +157,82 @@ def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
 def _name(clips: Iterable[Clip], seen: Mapping[str, Seen]) -> str:
     content = []
     for clip in clips:
-        checksum = seen[str(clip.item.path)][4]
+        checksum = seen[str(clip.item.path)][5]
         content.append([clip.item.id, checksum, clip.cut.start, clip.cut.stop, clip.samples])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a backbone hears of a clip.
+
+    Attributes:
+        waveform: (samples,) float32. A clip that is too short ends with zeros.
+        sound: its fingerprint.
+        faults: what is wrong with it; None if nothing was decoded.
+    """
+
+    waveform: Tensor
+    sound: int
+    faults: Fault | None
+
+
 def waveforms(shard: Shard, rate: int) -> list[Tensor]:
     """Decode a shard, each file once: per clip (samples,) float32. A clip that is too short ends with zeros."""
-    return [sound for group in _recordings(shard) for sound in _decode(group, rate)]
+    return [heard.waveform for heard in hear(shard, rate)]
+
+
+def hear(shard: Shard, rate: int) -> list[Heard]:
+    """Decode a shard, each file once."""
+    return [heard for group in _recordings(shard) for heard in _decode(group, rate)]
 
 
 def _recordings(shard: Shard) -> list[list[Clip]]:
     return [list(group) for _, group in groupby(shard.clips, key=lambda clip: clip.item.path)]
 
 
-def _decode(clips: Sequence[Clip], rate: int) -> list[Tensor]:
+def _decode(clips: Sequence[Clip], rate: int) -> list[Heard]:
     """Decode the clips of one file."""
     first = clips[0]
-    sounds = load(first.item.path, first.header, [clip.cut for clip in clips], rate)
-    return [
-        torch.nn.functional.pad(sound, (0, clip.samples - len(sound)))
-        for clip, sound in zip(clips, sounds, strict=True)
-    ]
+    sounds = cuts.hear(first.item.path, first.header, [clip.cut for clip in clips], rate)
+    found = []
+    for clip, sound in zip(clips, sounds, strict=True):
+        missing = clip.samples - len(sound.waveform)
+        waveform = torch.nn.functional.pad(sound.waveform, (0, missing)) if missing > 0 else sound.waveform
+        found.append(Heard(waveform, fingerprint(waveform), sound.faults))
+    return found
 
 
-def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Tensor] | UserError]]:
-    """Shards with their waveforms. Background threads decode while the caller computes.
+def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Heard] | UserError]]:
+    """Shards with their sounds. Background threads decode while the caller computes.
 
-    A shard with a damaged file comes with the UserError instead of waveforms.
+    A shard with a damaged file comes with the UserError instead of sounds. A shard with a very long clip is alone in
+    memory, if the caller no longer refers to the one before it.
     """
-    pending: deque[tuple[Shard, list[Future[list[Tensor]]]]] = deque()
+    pending: deque[tuple[Shard, list[Future[list[Heard]]]]] = deque()
 
-    def first() -> tuple[Shard, list[Tensor] | UserError]:
+    def first() -> tuple[Shard, list[Heard] | UserError]:
         shard, parts = pending.popleft()
         try:
-            return shard, [sound for part in parts for sound in part.result()]
+            return shard, [heard for part in parts for heard in part.result()]
         except UserError as error:
             return shard, error
 
     with ThreadPoolExecutor(_DECODERS) as pool:
         for shard in shards:
+            waiting = sum(clip.samples for other in (shard, *(one for one, _ in pending)) for clip in other.clips)
+            while pending and (waiting > _SECONDS_AHEAD * rate or len(pending) > _SHARDS_AHEAD):
+                waiting -= sum(clip.samples for clip in pending[0][0].clips)
+                yield first()
             # One job per file, so that all threads work on the shard that is needed first.
             pending.append((shard, [pool.submit(_decode, group, rate) for group in _recordings(shard)]))
-            if len(pending) > _SHARDS_AHEAD:
-                yield first()
         while pending:
             yield first()
 
 
-def without_audio(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Tensor]]]:
+def without_audio(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Heard]]]:
     """Shards with one sample of silence per clip, for an extractor that needs no audio. Nothing is decoded."""
-    return ((shard, [torch.zeros(1)] * len(shard.clips)) for shard in shards)
+    return ((shard, [Heard(torch.zeros(1), 0, None)] * len(shard.clips)) for shard in shards)
 
 
 def fingerprint(waveform: Tensor) -> int:

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.sound import Header, decode, resample, resampled_length
+from tasks.faults import Fault, Listener
+from tasks.sound import Header, Resampler, decode_blocks, resampled_length
 
-# Part of the key of every feature: raise it when `load` returns other samples.
+# Part of the key of every feature: raise it when `hear` returns other samples.
 VERSION = 2
 
 
@@ -40,22 +43,51 @@ class Cut:
         return resampled_length(self.padded, native, rate)
 
 
-def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
-    """Decode the cuts of a recording and return each as (samples,) float32 at ``rate`` Hz.
+class Sound(NamedTuple):
+    """What a backbone hears of a cut: (samples,) float32 at its rate; and what is wrong with it, None if unknown."""
 
-    Each part of the file is decoded once. Cuts are made at the native rate and resampled afterwards, so that a window
-    never holds sound from outside it.
+    waveform: Tensor
+    faults: Fault | None
+
+
+def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
+    """Decode the cuts of a recording and return each as (samples,) float32 at ``rate`` Hz; see `hear`."""
+    return [sound.waveform for sound in hear(path, header, cuts, rate)]
+
+
+def hear(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Sound]:
+    """Decode the cuts of a recording, resample each to ``rate`` Hz, and note their faults.
+
+    Each part of the file is decoded once, in blocks: only the resampled cuts are in memory. Cuts are made at the native
+    rate and resampled afterwards, so that a window never holds sound from outside it.
     """
-    pieces = [torch.empty(0)] * len(cuts)
+    heard = {position: _Part(cut, header.sample_rate, rate) for position, cut in enumerate(cuts)}
     for run in _runs(cuts):
-        first = cuts[run[0]].start
-        waveform = decode(path, header, max(cuts[position].stop for position in run), first)
-        for position in run:
-            cut = cuts[position]
-            piece = waveform[cut.start - first : cut.stop - first]
-            missing = cut.padded - len(piece)
-            pieces[position] = torch.nn.functional.pad(piece, (0, missing)) if missing > 0 else piece
-    return [resample(piece, header.sample_rate, rate) for piece in pieces]
+        place = cuts[run[0]].start
+        for mono, channels in decode_blocks(path, header, max(cuts[position].stop for position in run), place):
+            for position in run:
+                heard[position].add(place, mono, channels)
+            place += len(mono)
+    return [heard[position].finish() for position in range(len(cuts))]
+
+
+class _Part:
+    """One cut while its file is decoded."""
+
+    def __init__(self, cut: Cut, native: int, rate: int) -> None:
+        self.cut = cut
+        self.resampler = Resampler(cut.padded, native, rate)
+        self.listener = Listener()
+
+    def add(self, start: int, mono: Tensor, channels: NDArray[np.float32]) -> None:
+        """Take from a block, which starts at sample ``start`` of the file, what belongs to the cut."""
+        first, stop = max(self.cut.start - start, 0), min(self.cut.stop - start, len(mono))
+        if first < stop:
+            self.resampler.add(mono[first:stop])
+            self.listener.add(mono[first:stop], channels[first:stop])
+
+    def finish(self) -> Sound:
+        return Sound(self.resampler.finish(), self.listener.faults)
 
 
 def _runs(cuts: list[Cut]) -> list[list[int]]:

@@ -213,7 +213,10 @@ class Extractor:
         self, batch: Sequence[int], clips: Sequence[Clip], sounds: Sequence[Tensor], spread: bool, frames: bool
     ) -> "_Pass":
         lengths = torch.tensor([clips[position].samples for position in batch])
-        inputs = torch.nn.utils.rnn.pad_sequence([sounds[position] for position in batch], batch_first=True)
+        waveforms = [sounds[position] for position in batch]
+        # A clip alone is not copied: it may be hours long.
+        alone = len(batch) == 1
+        inputs = waveforms[0][None] if alone else torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
         layers = _run(self.model, inputs, lengths, self.device, self.precision)
         outputs = []
         for block in self.blocks:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from tasks.sound import Header, read_header
@@ -15,8 +15,8 @@ _THREADS = 2
 _BLOCK_BYTES = 1 << 20
 
 
-Seen = tuple[int, int, int, int, str]
-"""One file: size in bytes, time of last change in nanoseconds, sample rate in Hz, samples, checksum of its bytes."""
+Seen = tuple[int, int, int, int, bool, str]
+"""One file: size in bytes, time of last change in nanoseconds, the fields of its `Header`, checksum of its bytes."""
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Headers:
             content = json.loads(path.read_bytes())
             # Plain tuples: with 100,000 objects the garbage collector alone takes half a second.
             return cls({
-                name: (size, changed, rate, frames, checksum)
-                for name, (size, changed, rate, frames, checksum) in content.items()
+                name: (size, changed, rate, frames, cut, checksum)
+                for name, (size, changed, rate, frames, cut, checksum) in content.items()
             })  # fmt: skip
         except (OSError, ValueError, TypeError, AttributeError):
             return cls()
@@ -63,7 +63,7 @@ class Headers:
             try:
                 status = file.stat()
                 size, changed = status.st_size, status.st_mtime_ns
-            except OSError:
+            except (OSError, ValueError):
                 # `_open` below reports what is wrong with it.
                 size, changed = -1, -1
             cached = self.seen.get(name)
@@ -79,7 +79,7 @@ class Headers:
                     problems.append(str(answer))
                 else:
                     header, checksum = answer
-                    seen[name] = self.seen[name] = (size, changed, header.sample_rate, header.frames, checksum)
+                    seen[name] = self.seen[name] = (size, changed, *astuple(header), checksum)
                     self.is_new = True
         return seen, problems
 
@@ -89,6 +89,8 @@ def _open(file: Path) -> tuple[Header, str] | UserError:
         return read_header(file), _checksum(file)
     except UserError as error:
         return error
+    except OSError as error:
+        return UserError(f"{file} cannot be read ({error.strerror})")
 
 
 def _checksum(file: Path) -> str:

@@ -10,20 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evaluator.features.clips import Shard, fingerprint
+from evaluator.features.clips import Heard, Shard, hear
 from evaluator.features.extraction import Encoded, Kept
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
 
 _CHECKSUM = "xxh3_128"
 _LEDGER = "ledger.json"
+FAULTS = "faults"
 
 Stamp = tuple[int, int, int]
 """Size in bytes, and times of last change of content and inode in nanoseconds. Equal stamps mean an unchanged file."""
 
 
 def pooled_path(directory: Path, shard: Shard) -> Path:
-    """Path of a shard's pooled features: per block (layers, clips, width), frame counts, and sound fingerprints."""
+    """Path of a shard's pooled features: per block (layers, clips, width), frame counts, sound fingerprints, faults."""
     return directory / f"{shard.name}.pooled.safetensors"
 
 
@@ -43,9 +44,24 @@ def paths(directory: Path, shard: Shard, kept: Kept) -> list[Path]:
     return every[: {"means": 1, "spreads": 2, "frames": 3}[kept]]
 
 
-def store(directory: Path, shard: Shard, encoded: Encoded, sounds: Sequence[Tensor]) -> None:
-    """Write the features of a shard; its deviations and its frames only if ``encoded`` has them."""
-    pooled: dict[str, Tensor] = {"sounds": torch.tensor([fingerprint(sound) for sound in sounds])}
+def described(heard: Sequence[Heard]) -> dict[str, Tensor]:
+    """What is stored of the sounds of a shard: their fingerprints and, if they were decoded, their faults."""
+    stored = {"sounds": torch.tensor([one.sound for one in heard])}
+    if all(one.faults is not None for one in heard):
+        stored[FAULTS] = torch.tensor([int(one.faults or 0) for one in heard])
+    return stored
+
+
+def store(directory: Path, shard: Shard, encoded: Encoded, sounds: Mapping[str, Tensor]) -> None:
+    """Write the features of a shard; its deviations and its frames only if ``encoded`` has them.
+
+    Args:
+        directory: where the files are.
+        shard: the shard.
+        encoded: its features.
+        sounds: what `described` returns for its sounds.
+    """
+    pooled = dict(sounds)
     for number, tensor in enumerate(encoded.pooled):
         pooled[f"pooled.{number}"] = tensor.contiguous()
         pooled[f"counts.{number}"] = encoded.counts[number]
@@ -63,6 +79,19 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save
 
     write_atomically(path, save(tensors, metadata={_CHECKSUM: _checksum(tensors)}))
+
+
+def faults(directory: Path, shard: Shard, rate: int) -> Tensor:
+    """(clips,) the faults of a shard's sounds.
+
+    Features that an older version stored do not have them. Then the shard is decoded again, and they are added.
+    """
+    path = pooled_path(directory, shard)
+    stored = read(path)
+    if FAULTS not in stored:
+        stored = {name: tensor.clone() for name, tensor in stored.items()} | described(hear(shard, rate))
+        _write(path, stored)
+    return stored[FAULTS]
 
 
 def stamp(path: Path) -> Stamp:

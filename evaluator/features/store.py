@@ -20,7 +20,7 @@ from evaluator.features.extraction import Block, Extractor, Kept
 from evaluator.features.headers import Headers
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.features.scale import Scale
-from evaluator.features.shards import Ledger, is_stored, paths, pooled_path, read, spread_path, store
+from evaluator.features.shards import Ledger, described, is_stored, paths, pooled_path, read, spread_path, store
 from evaluator.features.streaming import Streamed, keep_sounds
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
@@ -195,14 +195,21 @@ class FeatureStore:
         pending: deque[Future[None]] = deque()
         # Shards are written one at a time, while the next forward passes run.
         with ThreadPoolExecutor(1) as writer:
-            for shard, sounds in ahead(shards, rate) if extractor.needs_audio else without_audio(shards):
-                if isinstance(sounds, UserError):
+            for shard, heard in ahead(shards, rate) if extractor.needs_audio else without_audio(shards):
+                if isinstance(heard, UserError):
                     # All other shards are still computed: after the file is repaired, one shard is missing.
-                    problems.append(str(sounds))
+                    problems.append(str(heard))
                     continue
                 encoded = extractor.encode(
-                    shard.clips, sounds, frames=kept == "frames", spread=kept != "means", on_batch=advance
+                    shard.clips,
+                    [one.waveform for one in heard],
+                    frames=kept == "frames",
+                    spread=kept != "means",
+                    on_batch=advance,
                 )
+                sounds = described(heard)
+                # The next shard may hold a clip of hours: the waveforms of this one must leave the memory first.
+                del heard
                 if len(pending) == _SHARDS_BEHIND:
                     pending.popleft().result()
                 pending.append(writer.submit(store, directory, shard, encoded, sounds))

@@ -130,13 +130,13 @@ def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int
     spans: dict[int, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=directory) as file:
         end = 0
-        for shard, sounds in ahead(shards, rate):
-            if isinstance(sounds, UserError):
-                raise sounds
-            for clip, sound in zip(shard.clips, sounds, strict=True):
-                file.write(sound.numpy().data)
-                spans[clip.index] = (end, end + len(sound))
-                end += len(sound)
+        for shard, heard in ahead(shards, rate):
+            if isinstance(heard, UserError):
+                raise heard
+            for clip, one in zip(shard.clips, heard, strict=True):
+                file.write(one.waveform.numpy().data)
+                spans[clip.index] = (end, end + len(one.waveform))
+                end += len(one.waveform)
         values = _mapped(file, np.float32, end)
     return {item: values[start:stop] for item, (start, stop) in spans.items()}
 

@@ -18,9 +18,10 @@ from evaluator.probes.heads import HEADS
 from evaluator.probes.logistic import Logistic
 from evaluator.probes.search import Choice, alike, best_of_layer, edge_flags
 from evaluator.probes.trainer import Curve
+from evaluator.results.data_warnings import data_warnings
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
-from leaderboard.records.flags import doubts
+from leaderboard.records.flags import data_flags, doubts
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import (
@@ -86,6 +87,7 @@ def store_record(
     layers = _layer_scores(extractor.model, measured.trials, measured.curve.test)
     selection = _selection(measured, features)
     reference = Reference(**asdict(measured.reference))
+    warnings = data_warnings(features, extractor)
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(
         id=record_id,
@@ -103,9 +105,14 @@ def store_record(
         best_layer_name=layers[choice.layer].name,
         lr=choice.lr,
         epoch=choice.epoch,
-        flags=[*edge_flags(choice, protocol), *doubts(measured.scores["test"], reference, selection)],
+        flags=[
+            *edge_flags(choice, protocol),
+            *doubts(measured.scores["test"], reference, selection),
+            *data_flags(warnings),
+        ],
         selection=selection,
         reference=reference,
+        data_warnings=warnings,
         layers=layers,
         trials=measured.trials,
         epochs=measured.epochs,

@@ -16,7 +16,7 @@ from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, FailureKind, for_others
 from leaderboard.records.files import confirm, record_paths, tracking_path
-from leaderboard.records.flags import FLAGS
+from leaderboard.records.flags import sentence
 from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
 from tasks.support.errors import UserError
@@ -36,7 +36,7 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
         reused: the record existed before this run, and counts as submitted again.
     """
     record = stored.record
-    warnings = [FLAGS.get(flag, flag) for flag in record.flags]
+    warnings = [sentence(flag, record) or flag for flag in record.flags]
     if "frames" in record.audio and not reused:
         warnings.append(STREAMED)
     logged = log(stored, home.tracking_uri, home.artifacts)

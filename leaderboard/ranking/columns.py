@@ -85,7 +85,9 @@ def _score(cell: Cell) -> Shown:
         return missing(cell.reason)
     shown, low, high = formats.score(result.test), result.ci_low, result.ci_high
     marked = [flag for flag in formats.FLAG_MARKS if flag in result.flags]
-    mark = (formats.OVERLAP_MARK if cell.overlap else "") + "".join(formats.FLAG_MARKS[flag] for flag in marked)
+    mark = (formats.OVERLAP_MARK if cell.overlap else "") + "".join(
+        dict.fromkeys(formats.FLAG_MARKS[flag] for flag in marked)
+    )
     layer = f"layer {formats.best_layer(result)}"
     return Shown(
         shown,

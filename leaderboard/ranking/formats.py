@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from leaderboard.ranking.boards import Board, Cell, Row
-from leaderboard.records.flags import FLAGS
+from leaderboard.records.flags import DATA, FLAGS
 from leaderboard.records.result import Result
 
 GROUPS = {"core": "Core", "auxiliary": "Auxiliary", "builtin": "Built-in", "own": "Own"}
@@ -26,7 +26,7 @@ BORDA_LEGEND = "Borda: the number of submissions that it beats, summed over task
 FEW_RECORDINGS = 10
 REMOTE_CODE_LEGEND = f"{REMOTE_CODE_MARK} The submission {REMOTE_CODE}."
 # The flags that the board marks. The other flags are on the page of the result.
-FLAG_MARKS = {"few-validation-recordings": "§", "undertrained": "¶"}
+FLAG_MARKS = {"few-validation-recordings": "§", "undertrained": "¶", **dict.fromkeys(DATA, "‖")}
 LAYERS_LEGEND = (
     "Layer 6 (5-11), for example, is layer 6, chosen on validation, which cannot distinguish layers 5 to 11 from it: "
     "the 95 % interval of the paired difference over its recordings contains 0."
@@ -89,9 +89,13 @@ def layer_legends(cells: Iterable[Cell]) -> list[str]:
 
 
 def flag_legends(cells: Iterable[Cell]) -> list[str]:
-    """The marks of flags in cells, each with its sentence."""
+    """The marks of flags in cells, each with its sentences."""
     flags = {flag for cell in cells if cell.result is not None for flag in cell.result.flags}
-    return [f"{mark} {FLAGS[flag]}" for flag, mark in FLAG_MARKS.items() if flag in flags]
+    sentences: dict[str, list[str]] = {}
+    for flag, mark in FLAG_MARKS.items():
+        if flag in flags:
+            sentences.setdefault(mark, []).append(FLAGS[flag])
+    return [f"{mark} {' '.join(parts)}" for mark, parts in sentences.items()]
 
 
 def tie_group(number: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from leaderboard.records.flags import DOUBTS, doubts
+from leaderboard.records.flags import DATA, DOUBTS, data_flags, doubts
 from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
@@ -70,6 +70,7 @@ def contradictions(record: Record, now: datetime | None = None) -> list[str]:
         *_task(record),
         *_curves(record),
         *_doubts(record),
+        *_data_warnings(record),
     ]
 
 
@@ -211,8 +212,8 @@ def _curves(record: Record) -> Iterator[str]:
 
 def _doubts(record: Record) -> Iterator[str]:
     """Contradictions between what the record says of the choice on validation, and its other numbers."""
-    expected = doubts(record.test, record.reference, record.selection)
-    for flag in DOUBTS:
+    expected = [*doubts(record.test, record.reference, record.selection), *data_flags(record.data_warnings)]
+    for flag in (*DOUBTS, *DATA):
         if (flag in record.flags) != (flag in expected):
             yield f"the flag {flag} is {'missing' if flag in expected else 'set'}, against the record's numbers"
     if record.selection is None:
@@ -228,3 +229,22 @@ def _doubts(record: Record) -> Iterator[str]:
         yield "selection.optimism is not the difference of valid and test"
     if record.selection.recordings > record.task.n_valid:
         yield f"{record.selection.recordings} recordings of validation, which has {record.task.n_valid} items"
+
+
+def _data_warnings(record: Record) -> Iterator[str]:
+    """Contradictions between what the record counts of the task's sounds, and the sizes of the splits."""
+    task, warnings = record.task, record.data_warnings or []
+    if len({warning.kind for warning in warnings}) != len(warnings):
+        yield "data_warnings has a kind twice"
+    for warning in warnings:
+        for split, count, most in (
+            ("train", warning.train, task.n_train),
+            ("valid", warning.valid, task.n_valid),
+            ("test", warning.test, task.n_test),
+        ):
+            if count > most:
+                yield f"data_warnings counts {count} {warning.kind} items of {split}, which has {most}"
+        if not warning.train + warning.valid + warning.test:
+            yield f"data_warnings has the kind {warning.kind} and counts no item"
+        if warning.kind == "shared" and sum(map(bool, (warning.train, warning.valid, warning.test))) < 2:
+            yield "data_warnings counts shared sounds in one split only"

@@ -107,6 +107,20 @@ class Selection(_Model):
     alike: Annotated[list[Count], Field(min_length=1, max_length=10_000)]
 
 
+WarningKind = Literal["cancelling", "clipped", "cropped", "cut", "shared", "silent"]
+"""What may be odd about sounds; `leaderboard.records.flags` has the sentence of each kind."""
+
+
+class DataWarning(_Model):
+    """How many clips or windows of each split have one oddity, and an example: an item's id, or two with one sound."""
+
+    kind: WarningKind
+    train: Count
+    valid: Count
+    test: Count
+    example: Annotated[str, Field(max_length=1_000)]
+
+
 class Reference(_Model):
     """Logistic regression on the mean over frames of the chosen layer, trained to convergence.
 
@@ -157,8 +171,8 @@ class Record(_Model):
 
     ``id`` is a hash: the same weights, data, code and settings give the same id. ``protocol`` contains every deviation
     from the standard settings, so that results with one protocol can be compared. ``test`` is the mean of
-    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval. ``head``, ``selection`` and ``reference`` are None
-    in records of older versions.
+    ``test_seeds``; ``ci_low`` and ``ci_high`` are its 95 % interval. ``head``, ``selection``, ``reference`` and
+    ``data_warnings`` are None in records of older versions; the last is also None if no sound was decoded.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -185,6 +199,7 @@ class Record(_Model):
     flags: list[str]
     selection: Selection | None = None
     reference: Reference | None = None
+    data_warnings: Annotated[list[DataWarning], Field(max_length=100)] | None = None
     layers: Annotated[list[LayerScore], Field(min_length=1, max_length=10_000)]
     trials: Annotated[list[Trial], Field(min_length=1, max_length=100_000)]
     epochs: Annotated[list[Fraction], Field(max_length=10**6)]

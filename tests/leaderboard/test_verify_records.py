@@ -115,6 +115,36 @@ def test_record_that_states_how_its_probe_was_chosen_checks_out(tmp_path: Path, 
     assert problems(write_consistent(tmp_path, seed=seed, protocol=STATED, stated=True)) == []
 
 
+def counted(kind: str = "silent", train: int = 1, valid: int = 1, test: int = 0) -> dict[str, Any]:
+    return {"kind": kind, "train": train, "valid": valid, "test": test, "example": "a.wav"}
+
+
+@pytest.mark.parametrize(
+    ("warnings", "expected"),
+    [
+        ([counted()], ""),
+        ([counted("shared"), counted()], ""),
+        (None, "the flag silent-sounds is set"),
+        ([], "the flag silent-sounds is set"),
+        ([counted("clipped")], "the flag clipped-sounds is missing"),
+        ([counted(), counted()], "a kind twice"),
+        ([counted(valid=11)], "counts 11 silent items of valid, which has 10"),
+        ([counted(train=0, valid=0)], "counts no item"),
+        ([counted("shared", valid=0), counted()], "in one split only"),
+        ([counted("unheard")], "data_warnings.0.kind"),
+    ],
+)
+def test_what_a_record_counts_of_the_sounds_must_be_possible(
+    tmp_path: Path, warnings: list[dict[str, Any]] | None, expected: str
+) -> None:
+    """The flags of the board follow from the counts, and no split has more odd sounds than sounds."""
+    path = write_consistent(tmp_path, protocol=STATED)
+    shared = ["shared-sounds"] * any(one["kind"] == "shared" for one in warnings or [])
+    edit(path, data_warnings=warnings, flags=["silent-sounds", *shared])
+    found = problems(path)
+    assert any(expected in problem for problem in found) if expected else found == [], found
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tasks.manifest import read_manifest
+from tasks.mp3 import count_frames
 from tasks.support.findings import Finding
 from tasks.task import Published, Task, load_task
 from tasks.verify import verify
@@ -102,6 +103,25 @@ def test_silent_files_are_named(clips: Task) -> None:
     report = found(clips)
     assert (report["silence"].status, report["silence"].says) == ("note", "silent: c2")
     assert report["shared audio"].status == "pass"
+
+
+def test_channels_that_cancel_clipped_sounds_and_cut_ends_are_named(clips: Task) -> None:
+    """An encoder hears the mean over channels, which here is silence."""
+    report = found(clips)
+    assert report["channels"].status == report["clipping"].status == "pass" and "MP3" not in report
+    soundfile.write(clips.root / "3.wav", np.stack([noise(3), -noise(3)], 1), RATE)
+    soundfile.write(clips.root / "4.wav", np.clip(100 * noise(4), -1, 1), RATE)
+    soundfile.write(clips.root / "whole.mp3", noise(5), RATE)
+    # Without the frame that states its length, and without its last bytes.
+    whole = (clips.root / "whole.mp3").read_bytes()
+    frames = count_frames(whole)
+    assert frames is not None
+    (clips.root / "5.wav").write_bytes(whole[frames.audio : -20])
+    report = found(clips)
+    assert report["channels"].status == "note" and report["channels"].says.endswith("quieter: c3")
+    assert report["clipping"].status == "note" and report["clipping"].says.endswith("full scale: c4")
+    assert report["silence"].status == "pass", "named once"
+    assert report["MP3"].status == "note" and report["MP3"].says.endswith("missing: c5")
 
 
 def test_a_recording_shorter_than_its_manifest_says_fails(tmp_path: Path) -> None:

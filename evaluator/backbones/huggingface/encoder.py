@@ -100,7 +100,11 @@ class Encoder(torch.nn.Module):
                 part = output.new_zeros(len(lengths), int(hops[0 if shared else layer].max()), output.shape[2])
                 part[present] = output[:, : part.shape[1]]
                 frames[layer].append(part)
-        return [torch.cat(parts, 1) for parts in frames], counts[0] if shared else counts
+        joined = []
+        # Layer by layer, so that the parts of the joined layers leave the memory: of an hour they take gigabytes.
+        while frames:
+            joined.append(torch.cat(frames.pop(0), 1))
+        return joined, counts[0] if shared else counts
 
     def encode_window(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor | list[Tensor]]:
         """As ``encode``, for clips of at most ``window`` samples."""

@@ -1,9 +1,14 @@
 """Moments of log-mel bands and of MFCC over a clip."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from evaluator.backbone import Layer
+
+# Values of the spectra that are computed at once (128 MB).
+_VALUES = 1 << 25
 
 
 class Statistics(torch.nn.Module):
@@ -35,9 +40,18 @@ class Statistics(torch.nn.Module):
     def encode(self, waveforms: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """(batch, samples) to two layers of one frame; all clips of a batch have the same length."""
         # Scale -100 dB to +20 dB to [-2, 1], a range in which a probe can train with any of the learning rates.
-        energy = self.mel(waveforms).clamp_min(1e-10).log10().add(2.0).div(4.0)
+        energy = torch.cat([self.mel(part) for part in self._parts(waveforms)], -1)
+        energy = energy.clamp_min_(1e-10).log10_().add_(2.0).div_(4.0)
         cepstrum = (energy.transpose(1, 2) @ self.cosines).transpose(1, 2)
         return [_moments(energy), _moments(cepstrum)], torch.ones_like(lengths)
+
+    def _parts(self, waveforms: Tensor) -> Iterator[Tensor]:
+        """Parts that have the frames of the whole between them. The spectra of an hour would take a gigabyte."""
+        hop, frames = self.window // 2, (waveforms.shape[1] - self.window) // (self.window // 2) + 1
+        together = max(1, _VALUES // (len(waveforms) * self.window))
+        for first in range(0, frames, together):
+            last = min(first + together, frames) - 1
+            yield waveforms[:, first * hop : last * hop + self.window]
 
 
 def _moments(values: Tensor) -> Tensor:

@@ -67,6 +67,8 @@ be distinguished from the first of that group. The Borda count depends only on w
   fine-tuning.
 - Where validation has fewer than 30 recordings (§), another layer or learning rate may be as good. ¶ marks a probe that
   was not trained well: logistic regression on the same layer is more than 0.03 better.
+- Where sounds of a task are silent, clipped, cropped or the same in two splits, or where their channels cancel, its
+  results are marked (‖).
 - Where a test split has few recordings, intervals are too narrow. Hainan-gibbons has four.
 - Intervals and groups are not corrected for the number of submissions. They take the chosen layer and rate as given.
 - Some encoders were pretrained on sounds of the tasks, or on sounds from the same collections. Overlaps that

@@ -9,7 +9,7 @@ import streamlit as st
 from leaderboard.database.standings import NO_PREDICTIONS
 from leaderboard.ranking import formats
 from leaderboard.records import reproduce
-from leaderboard.records.flags import EDGES, FLAGS
+from leaderboard.records.flags import EDGES, FLAGS, sentence
 from leaderboard.records.plausibility import prediction_problems
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
@@ -35,7 +35,10 @@ def show(result: Result, record: Record, records: Path, link: str | None) -> Non
     """
     st.subheader(text.markdown(f"{result.task} · {result.track}"), anchor=False)
     for flag in record.flags:
-        st.warning(FLAGS.get(flag) or text.markdown(flag), icon=":material/warning:")
+        # Only the suite's own sentences are safe as Markdown: an example in a sentence is text of others.
+        own = FLAGS.get(flag)
+        words = sentence(flag, record) or flag
+        st.warning(words if words == own else text.markdown(words), icon=":material/warning:")
     layers, rates = st.columns([3, 2], gap="medium")
     with layers, st.container(border=True):
         st.markdown("**Layers**")
