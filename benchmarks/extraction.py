@@ -10,6 +10,7 @@ so that a slow moment of the machine affects all of them.
 import argparse
 import csv
 import json
+import math
 import shlex
 import shutil
 import statistics
@@ -29,12 +30,13 @@ from benchmarks.models import MODELS
 from benchmarks.report import count, facts, table
 from evaluator.backbone import Backbone, ready
 from evaluator.backbones import huggingface
-from evaluator.features.clips import Shard, plan, waveforms
+from evaluator.features.clips import Shard, ahead, hear, plan, waveforms
 from evaluator.features.extraction import Extractor
-from evaluator.features.shards import store
+from evaluator.features.shards import described, store
 from evaluator.features.store import FeatureStore
 from evaluator.probes.heads import needs_frames
 from tasks.manifest import read_manifest
+from tasks.support.threads import usable_cores
 from tasks.task import Manifest, load_task
 
 _SEED = 0
@@ -42,6 +44,9 @@ _NATIVE_RATE = 44_100
 _TRACKS = {"ta": ("ta",), "ta+twa": ("ta", "twa")}
 # Largest allowed ratio of the whole extraction to the bare forward passes.
 _LIMIT = 1.15
+# Encoders that are so many times faster than real time: small ones on a GPU, in half precision.
+_ENCODERS = (2_000, 10_000)
+_ROUNDS = 3
 _SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 
 
@@ -91,12 +96,18 @@ class Found:
         passes: number of forward passes per way.
         ways: times of ``bare``, ``ta`` and ``ta+twa``.
         phases: by tracks, processor seconds of each part, measured separately.
+        decoded_per_core: seconds of audio that a second of one core decodes and resamples.
+        decoded: by number of threads, seconds of audio that they decode and resample in a second.
+        cores_hidden: how many cores decode for an encoder that is so many times faster than real time.
     """
 
     audio_seconds: float
     passes: int
     ways: dict[str, Times]
     phases: dict[str, dict[str, float]]
+    decoded_per_core: float
+    decoded: dict[int, float]
+    cores_hidden: dict[int, int]
 
 
 def write_task(directory: Path, setup: Setup) -> Manifest:
@@ -138,9 +149,11 @@ def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
         for name, run in ways.items():
             times[name].append(_timed(run, device))
             shutil.rmtree(directory / "features", ignore_errors=True)
+    audio_seconds = sum(clip.samples for shard in shards for clip in shard.clips) / rate
+    per_core, by_threads = _decoding(shards, rate, audio_seconds)
     medians = {name: [statistics.median(part) for part in zip(*rounds, strict=True)] for name, rounds in times.items()}
     return Found(
-        audio_seconds=sum(clip.samples for shard in shards for clip in shard.clips) / rate,
+        audio_seconds=audio_seconds,
         passes=len(batches),
         ways={
             name: Times(
@@ -155,7 +168,25 @@ def measure(setup: Setup, device: torch.device, directory: Path) -> Found:
             name: _phases(extractor, manifest, shards, frames=name != "ta", bare=medians["bare"][1], root=directory)
             for name in _TRACKS
         },
+        decoded_per_core=per_core,
+        decoded=by_threads,
+        cores_hidden={speed: math.ceil(speed / per_core) for speed in _ENCODERS},
     )
+
+
+def _decoding(shards: Sequence[Shard], rate: int, audio_seconds: float) -> tuple[float, dict[int, float]]:
+    """Seconds of audio per second: of one core, by its processor time; and of 1, 2, 4, ... threads, by the clock."""
+
+    def decode(workers: int) -> None:
+        for _ in ahead(shards, rate, workers):
+            pass
+
+    cpu = torch.device("cpu")
+    # Several times, because the clips of a benchmark are decoded in less than a second.
+    alone = min(_timed(partial(decode, 1), cpu)[1] for _ in range(_ROUNDS))
+    numbers = sorted({*(2**power for power in range(10) if 2**power < usable_cores()), usable_cores()})
+    clock = {workers: min(_timed(partial(decode, workers), cpu)[0] for _ in range(_ROUNDS)) for workers in numbers}
+    return audio_seconds / alone, {workers: audio_seconds / seconds for workers, seconds in clock.items()}
 
 
 def _in_memory(extractor: Extractor, shards: Sequence[Shard]) -> list[tuple[Tensor, Tensor]]:
@@ -193,11 +224,11 @@ def _phases(
     directory = root / "phases"
     for shard in shards:
         start = time.process_time()
-        sounds = waveforms(shard, rate)
+        heard = hear(shard, rate)
         decoded = time.process_time()
-        encoded = extractor.encode(shard.clips, sounds, frames=frames)
+        encoded = extractor.encode(shard.clips, [one.waveform for one in heard], frames=frames)
         computed = time.process_time()
-        store(directory, shard, encoded, sounds)
+        store(directory, shard, encoded, described(heard))
         seconds["decode"] += decoded - start
         seconds["pool"] += computed - decoded
         seconds["store"] += time.process_time() - computed
@@ -232,6 +263,7 @@ def describe(setup: Setup, found: Found) -> str:
         ]
         for name, times in found.ways.items()
     ]
+    hidden = found.cores_hidden.items()
     phases = [[name, *(f"{seconds:.2f}" for seconds in parts.values())] for name, parts in found.phases.items()]
     return f"""{table(["way", "wall (s)", "processor (s)", "wall / bare", "processor / bare"], ways)}
 
@@ -242,7 +274,10 @@ def describe(setup: Setup, found: Found) -> str:
 median of {setup.repetitions} repetitions.
 bare: the passes alone, over decoded clips in memory. ta, ta+twa: files in, features on disk, into an empty store.
 processor: of all threads; it counts what runs beside the passes in full.
-Below: processor seconds of the parts, each by itself; pool is what encoding takes beyond the bare passes."""
+Below: processor seconds of the parts, each by itself; pool is what encoding takes beyond the bare passes.
+Decoding: {found.decoded_per_core:.0f} s of audio per second and core; \
+{", ".join(f"{speed:.0f} with {workers} threads" for workers, speed in found.decoded.items())}. \
+{", ".join(f"{cores} cores hide behind an encoder at {speed:,} times real time" for speed, cores in hidden)}."""
 
 
 def main() -> int:

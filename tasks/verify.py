@@ -1,7 +1,6 @@
 """Compares a prepared task with published numbers: counts, ids, lengths and decoded sound."""
 
 import hashlib
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from tasks.prepare import preparation
 from tasks.support.errors import UserError
 from tasks.support.findings import Finding
 from tasks.support.progress import Report
+from tasks.support.threads import usable_cores
 from tasks.task import SPLITS, Item, Manifest, Split, Task
 
 # A manifest's length may be rounded. A larger difference means other windows.
@@ -65,7 +65,7 @@ def verify(task: Task, report: Report) -> list[Finding]:
     findings = [_made(task), *_counts(manifest), *_identity(manifest)]
     stretches = list(_stretches(manifest))
     decoded = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for number, stretch in enumerate(pool.map(_decode, stretches), start=1):
             decoded.append(stretch)
             report(f"{task.name}: decoding", number, len(stretches), "")

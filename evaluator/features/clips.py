@@ -18,6 +18,7 @@ from evaluator.features.headers import Headers, Seen
 from tasks.faults import Fault
 from tasks.sound import Header
 from tasks.support.errors import UserError
+from tasks.support.threads import usable_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 # A killed run loses one shard at most: half a minute of work for a base-sized model on two cores.
 _SHARD_SECONDS = 240.0
-_DECODERS = 2
 _SHARDS_AHEAD = 2
 # Seconds of audio that may wait for the backbone. A longer clip is decoded when it is needed.
 _SECONDS_AHEAD = 4 * _SHARD_SECONDS
@@ -203,11 +203,14 @@ def _decode(clips: Sequence[Clip], rate: int) -> list[Heard]:
     return found
 
 
-def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Heard] | UserError]]:
+def ahead(
+    shards: Iterable[Shard], rate: int, workers: int | None = None
+) -> Iterator[tuple[Shard, list[Heard] | UserError]]:
     """Shards with their sounds. Background threads decode while the caller computes.
 
-    A shard with a damaged file comes with the UserError instead of sounds. A shard with a very long clip is alone in
-    memory, if the caller no longer refers to the one before it.
+    Without a number of ``workers`` there is one per core. Threads are enough: decoding and resampling do not hold the
+    interpreter's lock. A shard with a damaged file comes with the UserError instead of sounds. A shard with a very long
+    clip is alone in memory, if the caller no longer refers to the one before it.
     """
     pending: deque[tuple[Shard, list[Future[list[Heard]]]]] = deque()
 
@@ -218,7 +221,7 @@ def ahead(shards: Iterable[Shard], rate: int) -> Iterator[tuple[Shard, list[Hear
         except UserError as error:
             return shard, error
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
+    with ThreadPoolExecutor(workers or usable_cores()) as pool:
         for shard in shards:
             waiting = sum(clip.samples for other in (shard, *(one for one, _ in pending)) for clip in other.clips)
             while pending and (waiting > _SECONDS_AHEAD * rate or len(pending) > _SHARDS_AHEAD):

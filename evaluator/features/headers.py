@@ -9,8 +9,8 @@ from pathlib import Path
 from tasks.sound import Header, read_header
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
+from tasks.support.threads import usable_cores
 
-_THREADS = 2
 # Bytes read at once for a checksum.
 _BLOCK_BYTES = 1 << 20
 
@@ -72,7 +72,7 @@ class Headers:
             else:
                 unknown[name] = file, size, changed
         problems = []
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             answers = pool.map(_open, (file for file, _, _ in unknown.values()))
             for (name, (_, size, changed)), answer in zip(unknown.items(), answers, strict=True):
                 if isinstance(answer, UserError):

@@ -38,3 +38,6 @@ def test_the_benchmark_compares_the_whole_with_the_bare_passes_over_the_same_aud
     assert all(way in errors for way in slow)
     for parts in content["phases"].values():
         assert parts["decode"] > 0 and parts["store"] > 0 and parts["plan"] > 0
+    assert content["decoded_per_core"] > 1 and min(content["decoded"].values()) > 1
+    for speed, cores in content["cores_hidden"].items():
+        assert (cores - 1) * content["decoded_per_core"] < int(speed) <= cores * content["decoded_per_core"]
