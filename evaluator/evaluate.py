@@ -109,9 +109,10 @@ class Evaluation:
         """Load the backbone, check it, and measure its cost."""
         start = time.perf_counter()
         report(f"{submission.name}: loading", 0, 1)
-        model = ready(submission.load(), device)
+        backbone = submission.load()
         store = FeatureStore(home.features, frames_budget)
         try:
+            model = ready(backbone, device)
             extractor = Extractor.of(model, device, protocol.precision)
             # Once per backbone: a second run skips the checks.
             if not store.is_checked(extractor):
