@@ -30,8 +30,8 @@ ORDER = {
     ),
     "leaderboard": ("records", "ranking", "database", "web", "api", "__init__"),
     "evaluator": (
-        "backbone", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency", "checks",
-        "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",
+        "backbone", "guard", "features", "backbones", "submission", "probes", "tracking", "results", "efficiency",
+        "checks", "export", "pretraining", "evaluate", "studies", "api", "__init__", "cluster", "cli", "__main__",
     ),
 }  # fmt: skip
 """The rooms and loose modules of each package, lowest first. Each may import only those before it."""

@@ -11,6 +11,13 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from tasks.support.errors import UserError
+
+# The bounds of a record.
+_HIGHEST_RATE, _MOST_LAYERS, _WIDEST, _LONGEST_LINE = 10**7, 10_000, 10**8, 200
+# Shorter clips are padded to min_samples, so that it is also a bound of the memory.
+_LONGEST_SECONDS = 600
+
 
 class Layer(NamedTuple):
     """One layer's output: its name, for readers, and its width in channels."""
@@ -32,6 +39,7 @@ class Backbone(Protocol):
         min_samples (int): shorter clips are padded with zeros at the end to this many samples. Default 1.
         normalisation (str): how the encoder normalises the amplitude, for the record. Default "none".
         options (Mapping[str, object]): settings beside the weights that change the output; part of the cache's key.
+        named_files (Named): the files that ``encode`` may open, set by the loader ``python``. Another one is refused.
         extractor (Callable[[Loaded, torch.device, str], Extractor]): makes the extractor to use instead of ``encode``.
 
     A `Loader` sets ``loaded_by`` (tuple[str, int]): its name and version.
@@ -81,7 +89,12 @@ class Loaded:
 
 
 def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
-    """Move a backbone to ``device``, freeze it, and compute its fingerprint."""
+    """Move a backbone to ``device``, freeze it, and compute its fingerprint.
+
+    Raises:
+        UserError: an attribute is not as `Backbone` describes it.
+    """
+    _require_declared(backbone)
     # By default cuDNN's convolutions round float32 inputs to ten bits. That changes features by more than the allowed
     # difference between GPU and CPU.
     torch.backends.cudnn.allow_tf32 = False
@@ -110,6 +123,35 @@ def ready(backbone: Backbone, device: torch.device | str = "cpu") -> Loaded:
     )
 
 
+def _require_declared(backbone: Backbone) -> None:
+    """Raise a UserError if an attribute has a value that a record cannot hold."""
+    rate, least, layers = backbone.sample_rate, getattr(backbone, "min_samples", 1), backbone.layers
+    if type(rate) is not int or not 1 <= rate <= _HIGHEST_RATE:
+        raise _wrong("sample_rate", rate, f"a whole number of Hz from 1 to {_HIGHEST_RATE}")
+    if type(least) is not int or not 1 <= least <= _LONGEST_SECONDS * rate:
+        raise _wrong("min_samples", least, f"a whole number from 1 to {_LONGEST_SECONDS * rate} ({_LONGEST_SECONDS} s)")
+    if not isinstance(layers, Sequence) or not 1 <= len(layers) <= _MOST_LAYERS:
+        raise _wrong("layers", layers, "a list of Layer(name, width), with at least one entry")
+    for index, layer in enumerate(layers):
+        right = isinstance(layer, Layer) and isinstance(layer.name, str) and type(layer.width) is int
+        if not right or not 1 <= layer.width <= _WIDEST or not _is_line(layer.name):
+            raise _wrong(f"layers[{index}]", layer, "Layer(name, width): a name of printable characters, and a width")
+    if not _is_line(str(getattr(backbone, "normalisation", "none"))):
+        raise _wrong("normalisation", getattr(backbone, "normalisation", ""), "one line of printable characters")
+    if not isinstance(getattr(backbone, "options", {}), Mapping):
+        raise _wrong("options", getattr(backbone, "options", {}), "a dict")
+
+
+def _is_line(text: str) -> bool:
+    return 1 <= len(text) <= _LONGEST_LINE and text.isprintable()
+
+
+def _wrong(name: str, value: object, expected: str) -> UserError:
+    shown = repr(value)
+    shown = shown if len(shown) <= _LONGEST_LINE else f"{shown[:_LONGEST_LINE]}..."
+    return UserError(f"The backbone's {name} is {shown} ({type(value).__name__}) and not {expected}: correct it.")
+
+
 def _versions(backbone: Backbone) -> dict[str, int | str]:
     """Versions of the code of a backbone and of the encoders that it contains.
 
@@ -125,8 +167,8 @@ def _versions(backbone: Backbone) -> dict[str, int | str]:
     for base in type(backbone).__mro__:
         package = base.__module__.partition(".")[0]
         if base is not object and package not in ("evaluator", "torch", "typing"):
-            file = getattr(sys.modules[base.__module__], "__file__", None)
-            if file and _loader_of(base.__module__) is None:
+            file = getattr(sys.modules.get(base.__module__), "__file__", None)
+            if file and Path(file).is_file() and _loader_of(base.__module__) is None:
                 versions[base.__qualname__] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return versions
 

@@ -109,9 +109,10 @@ class Evaluation:
         """Load the backbone, check it, and measure its cost."""
         start = time.perf_counter()
         report(f"{submission.name}: loading", 0, 1)
-        model = ready(submission.load(), device)
+        backbone = submission.load()
         store = FeatureStore(home.features, frames_budget)
         try:
+            model = ready(backbone, device)
             extractor = Extractor.of(model, device, protocol.precision)
             # Once per backbone: a second run skips the checks.
             if not store.is_checked(extractor):
@@ -140,12 +141,12 @@ class Evaluation:
             # A second process with the same home waits here, and then finds the record.
             with FileLock(self.home.locks / f"{record_id}.lock"):
                 # An imported record is no reason not to measure.
-                path = made_here(self.home.records, record_id)
-                if path is None:
+                present = made_here(self.home.records, record_id)
+                if present is None:
                     stored = self._measure(features, track, record_id, Clock(dict(clock.seconds)))
                 else:
-                    stored = with_todays_facts(StoredRecord.read(path), self.submission, self.extractor.model)
-            yield publish(stored, self.home, reused=path is not None)
+                    stored = with_todays_facts(present, self.submission, self.extractor.model)
+            yield publish(stored, self.home, reused=present is not None)
 
     def _measure(self, features: Features, track: str, record_id: str, clock: Clock) -> StoredRecord:
         """Search and select on validation, then read the test split once."""

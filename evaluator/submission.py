@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from evaluator.backbones import LOADERS, Loader
+from evaluator.guard.contained import contained
 from tasks.support.errors import UserError, instead
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ class Submission(BaseModel):
         if "base" in inspect.signature(loader.load).parameters:
             values["base"] = self.path.resolve().parent
         try:
-            return loader(**values)
+            with contained():
+                return loader(**values)
         except UserError as error:
             raise UserError(f"Submission {self.name} ({self.path}): {error}") from error
 
@@ -231,6 +233,7 @@ _WRONG = {
     "int_type": "is no whole number",
     "less_than": "is not below {lt}",
     "less_than_equal": "is above {le}",
+    "list_type": "is no list",
     "literal_error": "is none of {expected}",
     "mapping_type": "is no table",
     "model_attributes_type": "is no table",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tasks.support.errors import UserError
 
+MOST_SHOTS = 10**18 - 1
+"""The largest number of items per class, and the largest seed of their draw."""
 _SHOTS = re.compile(r"([1-9][0-9]{0,17})-shot(?:-seed([1-9][0-9]{0,17}))?")
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Part of the key of every feature: raise it with any change that alters what this loader's models return.
 VERSION = 1
 SUFFIXES = (".npz", ".parquet")
+# Bytes of a file that are hashed at once.
+_PART = 2**24
 
 
 class Embeddings:
@@ -33,16 +35,23 @@ class Embeddings:
 
         self.directory = directory
         self.sample_rate = sample_rate
-        files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES)
+        files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file())
         if not files:
             raise UserError(
                 f"{directory} holds no {' or '.join(SUFFIXES)} file: it needs one per task, such as esc50.npz."
             )
-        self.files = {path.stem: path for path in files}
+        self.files: dict[str, Path] = {}
+        for path in files:
+            if path.stem in self.files:
+                raise UserError(f"{self.files[path.stem]} and {path} are of the same task: remove one of them.")
+            self.files[path.stem] = path
         self.layers = [Layer(name, values.shape[1]) for name, values in read_table(files[0]).layers.items()]
         content = hashlib.sha256()
         for path in files:
-            content.update(path.name.encode() + path.read_bytes())
+            content.update(path.name.encode())
+            with path.open("rb") as file:
+                while part := file.read(_PART):
+                    content.update(part)
         self.options = {"embeddings": content.hexdigest()}
 
     def encode(self, waveforms: "Tensor", lengths: "Tensor") -> "tuple[list[Tensor], Tensor]":

@@ -1,7 +1,6 @@
 """The checks of ``beans check``, which find mistakes of a submission before the long run."""
 
 import time
-import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from evaluator.checks.backbone import CHECKS
 from evaluator.checks.check import Check
 from evaluator.checks.subject import Subject
 from evaluator.features.extraction import Extractor
+from evaluator.guard.contained import place
 from tasks.support.errors import UserError
 from tasks.support.findings import Finding
 from tasks.support.progress import Report, silent
@@ -45,7 +45,7 @@ def run(
     start = time.perf_counter()
     try:
         model = ready(submission.load(), device)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         return [Finding("loads", "fail", _explain(error))]
     seconds = time.perf_counter() - start
     loads = Finding("loads", "pass", f"in {seconds:.1f} s; parameters: {model.parameters:,}")
@@ -103,6 +103,5 @@ def require(extractor: Extractor, *, name: str, report: Report = silent) -> None
 def _explain(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
-    return f"Ended with {type(error).__name__}: {text} ({place.filename}, line {place.lineno})."
+    return f"Ended with {type(error).__name__}: {text} ({place(error)})."

@@ -10,7 +10,7 @@ from evaluator.cli.console import complain, split_list, split_numbers
 from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 from tasks.support.home import Home
-from tasks.train_part import TrainPart
+from tasks.train_part import MOST_SHOTS, TrainPart
 
 if TYPE_CHECKING:
     from evaluator.submission import Submission
@@ -60,12 +60,12 @@ def protocols(
     Raises:
         UserError: an option is not a list of positive numbers.
     """
-    from pydantic import PositiveInt
+    from pydantic import Field
 
     from leaderboard.records.record import Rate
 
     grid = split_numbers("--lr", lr, "1e-4,1e-3", Rate)
-    few = split_numbers("--shots", shots, "1,5,10", PositiveInt)
+    few = split_numbers("--shots", shots, "1,5,10", Annotated[int, Field(gt=0, le=MOST_SHOTS)])
     parts = [TrainPart(low=True)] if low else []
     parts += [TrainPart(shots=k, seed=shots_seed) for k in dict.fromkeys(few)]
     return [Protocol.from_options(protocol, trials, grid, seeds, precision, part) for part in parts or [TrainPart()]]

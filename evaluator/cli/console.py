@@ -74,12 +74,14 @@ def split_numbers(option: str, value: str | None, example: str, kind: Any = None
         kind: pydantic's type of each number, with its bounds; by default a finite float above 0.
 
     Raises:
-        UserError: a part is not a number of this type.
+        UserError: a part is not a number of this type, or the option is given without a number.
     """
     from pydantic import Field
 
     from evaluator.submission import convert
 
+    if value is not None and not split_list(value):
+        raise UserError(f"{option} names no number: write for example {option} {example}, or leave the option out.")
     number = kind or Annotated[float, Field(gt=0, allow_inf_nan=False)]
     try:
         return tuple(convert(number, part) for part in split_list(value))

@@ -172,6 +172,8 @@ def _keys(loader: Loader, settings: list[str], base: Path) -> dict[str, Any]:
 
 def _seen_from(base: Path, value: Any) -> Any:
     """Return the path of an existing file relative to ``base``, the submission file's directory; else ``value``."""
+    if isinstance(value, list):
+        return [_seen_from(base, one) for one in value]
     if not isinstance(value, str) or Path(value).is_absolute() or not Path(value).exists():
         return value
     # Loaders resolve links in the directory of the submission file, so the path starts at the real directory.

@@ -15,9 +15,10 @@ from evaluator.cli.console import (
     progress,
     warn,
 )
-from leaderboard.records.protocol import Protocol
+from leaderboard.records.protocol import MOST, Protocol
 from tasks.support.errors import UserError
 from tasks.support.home import Home
+from tasks.train_part import MOST_SHOTS
 
 if TYPE_CHECKING:
     import torch
@@ -55,12 +56,17 @@ def submit(
         choices.Rules,
         typer.Option(help="The rules: 2 is the standard; papers trains as the papers did (ranked apart)."),
     ] = "2",
-    trials: Annotated[int, typer.Option(min=1, help="Number of learning rates in the search.")] = Protocol.trials,
+    trials: Annotated[
+        int, typer.Option(min=1, max=MOST["trials"], help="Number of learning rates in the search.")
+    ] = Protocol.trials,
     lr: Annotated[
         str | None, typer.Option(help="These learning rates instead of a search, separated by commas.")
     ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Number of seeds with which the chosen probe is retrained for the test.")
+        int,
+        typer.Option(
+            min=1, max=MOST["seeds"], help="Number of seeds with which the chosen probe is retrained for the test."
+        ),
     ] = Protocol.seeds,
     limit: Annotated[
         int | None,
@@ -70,7 +76,7 @@ def submit(
     shots: Annotated[
         str | None, typer.Option(help="Train on this number of items per class, such as 1,5,10 (each ranked apart).")
     ] = None,
-    shots_seed: Annotated[int, typer.Option(min=0, help="Seed of the draw of --shots.")] = 0,
+    shots_seed: Annotated[int, typer.Option(min=0, max=MOST_SHOTS, help="Seed of the draw of --shots.")] = 0,
     device: choices.Device = "auto",
     precision: Annotated[
         choices.Precision, typer.Option(help="Precision of the backbone; bf16 is ranked apart.")

@@ -20,7 +20,7 @@ from torch import Tensor
 from evaluator.backbone import Backbone, Layer, ready
 from evaluator.backbones import LOADERS
 from evaluator.efficiency import attention, measure, memory, point
-from evaluator.features.extraction import is_out_of_memory
+from evaluator.features.forward import is_out_of_memory
 from tasks.support.errors import UserError
 
 

@@ -328,15 +328,21 @@ def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
     chosen = LOADERS.get(submission.loader)
     for key in chosen.files:
         value = arguments.get(key)
+        if isinstance(value, list):
+            for name in value:
+                # The code of the model finds a file at its place beside the code.
+                if not (base / name).resolve().is_relative_to(base):
+                    raise UserError(
+                        f"{key}: {name} is outside {base}, so that the model cannot be exported: move it beside the"
+                        " submission file."
+                    )
+                _copy(base / name, directory / (base / name).resolve().relative_to(base))
+            continue
         if not isinstance(value, str) or not value or not (base / value).exists():
             continue  # absent, a table, an address, or a hub id
         source = (base / value).resolve()
         target = directory / key / source.name
-        target.parent.mkdir()
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            shutil.copy2(source, target)
+        _copy(source, target)
         arguments[key] = f"{key}/{source.name}"
     for key in arguments.keys() & set(chosen.code):
         module = Path(*str(arguments[key]).partition(":")[0].split(".")).with_suffix(".py")
@@ -344,6 +350,14 @@ def _bundle(submission: Submission, directory: Path) -> dict[str, Any]:
             (directory / module).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(base / module, directory / module)
     return arguments
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)
 
 
 def _require_right_answers(

@@ -1,6 +1,5 @@
 """One pass of the backbone over clips. It returns every layer, as pooled vectors and as frames."""
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
@@ -10,7 +9,8 @@ from torch import Tensor
 
 from evaluator.backbone import Loaded
 from evaluator.features.clips import Clip
-from evaluator.features.pooling import Layers, Outputs, pool
+from evaluator.features.forward import forward, is_out_of_memory
+from evaluator.features.pooling import Outputs, pool
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Extractor:
         for seconds in _HOP_PROBES:
             samples = max(int(seconds * model.backbone.sample_rate), model.min_samples)
             noise = torch.randn(1, samples, generator=torch.Generator().manual_seed(0)) * 0.1
-            layers = _run(model, noise, torch.tensor([samples]), device, precision)
+            layers = forward(model, noise, torch.tensor([samples]), device, precision)
             for index, (output, valid) in enumerate(layers):
                 _check_count(model, index, output.shape[1], int(valid[0]))
             counts.append(tuple(int(valid[0]) for _, valid in layers))
@@ -217,7 +217,7 @@ class Extractor:
         # A clip alone is not copied: it may be hours long.
         alone = len(batch) == 1
         inputs = waveforms[0][None] if alone else torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-        layers = _run(self.model, inputs, lengths, self.device, self.precision)
+        layers = forward(self.model, inputs, lengths, self.device, self.precision)
         outputs = []
         for block in self.blocks:
             first = block.layers[0]
@@ -234,7 +234,8 @@ class Extractor:
             begun.done.synchronize()
         for block, outputs in zip(self.blocks, begun.blocks, strict=True):
             for index, counts in zip(block.layers, outputs.counts, strict=True):
-                _check_count(self.model, index, outputs.longest, int(counts.max()))
+                for count in (counts.max(), counts.min()):
+                    _check_count(self.model, index, outputs.longest, int(count))
                 if not torch.equal(counts, outputs.counts[0]):
                     raise _other_hop(block.layers[0], index, clips[begun.batch[0]])
             if bool((outputs.counts[0] <= 0).any()):
@@ -290,11 +291,6 @@ def _joined(parts: Sequence[Tensor | None], order: Tensor) -> Tensor:
     return torch.cat([part for part in parts if part is not None], 1)[:, order]
 
 
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy the tensor to the device. A GPU reads it from pinned memory while the caller continues."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 def _other_hop(first: int, index: int, clip: Clip) -> UserError:
     return UserError(
         f"Layers {first} and {index} have the same hop on noise but not on {clip.item.path}:"
@@ -303,48 +299,8 @@ def _other_hop(first: int, index: int, clip: Clip) -> UserError:
 
 
 def _check_count(model: Loaded, index: int, returned: int, valid: int) -> None:
-    if valid > returned:
+    if not 0 <= valid <= returned:
         raise UserError(
             f"Layer {index} ({model.backbone.layers[index].name}) returned {returned} frames but counts {valid} as"
             " valid: correct the frame counts that encode returns."
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the host ran out of memory. Some libraries raise errors that only their text identifies."""
-    # The last one is cuDNN's: no algorithm's workspace fits.
-    signs = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "unable to find an engine")
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(sign in str(error).lower() for sign in signs)
-
-
-@torch.inference_mode()
-def _run(model: Loaded, inputs: Tensor, lengths: Tensor, device: torch.device, precision: str) -> Layers:
-    """One forward pass, checked against what the backbone declares."""
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            outputs, valid = model.backbone.encode(_to_device(inputs, device), _to_device(lengths, device))
-        counts = [valid] * len(outputs) if isinstance(valid, Tensor) else list(valid)
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
-            raise
-        # The backbone may be a user's code. Its author needs the line that failed, not the suite's stack.
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        raise UserError(
-            f"The backbone's encode failed on {tuple(inputs.shape)} samples with {type(error).__name__}:"
-            f" {' '.join(str(error).split())} ({place.filename}, line {place.lineno})."
-        ) from error
-    layers = model.backbone.layers
-    if len(outputs) != len(layers) or len(counts) != len(layers):
-        raise UserError(
-            f"The backbone declares {len(layers)} layers but encode returned {len(outputs)} outputs"
-            f" and {len(counts)} frame counts: make `layers` and `encode` agree."
-        )
-    for index, (layer, output, count) in enumerate(zip(layers, outputs, counts, strict=True)):
-        shape = tuple(output.shape)
-        if len(shape) != 3 or shape[0] != len(inputs) or shape[2] != layer.width or count.shape != lengths.shape:
-            raise UserError(
-                f"Layer {index} ({layer.name}) has shape {shape} with {tuple(count.shape)} frame counts, not"
-                f" (batch {len(inputs)}, frames, width {layer.width}) with ({len(inputs)},): correct layers or encode."
-            )
-    return [(output, count.to(output.device)) for output, count in zip(outputs, counts, strict=True)]

@@ -102,6 +102,8 @@ class Trainer:
             valid[together], epoch[together] = best[:, 0], first[:, 0]
             loss[together], looks[together] = result.loss[:, 0], result.valid.isfinite().sum(0)[:, 0]
             done += len(together)
+        # A probe that diverged has no finite loss. The largest number loses every tie, and a record can hold it.
+        loss = loss.nan_to_num(nan=torch.finfo(loss.dtype).max)
         return [
             Tried(
                 valid=valid[:, rate].tolist(),

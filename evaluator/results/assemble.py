@@ -22,6 +22,7 @@ from evaluator.results.data_warnings import data_warnings
 from evaluator.results.environment import describe
 from evaluator.submission import Submission
 from leaderboard.records.flags import data_flags, doubts
+from leaderboard.records.plausibility import contradictions, prediction_problems
 from leaderboard.records.predictions import PredictedScores, write_predictions
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import (
@@ -38,6 +39,7 @@ from leaderboard.records.record import (
 )
 from leaderboard.records.stored import StoredRecord
 from tasks.prepare import preparation
+from tasks.support.errors import UserError
 from tasks.task import Metric
 
 
@@ -81,6 +83,9 @@ def store_record(
     """Write predictions and record into ``directory``.
 
     The record is written last: if it exists, its predictions exist too.
+
+    Raises:
+        UserError: `beans records verify` would refuse the record.
     """
     choice = measured.choice
     head = HEADS.get(track)
@@ -122,7 +127,17 @@ def store_record(
         seconds=seconds,
         environment=describe(extractor.device, protocol.precision),
     )
+    problems = [*contradictions(record), *prediction_problems(record, measured.predictions)]
+    if problems:
+        (directory / record.predictions.file).unlink()
+        raise UserError(f"The result is not published, because {'; '.join(problems[:3])}: {_advice(measured)}.")
     return StoredRecord.write(directory, record, measured.predictions)
+
+
+def _advice(measured: Measured) -> str:
+    if not np.isfinite(measured.predictions.scores).all():
+        return f"training diverged at the learning rate {measured.choice.lr:g}; give lower rates with --lr"
+    return "please report this sentence, with the command"
 
 
 def with_todays_facts(stored: StoredRecord, submission: Submission, model: Loaded) -> StoredRecord:

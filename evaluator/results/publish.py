@@ -3,7 +3,7 @@
 The record file is written first, and the other places are copies. If a service is down, the record is sent later.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from evaluator.tracking.runs import log_record
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
 from leaderboard.records.failure import Failure, FailureKind, for_others
-from leaderboard.records.files import confirm, record_paths, tracking_path
+from leaderboard.records.files import confirm, read_tracking, record_paths
 from leaderboard.records.flags import sentence
 from leaderboard.records.record import Tracking
 from leaderboard.records.stored import StoredRecord
@@ -39,7 +39,7 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
     warnings = [sentence(flag, record) or flag for flag in record.flags]
     if "frames" in record.audio and not reused:
         warnings.append(STREAMED)
-    logged = log(stored, home.tracking_uri, home.artifacts)
+    logged = log(stored, home.tracking_uri, home.artifacts, warnings.append)
     if isinstance(logged, TrackingError):
         warnings.append(str(logged))
     warnings += show(stored, home, again=reused).warnings
@@ -60,10 +60,12 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
     )
 
 
-def log(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking | TrackingError:
+def log(
+    stored: StoredRecord, uri: str, artifacts: Path, complain: Callable[[str], None] = lambda sentence: None
+) -> Tracking | TrackingError:
     """Log the record to MLflow. Returns its run, or the error, which must not make the evaluation fail."""
     try:
-        return log_record(stored, uri, artifacts)
+        return log_record(stored, uri, artifacts, complain)
     except TrackingError as error:
         return error
     except (UserError, ValueError) as error:
@@ -89,13 +91,15 @@ def show(stored: StoredRecord, home: Home, *, again: bool = False) -> Shown:
         home: where the board's database is.
         again: the record was submitted again, and becomes the newest of its name.
     """
+    advice = "The record is kept: `beans leaderboard rebuild` puts it on the board."
     try:
         if again:
             confirm(stored.path)
         return Shown(True, tuple(Store(home.database_url).publish_stored(stored)))
     except UserError as error:
-        advice = "The record is kept: `beans leaderboard rebuild` puts it on the board."
         return Shown(False, (f"{error} {advice}",))
+    except OSError as error:
+        return Shown(False, (f"{error.filename} cannot be written ({error.strerror}). {advice}",))
 
 
 def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
@@ -122,7 +126,7 @@ def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Track
     A record that fails does not stop the others. If MLflow is down, that error is the last item.
     """
     for path in record_paths(records):
-        if tracking_path(path).exists():
+        if read_tracking(path) is not None:
             continue
         try:
             logged = log(StoredRecord.read(path), uri, artifacts)

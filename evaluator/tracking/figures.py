@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,9 @@ METRIC_LABELS = {"accuracy": "accuracy", "map": "mean average precision"}
 LABEL_LENGTH = 24
 MAX_NAMED_CLASSES = 60
 MAX_WRITTEN_CELLS = 15
+MOST_CLASSES = 200
+"""A confusion matrix of 10,000 classes takes 6 GB of memory."""
+PAIRS = 30
 
 
 def layer_curve(record: Record) -> Figure:
@@ -65,10 +69,17 @@ def layer_curve(record: Record) -> Figure:
 
 
 def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
-    """Confusion matrix over all seeds. Rows are the true classes, columns the predicted ones; each row sums to 1."""
+    """Confusion matrix over all seeds. Rows are the true classes, columns the predicted ones; each row sums to 1.
+
+    Above `MOST_CLASSES` classes it would be too large to draw and to read. Then the pairs that are confused most often
+    are drawn.
+    """
+    counts = diagnostics.confusion_counts(test)
+    if len(record.task.labels) > MOST_CLASSES:
+        return _confused_pairs(record, test, diagnostics.most_confused(counts, PAIRS))
     names = _short(record.task.labels)
     # A class without items in the test split is an empty row.
-    shares = np.nan_to_num(diagnostics.row_shares(diagnostics.confusion_matrix(test)))
+    shares = np.nan_to_num(diagnostics.row_shares(counts.toarray()))
 
     side = min(3.5 + 0.3 * len(names), 18.0)
     figure, axes = _canvas(side + 1.2, side)
@@ -89,12 +100,35 @@ def confusion_matrix(record: Record, test: PredictedScores) -> Figure:
     return figure
 
 
-def class_precision(record: Record, test: PredictedScores) -> Figure:
-    """Average precision per class, the mean over seeds, best class first. A class without positives is marked."""
-    means = diagnostics.average_precisions(test)
-    positives = test.targets.sum(axis=0, dtype=np.int64)
-    order = np.argsort(-means, kind="stable")
+def _confused_pairs(record: Record, test: PredictedScores, pairs: list[diagnostics.Confusion]) -> Figure:
+    figure, axes = _canvas(9.0, min(2.4 + 0.28 * len(pairs), 18.0))
     names = _short(record.task.labels)
+    rows = list(range(len(pairs)))
+    axes.barh(rows, [pair.share for pair in pairs], color=VALID_COLOUR, height=0.75)
+    ticks = [f"{names[pair.true]} as {names[pair.predicted]}  ({pair.count})" for pair in pairs]
+    axes.set_yticks(rows, ticks, fontsize=8, parse_math=False)
+    axes.set_ylim(len(pairs) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the true class")
+    axes.set_ylabel("true class as predicted class (times, all seeds)")
+    axes.grid(axis="x", color="#dddddd", linewidth=0.8)
+    classes = f"{len(names)} classes are too many for a matrix"
+    _title(axes, record, f"the pairs confused most often, {_seeds(test)}; {classes}")
+    return figure
+
+
+def class_precision(record: Record, test: PredictedScores) -> Figure:
+    """Average precision per class, the mean over seeds, best class first. A class without positives is marked.
+
+    Above `MOST_CLASSES` classes, only those with the most positives in the test split are drawn.
+    """
+    positives = test.targets.sum(axis=0, dtype=np.int64)
+    drawn = np.sort(np.argsort(-positives, kind="stable")[:MOST_CLASSES])
+    part = replace(test, scores=test.scores[..., drawn], targets=test.targets[:, drawn])
+    means = diagnostics.average_precisions(part)
+    positives = positives[drawn]
+    order = np.argsort(-means, kind="stable")
+    names = [_short(record.task.labels)[at] for at in drawn]
 
     figure, axes = _canvas(7.5, min(2.4 + 0.28 * len(names), 18.0))
     rows = np.arange(len(names))
@@ -111,7 +145,9 @@ def class_precision(record: Record, test: PredictedScores) -> Figure:
     axes.set_ylabel("class (n positives)")
     axes.grid(axis="x", color="#dddddd", linewidth=0.8)
     figure.legend(loc="outside lower center", frameon=False)
-    _title(axes, record, f"average precision by class, {_seeds(test)}")
+    every = len(record.task.labels)
+    some = f", the {len(names)} of {every} classes with the most positives" if len(names) < every else ""
+    _title(axes, record, f"average precision by class{some}, {_seeds(test)}")
     return figure
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,16 @@ from leaderboard.records.stored import StoredRecord
 from tasks.support.files import write_atomically
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
 
 DIGEST_LENGTH = 36  # MLflow's limit; the parameter split_hash holds the whole hash
 
 
-def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
+def log_record(
+    stored: StoredRecord, uri: str, artifacts: Path, complain: Callable[[str], None] = lambda sentence: None
+) -> Tracking:
     """Log one record as one MLflow run, and write a note of the run beside the record.
 
     A logged record is not logged again. Unfinished runs of a killed process are deleted first.
@@ -33,6 +37,7 @@ def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
         stored: the record, with its file and its predictions.
         uri: MLflow's tracking address: ``http(s)://...``, ``sqlite:///...`` or another database.
         artifacts: where a new experiment stores its files; a server at ``uri`` uses its own place.
+        complain: receives a sentence for each figure that cannot be drawn. The run is logged without it.
 
     Raises:
         TrackingError: MLflow cannot be reached or refuses; no note is written and the record does not change.
@@ -47,7 +52,7 @@ def log_record(stored: StoredRecord, uri: str, artifacts: Path) -> Tracking:
         experiment_id = open_experiment(client, record.protocol, None if is_http(uri) else artifacts.resolve().as_uri())
         run_id = _finished_run(client, experiment_id, record.id)
         if run_id is None:
-            run_id = _log(client, experiment_id, stored)
+            run_id = _log(client, experiment_id, stored, complain)
         note = Tracking(uri=address(uri), experiment_id=experiment_id, run_id=run_id)
         write_atomically(tracking_path(stored.path), note.model_dump_json(indent=2))
         return note
@@ -92,7 +97,7 @@ def _doubt(record: Record) -> dict[str, float]:
     return found
 
 
-def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord) -> str:
+def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord, complain: Callable[[str], None]) -> str:
     from mlflow.entities import Metric, Param
 
     record = stored.record
@@ -101,7 +106,7 @@ def _log(client: MlflowClient, experiment_id: str, stored: StoredRecord) -> str:
     params = [Param(key, str(value)) for key, value in _params(record).items()]
     with tempfile.TemporaryDirectory() as directory:
         # First, because it can fail: then no run exists yet.
-        _write_artifacts(Path(directory), stored)
+        _write_artifacts(Path(directory), stored, complain)
         # The tags are set when the run is created, so that an unfinished run also names its record.
         name = f"{record.submission.name} · {record.task.name} · {record.track}"
         run = client.create_run(experiment_id, start_time=created, tags=_tags(record), run_name=name)
@@ -197,13 +202,20 @@ def _trial_table(record: Record) -> dict[str, list[object]]:
     return {name: [row[column] for row in rows] for column, name in enumerate(names)}
 
 
-def _write_artifacts(directory: Path, stored: StoredRecord) -> None:
+def _write_artifacts(directory: Path, stored: StoredRecord, complain: Callable[[str], None]) -> None:
     record, test = stored.record, stored.predictions
-    layer_curve(record).savefig(directory / "layer_curve.png")
+    figures: dict[str, Callable[[], Figure]] = {"layer_curve.png": lambda: layer_curve(record)}
     if record.task.kind == "classification":
-        confusion_matrix(record, test).savefig(directory / "confusion_matrix.png")
+        figures["confusion_matrix.png"] = lambda: confusion_matrix(record, test)
     else:
-        class_precision(record, test).savefig(directory / "class_precision.png")
+        figures["class_precision.png"] = lambda: class_precision(record, test)
+    for name, draw in figures.items():
+        try:
+            draw().savefig(directory / name)
+        # A figure may fail for a font, a strange name or memory. It is the least part of a result.
+        except Exception as error:
+            (directory / name).unlink(missing_ok=True)
+            complain(f"The figure {name} was not drawn ({type(error).__name__}: {' '.join(str(error).split())[:200]}).")
     # The files keep their names, so that a downloaded folder "record" is a valid records directory.
     folder = directory / "record"
     folder.mkdir()

@@ -1,5 +1,6 @@
 """The file of a record, and the note files beside it."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,15 @@ def read_record(path: Path) -> Record:
         ) from error
 
 
+def has_other_version(path: Path) -> bool:
+    """Whether a file is a record of another schema version, and not a damaged one."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION
+
+
 def record_paths(directory: Path) -> Iterator[Path]:
     """All record files of a records directory, sorted by name."""
     notes = tuple(f".{note}.json" for note in NOTES)
@@ -58,10 +68,10 @@ def tracking_path(record_file: Path) -> Path:
 def read_tracking(record_file: Path) -> Tracking | None:
     """The record's MLflow run, or None if it was not logged yet.
 
-    Raises:
-        UserError: the file exists but is not such a note.
+    None for a damaged note too: the next time that the record is logged, the run is found in MLflow, and the note is
+    written again.
     """
-    return _read_note(tracking_path(record_file), Tracking, "does not name an MLflow run", "delete it and push again")
+    return _read_note(tracking_path(record_file), Tracking)
 
 
 def imported_path(record_file: Path) -> Path:
@@ -76,7 +86,10 @@ def read_imported(record_file: Path) -> Imported | None:
         UserError: the file exists but is not such a note.
     """
     path = imported_path(record_file)
-    return _read_note(path, Imported, "does not state where a record came from", "delete it with its record")
+    note = _read_note(path, Imported)
+    if note is None and path.exists():
+        raise UserError(f"{path} does not state where a record came from: delete it with its record.")
+    return note
 
 
 def confirm(record_file: Path) -> datetime:
@@ -87,20 +100,14 @@ def confirm(record_file: Path) -> datetime:
 
 
 def read_confirmed(record_file: Path) -> datetime | None:
-    """When the record was last submitted again, or None if it never was.
-
-    Raises:
-        UserError: the file exists but is not such a note.
-    """
-    path = record_file.with_suffix(".confirmed.json")
-    note = _read_note(path, Confirmed, "does not state when a record was submitted again", "delete it")
+    """When the record was last submitted again, or None if it never was, or if the note of it is damaged."""
+    note = _read_note(record_file.with_suffix(".confirmed.json"), Confirmed)
     return None if note is None else note.at
 
 
-def _read_note(path: Path, kind: type[_Note], wrong: str, advice: str) -> _Note | None:
-    if not path.exists():
-        return None
+def _read_note(path: Path, kind: type[_Note]) -> _Note | None:
+    """The note in a file, or None if there is none that can be read."""
     try:
         return kind.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise UserError(f"{path} {wrong} ({explain(error)}): {advice}.") from error
+    except (OSError, ValidationError):
+        return None

@@ -24,6 +24,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 # Learning rates outside this range train nothing, and records refuse them.
 LOWEST_RATE, HIGHEST_RATE = 1e-12, 1e6
+# The largest numbers that `beans records verify` can compute again: anybody may write a protocol's name.
+MOST = {"bootstrap": 10_000, "seeds": 1_000, "trials": 100_000}
 # Maximum number of characters of a name, which is also the name of an MLflow experiment.
 LONGEST_NAME = 500
 
@@ -234,7 +236,7 @@ def _is_usable(key: str, value: Any) -> bool:
     if value == ():
         # A search, under a version whose standard is a grid.
         return False
-    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, math.inf)
+    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, MOST.get(key, math.inf))
     numbers = value if isinstance(value, tuple) else (value,)
     return all(0 < number < math.inf and low <= number <= high for number in numbers)
 

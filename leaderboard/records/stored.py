@@ -1,14 +1,16 @@
 """A record together with its file, so that a new record is not read back from disk."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from leaderboard.records.files import (
+    has_other_version,
+    imported_path,
     read_confirmed,
-    read_imported,
     read_record,
     read_tracking,
     record_paths,
@@ -97,9 +99,29 @@ def find_record(name: str, records: Path) -> Path:
     return path
 
 
-def made_here(records: Path, record_id: str) -> Path | None:
-    """The file of a record that was made here, or None. Imported records do not count: they replace no measurement."""
-    return next((path for path in _of_id(records, record_id) if read_imported(path) is None), None)
+def made_here(records: Path, record_id: str) -> StoredRecord | None:
+    """The record of this id that was made here, with its predictions; None if it must be computed.
+
+    Imported records do not count: they replace no measurement. A record whose predictions are lost or damaged is
+    incomplete. A record file that cannot be read is renamed to end in ``.damaged``, so that its place is free.
+
+    Raises:
+        UserError: the record is of another schema version.
+    """
+    for path in _of_id(records, record_id):
+        if imported_path(path).exists():
+            continue
+        try:
+            stored = StoredRecord.read(path)
+        except UserError:
+            if has_other_version(path):
+                raise
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            continue
+        with suppress(UserError):
+            stored.check_predictions()
+            return stored
+    return None
 
 
 def _of_id(records: Path, record_id: str) -> Iterator[Path]:

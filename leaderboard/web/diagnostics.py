@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from leaderboard.ranking.metrics import average_precision, descending
 from leaderboard.records.predictions import PredictedScores
@@ -26,19 +27,21 @@ class Confusion:
     share: float
 
 
-def confusion_matrix(test: PredictedScores) -> NDArray[np.int64]:
+def confusion_counts(test: PredictedScores) -> csr_array:
     """Count how often each true class was predicted as each class, summed over seeds.
 
     Args:
         test: of a classification task.
 
     Returns:
-        (classes, classes); one row per true class, one column per predicted class. The predicted class has the highest
-        score; of equal scores, the first class.
+        (classes, classes) sparse, because 10,000 classes would take 800 MB otherwise; one row per true class, one
+        column per predicted class. The predicted class has the highest score; of equal scores, the first class.
     """
     classes = test.scores.shape[-1]
-    cells = test.targets * classes + test.scores.argmax(-1)
-    return np.bincount(cells.ravel(), minlength=classes**2).reshape(classes, classes).astype(np.int64)
+    predicted = test.scores.argmax(-1)
+    true = np.broadcast_to(test.targets, predicted.shape)
+    ones = np.ones(predicted.size, dtype=np.int64)
+    return csr_array((ones, (true.ravel(), predicted.ravel())), shape=(classes, classes))
 
 
 def row_shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -48,15 +51,21 @@ def row_shares(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
     return shares
 
 
-def most_confused(matrix: NDArray[np.int64], most: int) -> list[Confusion]:
+def recalls(counts: csr_array) -> NDArray[np.float64]:
+    """(classes,) share of the items of each class that were predicted as it; NaN for a class without items."""
+    items = counts.sum(1)
+    shares: NDArray[np.float64] = np.divide(counts.diagonal(), items, out=np.full(len(items), np.nan), where=items > 0)
+    return shares
+
+
+def most_confused(counts: csr_array, most: int) -> list[Confusion]:
     """The ``most`` pairs with the highest count. Of equal counts, larger shares come first, then lower indices."""
-    shares = row_shares(matrix)
-    pairs = [
-        Confusion(int(true), int(predicted), int(matrix[true, predicted]), float(shares[true, predicted]))
-        for true, predicted in np.argwhere(matrix)
-        if true != predicted
-    ]
-    return sorted(pairs, key=lambda pair: (-pair.count, -pair.share, pair.true, pair.predicted))[:most]
+    pairs = counts.tocoo()
+    wrong = (pairs.row != pairs.col) & (pairs.data > 0)
+    true, predicted, count = pairs.row[wrong], pairs.col[wrong], pairs.data[wrong]
+    shares = count / counts.sum(1)[true]
+    first = np.lexsort((predicted, true, -shares, -count))[:most]
+    return [Confusion(int(true[at]), int(predicted[at]), int(count[at]), float(shares[at])) for at in first]
 
 
 def average_precisions(test: PredictedScores) -> NDArray[np.float64]:

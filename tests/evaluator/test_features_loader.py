@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import pickle
+import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,9 @@ import torch
 from builders import Run, write_submission
 
 from evaluator.backbones.statistics import load as statistics
+from evaluator.features.lookup import read_table
 from tasks.sound import resample
+from tasks.support.errors import UserError
 
 QUICK = ("--trials", 3, "--seeds", 2, "--json")
 
@@ -141,6 +146,108 @@ def test_a_file_that_is_not_as_described_is_one_sentence(
     np.savez(tmp_path / "vectors" / "tones.npz", **arrays)
     code, _, err = beans("submit", submission, "--tasks", clips_task, *QUICK)
     assert code == 2 and says in err and "Traceback" not in err, err
+
+
+IDS = [f"clip-{number}" for number in range(6)]
+ROWS = np.random.default_rng(0).standard_normal((6, 3))
+
+
+def saved(file: Path, **arrays: object) -> bytes:
+    np.savez(file, **arrays)
+    return file.read_bytes()
+
+
+def table(**columns: object) -> pyarrow.Table:
+    return pyarrow.table({"id": IDS, **columns})
+
+
+def archive(file: Path, **members: bytes) -> None:
+    with zipfile.ZipFile(file, "w") as sink:
+        for name, content in members.items():
+            sink.writestr(name.replace("_", "."), content)
+
+
+def of_claimed_shape(*shape: int) -> bytes:
+    """An array file whose header promises more numbers than any machine can hold."""
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return content.getvalue()
+
+
+NPZ = {
+    "a float64 that no float32 can hold": ({"a": ROWS * 1e300}, "a of clip-0 is beyond the range of float32"),
+    "no channel": ({"a": ROWS[:, :0]}, "a is float64 of shape (6, 0)"),
+    "text": ({"a": ROWS.astype(str)}, "not floating point"),
+    "complex numbers": ({"a": ROWS + 1j}, "not floating point"),
+    "Python objects": ({"a": ROWS.astype(object)}, "it holds Python objects"),
+    "one frame too many dimensions": ({"a": ROWS[:, None]}, "of shape (6, 1, 3)"),
+    "ids in a column": ({"ids": np.array(IDS)[:, None], "a": ROWS}, "ids is <U6 of shape (6, 1)"),
+    "ids as decimal numbers": ({"ids": ROWS[:, 0], "a": ROWS}, "ids is float64"),
+}
+PARQUET = {
+    "a float64 that no float32 can hold": (table(a=list(ROWS * 1e300)), "beyond the range of float32"),
+    "dictionaries": (table(a=[{"x": 1.0}] * 6), "a is struct<x: double>, not lists of floating point"),
+    "text": (table(a=[["1.5"]] * 6), "a is list<element: string>"),
+    "whole numbers": (table(a=[[1]] * 6), "a is list<element: int64>"),
+    "lists of lists": (table(a=[[[1.0]]] * 6), "not lists of floating point"),
+    "numbers, not lists": (table(a=[1.0] * 6), "a is double"),
+    "a row without a vector": (table(a=[None, *ROWS[1:]]), "a has rows without a vector"),
+    "an empty entry": (table(a=[[None, 1.0, 2.0], *ROWS[1:]]), "a of clip-0 is not finite"),
+    "vectors of two widths": (table(a=[[1.0], *ROWS[1:]]), "different lengths"),
+    "no channel": (table(a=pyarrow.array([[]] * 6, pyarrow.list_(pyarrow.float32()))), "of shape (6, 0)"),
+    "a row without an id": (table(a=list(ROWS)).set_column(0, "id", [[None, *IDS[1:]]]), "has empty rows"),
+    "one layer twice": (table(a=list(ROWS)).append_column("a", [list(ROWS)]), "holds the column a twice"),
+}
+
+
+@pytest.mark.parametrize("case", NPZ)
+def test_arrays_that_are_no_vectors_are_refused_and_not_trained_on(tmp_path: Path, case: str) -> None:
+    arrays, says = NPZ[case]
+    saved(tmp_path / "tones.npz", **{"ids": np.array(IDS), **arrays})
+    with pytest.raises(UserError, match=re.escape(says)):
+        read_table(tmp_path / "tones.npz")
+
+
+@pytest.mark.parametrize("case", PARQUET)
+def test_columns_that_are_no_vectors_are_refused_and_not_trained_on(tmp_path: Path, case: str) -> None:
+    columns, says = PARQUET[case]
+    pyarrow.parquet.write_table(columns, tmp_path / "tones.parquet")
+    with pytest.raises(UserError, match=re.escape(says)):
+        read_table(tmp_path / "tones.parquet")
+
+
+def test_a_file_that_is_damaged_or_of_another_format_is_one_sentence(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "whole.npz", ids=np.array(IDS), a=ROWS)
+    array = io.BytesIO()
+    np.save(array, ROWS)
+    pyarrow.parquet.write_table(table(a=list(ROWS)), tmp_path / "whole.parquet")
+    columns = (tmp_path / "whole.parquet").read_bytes()
+    plain = {
+        "half.npz": whole[: len(whole) // 2],
+        "flipped.npz": whole[:200] + bytes([whole[200] ^ 255]) + whole[201:],
+        "empty.npz": b"",
+        "array.npz": array.getvalue(),
+        "pickled.npz": pickle.dumps({"ids": IDS}),
+        "half.parquet": columns[: len(columns) // 2],
+        "empty.parquet": b"",
+        "zip.parquet": whole,
+    }
+    for name, content in plain.items():
+        (tmp_path / name).write_bytes(content)
+    archive(tmp_path / "words.npz", hello_txt=b"hello")
+    archive(tmp_path / "claims.npz", ids_npy=of_claimed_shape(10**15), a_npy=of_claimed_shape(10**9, 10**6))
+    for name in (*plain, "words.npz", "claims.npz"):
+        with pytest.raises(UserError, match=re.escape(str(tmp_path / name))):
+            read_table(tmp_path / name)
+
+
+def test_two_files_of_one_task_are_refused_and_none_is_silently_left_out(
+    beans: Run, tmp_path: Path, submission: Path
+) -> None:
+    write_npz(tmp_path / "vectors", "tones", IDS, {"a": ROWS})
+    write_parquet(tmp_path / "vectors", "tones", IDS, {"a": ROWS})
+    code, out, _ = beans("check", submission, "--json")
+    assert code == 2 and "are of the same task: remove one of them" in out
 
 
 def test_nothing_to_read_is_one_sentence(

@@ -12,7 +12,7 @@ from evaluator.backbones.biomamba.mixers import Mixer
 from evaluator.backbones.biomamba.register import BioMambaConfig
 from evaluator.efficiency.attention import forced, implementation
 from evaluator.efficiency.operations import count, mixer_multiply_adds
-from evaluator.features.extraction import is_out_of_memory
+from evaluator.features.forward import is_out_of_memory
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,8 @@ from evaluator.efficiency.fresh import ask
 from evaluator.efficiency.point import measure_point
 from evaluator.features.clips import Clip
 from evaluator.features.cuts import Cut
-from evaluator.features.extraction import Encoded, Extractor, is_out_of_memory
+from evaluator.features.extraction import Encoded, Extractor
+from evaluator.features.forward import is_out_of_memory
 from evaluator.features.samples import Frames, Pooled, Samples
 from evaluator.probes.automatic import stack_of
 from evaluator.probes.fit import fit

@@ -20,6 +20,8 @@ from tasks.support.errors import UserError
 # With more classes than this, a matrix is unreadable, and the page lists the most confused pairs instead.
 MOST_DRAWN = 40
 PAIRS = 30
+# A chart with more bars than this is slow in the browser.
+MOST_BARS = 300
 # Height in pixels of the frames in which the tables and bars of many classes scroll.
 _HEIGHT = 520
 
@@ -132,15 +134,16 @@ def _predictions(record: Record, records: Path) -> PredictedScores | str:
 
 def _confusions(record: Record, test: PredictedScores) -> None:
     labels = record.task.labels
-    matrix = diagnostics.confusion_matrix(test)
-    items = matrix.sum(1) // len(test.scores)
+    counts = diagnostics.confusion_counts(test)
+    items = counts.sum(1) // len(test.scores)
     absent = [label for label, count in zip(labels, items, strict=True) if not count]
     counted = f"Counts are summed over {_seeds(test)}; shares are of the true class."
     if len(labels) <= MOST_DRAWN:
         with st.container(border=True):
+            matrix = counts.toarray()
             st.altair_chart(charts.confusions(matrix, labels, dark=st.context.theme.type == "dark"), width="stretch")
         notes = ["Each row is a true class; stronger fields have a larger share. Correct fields are framed.", counted]
-        worst = diagnostics.most_confused(matrix, 3)
+        worst = diagnostics.most_confused(counts, 3)
         if worst:
             pairs = (f"{labels[pair.true]} taken for {labels[pair.predicted]} ({pair.share:.0%})" for pair in worst)
             notes.append(f"Confused most often: {', '.join(pairs)}.")
@@ -149,20 +152,23 @@ def _confusions(record: Record, test: PredictedScores) -> None:
         with left:
             st.markdown(f"**The {PAIRS} pairs confused most often**")
             with st.container(height=_HEIGHT):
-                _pairs(diagnostics.most_confused(matrix, PAIRS), labels)
+                _pairs(diagnostics.most_confused(counts, PAIRS), labels)
         with right:
             st.markdown("**Recall of each class (with its test items), lowest first**")
             with st.container(height=_HEIGHT):
-                shares = diagnostics.row_shares(matrix).diagonal()
+                shares = diagnostics.recalls(counts)
                 recalls = [
                     (f"{labels[at]} ({items[at]})", float(shares[at]), f"{shares[at]:.2f}")
                     for at in np.argsort(shares, kind="stable")
                     if items[at]
                 ]
-                st.altair_chart(charts.class_bars(recalls, "recall"), width="stretch")
+                st.altair_chart(charts.class_bars(recalls[:MOST_BARS], "recall"), width="stretch")
         notes = [f"{len(labels)} classes are too many for a matrix.", counted]
+        if len(recalls) > MOST_BARS:
+            notes.append(f"The {MOST_BARS} classes with the lowest recall of {len(recalls)} are shown.")
     if absent:
-        notes.append(f"Without test items: {', '.join(absent)}.")
+        more = f" and {len(absent) - MOST_DRAWN} more" if len(absent) > MOST_DRAWN else ""
+        notes.append(f"Without test items: {', '.join(absent[:MOST_DRAWN])}{more}.")
     st.caption(text.markdown(" ".join(notes)))
 
 
@@ -202,13 +208,15 @@ def _precisions(record: Record, test: PredictedScores) -> None:
     ]
     with st.container(border=True, height=_HEIGHT if len(labels) > MOST_DRAWN else "content"):
         mean = float(precisions.mean())
-        chart = charts.class_bars(bars, "average precision", mean)
+        chart = charts.class_bars(bars[:MOST_BARS], "average precision", mean)
         st.altair_chart(chart, width="stretch")
     seeds = _seeds(test)
     notes = [
         f"Lowest first, mean over {seeds}. In brackets: number of positive test windows. The dashed line is the mean "
         f"over classes, {formats.score(mean)}."
     ]
+    if len(bars) > MOST_BARS:
+        notes.append(f"The first {MOST_BARS} of {len(bars)} classes are shown.")
     absent = len(labels) - int(np.count_nonzero(positives))
     if absent:
         classes = "1 class has" if absent == 1 else f"{absent} classes have"
