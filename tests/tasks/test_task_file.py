@@ -27,7 +27,8 @@ def without(text: str, key: str) -> str:
 
 WRONG = {
     "not TOML": ("name = ", "not valid TOML"),
-    "empty": ("", "name: Field required; kind: Field required"),
+    "empty": ("", "is empty: it needs name, kind"),
+    "only a comment": ("# to do", "name: Field required; kind: Field required"),
     "no name": (without(CLIPS, "name"), "name: Field required"),
     "name with a slash": (CLIPS.replace("own", "a/b"), "name: String should match"),
     "name is a number": (CLIPS.replace('"own"', "3"), "name: Input should be a valid string"),
@@ -81,7 +82,7 @@ def test_a_wrong_task_file_names_the_key(tmp_path: Path, name: str) -> None:
 
 def test_a_task_file_that_is_not_text_is_an_error_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"own\.toml cannot be read as UTF-8"):
+    with pytest.raises(UserError, match=r"own\.toml is UTF-16 text"):
         load_task(str(tmp_path / "own.toml"), data=tmp_path)
 
 

@@ -113,7 +113,8 @@ def test_a_recording_shorter_than_its_manifest_says_fails(tmp_path: Path) -> Non
     (tmp_path / "own.toml").write_text("\n".join(['name = "own"', 'kind = "detection"', *keys, 'labels = ["x"]']))
     for seed, split in enumerate(("train", "valid", "test")):
         soundfile.write(tmp_path / f"{split}.wav", noise(seed, 10 if split == "train" else 5.2), RATE)
-        line = {"path": f"{split}.wav", "length": 5.2 if split == "valid" else 10, "annotations": []}
+        line = {"path": f"{split}.wav", "length": 5.2 if split == "valid" else 10}
+        line["annotations"] = [{"st": 1, "ed": 3, "label": "x"}]
         (tmp_path / f"{split}.jsonl").write_text(json.dumps(line))
     report = found(load_task(str(tmp_path / "own.toml"), data=tmp_path))
     assert report["lengths"].status == "fail"
