@@ -201,7 +201,7 @@ def _doubts(task: Task, recordings: Sequence[RecordingRow]) -> Iterator[str]:
     spans = [(entry, span) for entry in recordings for span in entry.annotations]
     late = [span.where for entry, span in spans if span.ed > entry.length + END_SLACK_SECONDS]
     if late:
-        yield f"{_counted(late, 'annotation ends', 'annotations end')} after the end of the recording"
+        yield _counted(late, "annotation ends after its recording", "annotations end after their recordings")
     idle = [
         span.where
         for entry, span in spans
@@ -213,15 +213,17 @@ def _doubts(task: Task, recordings: Sequence[RecordingRow]) -> Iterator[str]:
     ]
     if idle:
         yield (
-            f"{_counted(idle, 'annotation makes', 'annotations make')} no window positive: its length is 0, or it lies"
-            " between windows or after the last one"
+            f"{_counted(idle, 'annotation makes no window positive', 'annotations make no window positive')}: its"
+            " length is 0, or it lies between two windows or after the last one"
         )
     brief = [entry.where for entry in recordings if not count_windows(entry.length, width, shift)]
     if brief:
-        yield f"{_counted(brief, 'recording is', 'recordings are')} too short for a window and not used"
+        words = "too short for a window and not used"
+        yield _counted(brief, f"recording is {words}", f"recordings are {words}")
 
 
 def _counted(places: Sequence[str], one: str, several: str) -> str:
+    """Return a number with its noun, and the first of the places."""
     if len(places) == 1:
         return f"1 {one} ({places[0]})"
     return f"{len(places)} {several} (the first: {places[0]})"

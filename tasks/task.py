@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -13,7 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from tasks.support.errors import UserError, instead
+from tasks.support.errors import UserError
+from tasks.support.keys import suggestion
 from tasks.support.text import LONGEST, is_plain, read_text, short, why_no_file
 
 Split = Literal["train", "valid", "test"]
@@ -245,9 +247,17 @@ class Task(BaseModel):
             raise ValueError(f"unknown_label {self.unknown_label!r} is not among labels: add it there")
         if self.labels == ():
             raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
-        for key in needed if self.prepare else ():
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_of_this_system(self) -> Self:
+        for key in ("clips", *SPLITS):
             path = getattr(self, key)
-            if isinstance(path, Path) and (path.is_absolute() or ".." in path.parts):
+            if path is None:
+                continue
+            if "\\" in str(path) and os.sep == "/":
+                raise ValueError(f"{key} is {str(path)!r}, with backslashes as on Windows: write / between the names")
+            if self.prepare and (path.is_absolute() or ".." in path.parts):
                 raise ValueError(f"{key} is written by `beans tasks prepare`: give a name without a directory")
         return self
 
@@ -358,6 +368,9 @@ def _parse(text: str, where: str) -> Task:
             raise UserError(f"Task file {where}: root: unknown key; say --data-dir where the data lie elsewhere.")
         if "file" in values:
             raise UserError(f"Task file {where}: file: unknown key.")
+        for key, value in values.items():
+            if key not in Task.model_fields and isinstance(value, dict) and "name" in value and "name" not in values:
+                raise UserError(f"Task file {where}: remove the line [{key}]; name and kind stand above all tables.")
         return Task.model_validate(values)
     except RecursionError as error:
         raise UserError(f"Task file {where} is not valid TOML: it is nested too deeply.") from error
@@ -365,8 +378,12 @@ def _parse(text: str, where: str) -> Task:
         raise UserError(f"Task file {where}: {explain(error, Task)}.") from error
     # Also of numbers with more digits than Python reads.
     except ValueError as error:
-        twice = "; a key or table is there twice" if re.search("overwrite|declare", str(error)) else ""
-        raise UserError(f"Task file {where} is not valid TOML: {error}{twice}.") from error
+        hints = {
+            "overwrite|declare": "; a key or table is there twice",
+            "Unescaped": "; write / between the names of directories",
+        }
+        hint = next((words for pattern, words in hints.items() if re.search(pattern, str(error))), "")
+        raise UserError(f"Task file {where} is not valid TOML: {error}{hint}.") from error
 
 
 def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
@@ -374,39 +391,15 @@ def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str
 
     Args:
         error: the error.
-        model: what was validated; with it, an unknown key gets a suggestion.
+        model: what was validated. With it, an unknown key gets a suggestion, and wrong values are in the sentence.
     """
     parts = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key {_suggestion(problem['loc'], model)}" if model else "unknown key"
+            message = f"unknown key {suggestion(problem['loc'], model)}" if model else "unknown key"
+        elif model and problem["type"] not in ("missing", "value_error"):
+            message += f", and it is {short(problem['input'])}"
         parts.append(f"{key}: {message}" if key else message)
     return "; ".join(parts)
-
-
-def _suggestion(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """Return what to write instead of the unknown key at ``place``, in brackets."""
-    *tables, key = map(str, place)
-    top, inside = _keys(model), model
-    for table in tables:
-        inside = _table(inside, table) or inside
-    if tables and key in top:
-        return f"(write it above the first line in square brackets, such as [{tables[0]}])"
-    home = next((name for name in top if (table := _table(model, name)) and key in _keys(table)), None)
-    if not tables and home:
-        return f"(write it below the line [{home}])"
-    return instead(key, _keys(inside))
-
-
-def _keys(model: type[BaseModel]) -> list[str]:
-    """Return the keys that a user may write."""
-    return [name for name, field in model.model_fields.items() if not field.exclude]
-
-
-def _table(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the model of a table of ``model``."""
-    field = model.model_fields.get(name)
-    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

@@ -200,15 +200,23 @@ def verify(
 
     The table names the first few files that fail. --json names all of them, each with its line in the manifest.
     """
+    from tasks.support.findings import Finding
     from tasks.task import load_task
     from tasks.verify import verify as verify_task
 
     home = Home.from_environment()
-    findings = {}
+    findings: dict[str, list[Finding]] = {}
     with progress() as report:
         for name in task:
-            entry = load_task(name, data=home.data, data_dir=data_dir)
-            findings[entry.name] = verify_task(entry, report)
+            title = name
+            # A task that cannot be read must not cost the findings of the others, which take hours.
+            try:
+                entry = load_task(name, data=home.data, data_dir=data_dir)
+                title = name if entry.name in findings else entry.name
+                findings[title] = verify_task(entry, report)
+            except UserError as error:
+                complain(str(error))
+                findings[title] = [Finding("manifest", "fail", str(error))]
     if as_json:
         print_json({name: [finding.as_json() for finding in results] for name, results in findings.items()})
     else:

@@ -88,7 +88,8 @@ def plan(
             continue
         samples = max(cut.resampled(header.sample_rate, rate), min_samples)
         clips.append(Clip(index, item, header, cut, samples))
-    refuse([_ends_early(header, after) for header, after in late.values()])
+    if late:
+        _refuse_files(task, [_ends_early(header, after) for header, after in late.values()], list(late))
     # Windows of one recording stay together, so that it is decoded once. A long recording is divided.
     recordings = [
         part

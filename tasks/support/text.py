@@ -58,8 +58,11 @@ def why_no_file(path: Path) -> str | None:
         return f"cannot be reached ({error.strerror})"
 
 
-def is_too_long(path: str | Path) -> bool:
+def is_too_long(path: str) -> bool:
     """Return whether a path, or the name of a directory or file in it, is longer than the system allows."""
+    # A character takes four bytes at most. Most paths are short, and this is asked for every row of a table.
+    if 4 * len(path) <= _LONGEST_NAME:
+        return False
     encoded = os.fsencode(path)
     return len(encoded) >= _LONGEST_PATH or max(map(len, encoded.split(b"/"))) > _LONGEST_NAME
 

@@ -9,6 +9,7 @@ from tasks.support.text import LONGEST, is_plain, is_too_long, short
 from tasks.task import Task
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_FOREIGN = re.compile(r"\\|://|^[A-Za-z]:/")
 
 
 def read_path(task: Task, value: object, where: str) -> str:
@@ -22,7 +23,7 @@ def read_path(task: Task, value: object, where: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{where}: path {short(value)} is not the name of a file; name one, relative or absolute.")
     check_name("path", value, where)
-    if is_too_long(task.root / value):
+    if is_too_long(value):
         raise UserError(f"{where}: path {short(value)} is longer than the system allows; shorten the name of the file.")
     if not task.has_own_files:
         return value
@@ -35,7 +36,7 @@ def read_path(task: Task, value: object, where: str) -> str:
 
 def _refuse_foreign(root: Path, path: str, where: str) -> None:
     """Raise a UserError for a path of Windows, and for an address of the web. A file with such a name is accepted."""
-    if not ("\\" in path or "://" in path or _DRIVE.match(path)) or (root / path).exists():
+    if not _FOREIGN.search(path) or (root / path).exists():
         return
     if "://" in path:
         raise UserError(f"{where}: path {path!r} is an address; download the file, and name it here.")

@@ -288,9 +288,9 @@ def test_what_is_probably_a_mistake_is_a_warning(tmp_path: Path) -> None:
     )
     where = tmp_path / "train.jsonl"
     late, idle, brief, *absent = manifest.warnings
-    assert late == f"1 annotation ends ({where}, line 1, annotation 2) after the end of the recording"
-    assert idle.startswith(f"3 annotations make (the first: {where}, line 1, annotation 3) no window positive")
-    assert brief == f"1 recording is ({where}, line 3) too short for a window and not used"
+    assert late == f"1 annotation ends after its recording ({where}, line 1, annotation 2)"
+    assert idle.startswith(f"3 annotations make no window positive (the first: {where}, line 1, annotation 3): its")
+    assert brief == f"1 recording is too short for a window and not used ({where}, line 3)"
     assert [sentence[:41] for sentence in absent] == [
         "the valid split has nothing with the labe", "the test split has nothing with the label"
     ]  # fmt: skip
