@@ -36,8 +36,8 @@ def index_labels(task: Task, train: Iterable[str], places: Mapping[str, str]) ->
     names = task.labels if task.labels is not None else sorted(set(train))
     if len(names) > MOST_LABELS:
         raise UserError(
-            f"Task {task.name} has {len(names)} labels, and {MOST_LABELS} are the most: is another column meant as the"
-            " label, such as one of species instead of one of files?"
+            f"Task {task.name} has {len(names)} labels, and {MOST_LABELS} are the most: a label names a class, such as"
+            " a species, and not a file or a call."
         )
     return {name: index for index, name in enumerate(names)}
 

@@ -146,7 +146,7 @@ def test_too_many_labels_are_refused_before_anything_is_trained(
     """A column of file names as labels, 100,000 of them, filled the memory after hours."""
     monkeypatch.setattr(label_module, "MOST_LABELS", 3)
     rows = [GOOD_ROWS[0], *(f"{n}.wav,{n},train" for n in range(4)), "v.wav,0,valid", "t.wav,1,test"]
-    with pytest.raises(UserError, match=r"Task own has 4 labels, and 3 are the most: is another column meant"):
+    with pytest.raises(UserError, match=r"Task own has 4 labels, and 3 are the most: a label names a class"):
         read_manifest(clips_task(tmp_path, "\n".join(rows)))
 
 
