@@ -25,8 +25,8 @@ PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
     "tasks": (
-        "support", "task", "collections", "windows", "manifest", "train_part", "subsets", "sound", "prepare", "own",
-        "verify", "__init__",
+        "support", "task", "collections", "windows", "tables", "manifest", "train_part", "subsets", "sound", "prepare",
+        "own", "verify", "__init__",
     ),
     "leaderboard": ("records", "ranking", "database", "web", "api", "__init__"),
     "evaluator": (

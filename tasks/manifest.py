@@ -1,39 +1,23 @@
-"""Reads the items of a task from its CSV or JSON lines file. Each error message names the file and the line."""
+"""Reads the items of a task from its CSV or JSON lines files. Each error message names the file and the line."""
 
-import csv
-import json
-import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
 
 from tasks.support.errors import UserError
+from tasks.support.text import read_text, why_no_file
+from tasks.tables.clips import ClipRow, read_clips
+from tasks.tables.labels import absent_labels, find_label, index_labels, refuse_empty_splits
+from tasks.tables.recordings import END_SLACK_SECONDS, RecordingRow, Span, read_recordings
 from tasks.task import SPLITS, Item, Manifest, Split, Task
-from tasks.windows import Annotation, cut_windows
+from tasks.windows import Annotation, count_windows, cut_windows, positive_windows
 
-COLUMNS = ("path", "label", "split")
+MOST_ITEMS = 1_000_000
+"""Maximum number of clips or windows of a task. Each takes about 600 bytes of memory before anything is decoded."""
 
-
-class _ClipRow(NamedTuple):
-    where: str  # file and line, for messages
-    id: str
-    path: str
-    label: str
-    recording: str
-    low: bool
-
-
-class _RecordingRow(NamedTuple):
-    where: str
-    id: str
-    path: str
-    recording: str
-    low: bool
-    offset: float  # seconds from the start of the file
-    length: float
-    annotations: list[tuple[float, float, str]]
+# The file of a recording with more windows than this is opened before they are cut: its length may be a mistake.
+_MANY_WINDOWS = 100_000
 
 
 def manifest_files(task: Task) -> dict[str, Path]:
@@ -43,121 +27,98 @@ def manifest_files(task: Task) -> dict[str, Path]:
 
 
 def read_manifest(task: Task) -> Manifest:
-    """Read the items of all three splits, in the order of the source files. Audio files are not opened or checked.
+    """Read the items of all three splits, in the order of the source files.
 
     The labels are those of the task file, in its order, or else the sorted labels of the train split. The items of a
-    detection task are the windows of its recordings.
+    detection task are the windows of its recordings. Audio files are not opened, apart from recordings with very many
+    windows, whose header is read.
 
     Raises:
         UserError: the manifest is missing, empty or wrong. The message names file and line.
     """
-    return _classification(task) if task.kind == "classification" else _detection(task)
+    manifest = _classification(task) if task.kind == "classification" else _detection(task)
+    if task.group != "own":
+        return manifest
+    return dataclasses.replace(manifest, warnings=(*manifest.warnings, *absent_labels(manifest)))
 
 
 def places(task: Task, files: Set[Path]) -> dict[Path, str]:
     """Return the first place (file and line) where a readable manifest names each of these audio files."""
     first: dict[Path, str] = {}
-    for manifest in manifest_files(task).values():
-        with _opened(task, manifest) as text:
-            if task.kind == "classification":
-                reader = csv.DictReader(text)
-                named = ((row["path"], reader.line_num) for row in reader)
-            else:
-                named = (
-                    (json.loads(line)["path"], number) for number, line in enumerate(text, start=1) if line.strip()
-                )
-            for path, number in named:
-                if task.root / path in files:
-                    first.setdefault(task.root / path, f"{manifest}, line {number}")
+    if task.kind == "classification":
+        rows: list[tuple[str, str]] = [(clip.path, clip.where) for clip in _clips(task)]
+    else:
+        rows = [(entry.path, entry.where) for entries in _recordings(task).values() for entry in entries]
+    for path, where in rows:
+        if task.root / path in files:
+            first.setdefault(task.root / path, where)
+    return first
+
+
+def _read(task: Task, file: Path) -> str:
+    problem = why_no_file(file)
+    if problem is not None:
+        remedy = (
+            f"check the paths in the task file, and --data-dir (they start at {task.root})"
+            if task.has_own_files
+            else f"run `{task.command}`"
+        )
+        raise UserError(f"Task {task.name} needs {file}, which {problem}: {remedy}.")
+    return read_text(file)
+
+
+def _first_places(labelled: Iterable[ClipRow | Span]) -> dict[str, str]:
+    """Return where each label is written first, in this order."""
+    first: dict[str, str] = {}
+    for row in labelled:
+        first.setdefault(row.label, row.where)
     return first
 
 
 # --- classification ---
 
 
-def _classification(task: Task) -> Manifest:
+def _clips(task: Task) -> list[ClipRow]:
     file = manifest_files(task)["clips"]
-    clips = _read_clips(task, file)
+    return read_clips(task, file, _read(task, file))
+
+
+def _classification(task: Task) -> Manifest:
+    file, clips = manifest_files(task)["clips"], _clips(task)
+    if len(clips) > MOST_ITEMS:
+        raise UserError(f"{file} names {len(clips)} clips, and {MOST_ITEMS} are the most of a task: divide it.")
+    train = [clip.label for clip in clips if clip.split == "train"]
     for split in SPLITS:
-        if not clips[split]:
+        if not any(clip.split == split for clip in clips):
             raise UserError(f"{file} has no clip in the {split} split: train, valid and test each need some.")
-    index = _label_index(task, (clip.label for clip in clips["train"]))
+    index = index_labels(task, train, _first_places(clips))
     if len(index) < 2:
         raise UserError(f"{file} has only the label {next(iter(index))!r}: a classification task needs two or more.")
-    return Manifest(
-        task,
-        tuple(index),
-        {
-            split: tuple(
-                Item(
-                    id=clip.id,
-                    path=task.root / clip.path,
-                    labels=(_lookup(clip.label, index, task, clip.where),),
-                    recording=clip.recording,
-                    low=clip.low,
-                )
-                for clip in clips[split]
-            )
-            for split in SPLITS
-        },
-    )
-
-
-def _read_clips(task: Task, file: Path) -> dict[Split, list[_ClipRow]]:
-    clips: dict[Split, list[_ClipRow]] = {split: [] for split in SPLITS}
-    seen: dict[str, str] = {}
-    with _opened(task, file) as text:
-        reader = csv.DictReader(text, strict=True)
-        try:
-            _check_header(file, reader.fieldnames)
-            for row in reader:
-                where = f"{file}, line {reader.line_num}"
-                # DictReader puts surplus fields under the key None, and the value None into absent fields.
-                if None in row or None in row.values():
-                    raise UserError(
-                        f"{where}: the number of fields differs from the first line's; "
-                        'put text that holds a comma between double quotes, "like, this".'
-                    )
-                if not row["label"]:
-                    raise UserError(f"{where}: the label is empty; give every clip one.")
-                if row["split"] not in SPLITS:
-                    raise UserError(f"{where}: unknown split {row['split']!r}; use one of {', '.join(SPLITS)}.")
-                path = _path(row["path"], where)
-                name = row.get("id") or path
-                _enter(name, where, seen)
-                clips[row["split"]].append(
-                    _ClipRow(where, name, path, row["label"], row.get("recording") or name, row.get("low") == "1")
-                )
-        except csv.Error as error:
-            # The broken row starts at this line. The reader notices an open quotation mark only at the end of the file.
-            where = f"{file}, line {reader.line_num + 1}"
-            raise UserError(f"{where}: not valid CSV ({error}); check the quotation marks.") from error
-    if not seen:
-        raise UserError(f"{file} names no clip: below its first line it needs one line a clip.")
-    return clips
-
-
-def _check_header(file: Path, header: Iterable[str] | None) -> None:
-    if header is None:
-        raise UserError(f"{file} is empty: it needs a first line {','.join(COLUMNS)} and then one line a clip.")
-    for column in COLUMNS:
-        if column not in header:
-            raise UserError(
-                f"{file} has no column {column!r} but {', '.join(map(repr, header))}: "
-                f"its first line must name {', '.join(COLUMNS)}, separated by commas."
-            )
+    items: dict[Split, list[Item]] = {split: [] for split in SPLITS}
+    for clip in clips:
+        labels = (find_label(clip.label, index, task, clip.where),)
+        items[clip.split].append(Item(clip.id, task.root / clip.path, labels, clip.recording, low=clip.low))
+    return Manifest(task, tuple(index), {split: tuple(items[split]) for split in SPLITS})
 
 
 # --- detection ---
 
 
-def _detection(task: Task) -> Manifest:
+def _recordings(task: Task) -> dict[Split, list[RecordingRow]]:
     files = manifest_files(task)
     seen: dict[str, str] = {}
-    recordings = {split: _read_recordings(task, files[split], seen) for split in SPLITS}
-    index = _label_index(task, (label for entry in recordings["train"] for *_, label in entry.annotations))
+    return {split: read_recordings(task, files[split], _read(task, files[split]), seen) for split in SPLITS}
+
+
+def _detection(task: Task) -> Manifest:
+    files, recordings = manifest_files(task), _recordings(task)
+    every = list(itertools.chain.from_iterable(recordings.values()))
+    spans = [span for entry in every for span in entry.annotations]
+    train = [span.label for entry in recordings["train"] for span in entry.annotations]
+    index = index_labels(task, train, _first_places(spans))
     if not index:
         raise UserError(f"{files['train']} has no annotation, so there is no label: annotate it, or list `labels`.")
+    _check_counts(task, every)
     items = {split: tuple(_windows(task, recordings[split], index)) for split in SPLITS}
     for split in SPLITS:
         if not items[split]:
@@ -165,20 +126,63 @@ def _detection(task: Task) -> Manifest:
                 f"{files[split]} leaves the {split} split empty: it needs at least one recording "
                 f"as long as a window of {task.window_width:g} s."
             )
-    return Manifest(task, tuple(index), items)
+    manifest = Manifest(task, tuple(index), items)
+    if task.group != "own":
+        return manifest
+    refuse_empty_splits(manifest)
+    return dataclasses.replace(manifest, warnings=tuple(_doubts(task, every)))
 
 
-def _windows(task: Task, recordings: Iterable[_RecordingRow], index: Mapping[str, int]) -> Iterator[Item]:
-    width, shift = task.window_width, task.window_shift
-    assert width is not None and shift is not None  # Task checks it
+def _window(task: Task) -> tuple[float, float]:
+    """Return the width of a window and the time from one window to the next, in seconds."""
+    assert task.window_width is not None and task.window_shift is not None  # Task checks it
+    return task.window_width, task.window_shift
+
+
+def _check_counts(task: Task, recordings: Sequence[RecordingRow]) -> None:
+    """Raise a UserError for more windows than a task may have, before they are cut."""
+    total = 0
+    for entry in recordings:
+        count = count_windows(entry.length, *_window(task))
+        if count > _MANY_WINDOWS:
+            _check_length(task, entry)
+        total += count
+        if total > MOST_ITEMS:
+            raise UserError(
+                f"{entry.where}: there are more than {MOST_ITEMS} windows up to here, which are the most of a task"
+                f" (this recording of {entry.length:g} s gives {count} windows): choose a larger window_shift than"
+                f" {task.window_shift:g} s, or correct 'length'."
+            )
+
+
+def _check_length(task: Task, entry: RecordingRow) -> None:
+    """Raise a UserError if a recording is longer than its file. A file that cannot be read is reported later."""
+    from tasks.sound import read_header
+
+    try:
+        header = read_header(task.root / entry.path)
+    except UserError:
+        return
+    seconds = header.frames / header.sample_rate
+    _, shift = _window(task)
+    # The last window may end after the recording, by less than a shift.
+    if entry.offset + entry.length > seconds + shift + END_SLACK_SECONDS:
+        raise UserError(
+            f"{entry.where}: 'length' is {entry.length:g} s, but {task.root / entry.path} ends after {seconds:g} s;"
+            " is this a number of milliseconds or samples? Write seconds."
+        )
+
+
+def _windows(task: Task, recordings: Iterable[RecordingRow], index: Mapping[str, int]) -> Iterator[Item]:
     for entry in recordings:
         annotations = [
-            Annotation(st, ed, _lookup(label, index, task, entry.where)) for st, ed, label in entry.annotations
+            Annotation(span.st, span.ed, find_label(span.label, index, task, span.where)) for span in entry.annotations
         ]
-        for window in cut_windows(entry.length, annotations, width, shift):
+        path = task.root / entry.path
+        for window in cut_windows(entry.length, annotations, *_window(task)):
             yield Item(
                 id=f"{entry.id}@{_seconds(window.start)}-{_seconds(window.end)}",
-                path=task.root / entry.path,
+                path=path,
                 labels=window.labels,
                 recording=entry.recording,
                 window=(entry.offset + window.start, entry.offset + window.end),
@@ -191,112 +195,35 @@ def _seconds(time: float) -> str:
     return f"{time:.6f}".rstrip("0").rstrip(".")
 
 
-def _read_recordings(task: Task, file: Path, seen: dict[str, str]) -> list[_RecordingRow]:
-    recordings = []
-    with _opened(task, file) as text:
-        for number, line in enumerate(text, start=1):
-            if not line.strip():
-                continue
-            where = f"{file}, line {number}"
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{where}: not valid JSON ({error}); write one JSON object a line.") from error
-            if not isinstance(entry, dict):
-                raise UserError(f"{where}: not a JSON object; write one object of path, length, annotations a line.")
-            recordings.append(_recording(task, entry, where, seen))
-    return recordings
-
-
-def _recording(task: Task, entry: dict[str, Any], where: str, seen: dict[str, str]) -> _RecordingRow:
-    path = _path(_get(entry, "path", where), where)
-    name = str(entry.get("id", path))
-    _enter(name, where, seen)
-    length = _time(entry, "length", where)
-    if length == 0:
-        raise UserError(f"{where}: 'length' is 0; give the recording's length in seconds.")
-    annotations = _get(entry, "annotations", where)
-    if not isinstance(annotations, list):
-        raise UserError(f"{where}: 'annotations' is not a list; write [] where there are none.")
-    spans = []
-    for number, annotation in enumerate(annotations, start=1):
-        place = f"{where}, annotation {number}"
-        if not isinstance(annotation, dict):
-            raise UserError(f'{place}: not an object; write {{"st": 0.5, "ed": 1.5, "label": "name"}}.')
-        # Data of BEANS are read as BEANS reads them, including their mistakes.
-        least = 0.0 if task.group == "own" else -sys.float_info.max
-        st, ed = _time(annotation, "st", place, least), _time(annotation, "ed", place, least)
-        if ed < st and task.group == "own":
-            raise UserError(f"{place}: ends ({ed:g} s) before it starts ({st:g} s); exchange 'st' and 'ed'.")
-        label = _get(annotation, "label", place)
-        # Some BEANS tasks have integer labels. True is an integer in Python, but not a label.
-        if isinstance(label, bool) or not isinstance(label, str | int) or label == "":
-            raise UserError(f"{place}: label {label!r} is neither text nor a whole number; name the label.")
-        spans.append((st, ed, str(label)))
-    offset = _time(entry, "offset", where) if "offset" in entry else 0.0
-    recording, low = str(entry.get("recording", name)), entry.get("low") is True
-    return _RecordingRow(where, name, path, recording, low, offset, length, spans)
-
-
-def _get(entry: dict[str, Any], key: str, where: str) -> Any:
-    if key not in entry:
-        raise UserError(f"{where}: the key {key!r} is missing; it has {', '.join(map(repr, entry)) or 'none'}.")
-    return entry[key]
-
-
-def _time(entry: dict[str, Any], key: str, where: str, least: float = 0.0) -> float:
-    value = _get(entry, key, where)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # NaN and infinity also fail this comparison.
-    if not number or not least <= value <= sys.float_info.max:
-        raise UserError(f"{where}: {key!r} is {value!r}; write a time in seconds, 0 or more.")
-    return float(value)
-
-
-# --- both kinds ---
-
-
-@contextmanager
-def _opened(task: Task, file: Path) -> Iterator[TextIO]:
-    """Open the file as text, for `csv` and for reading line by line. A byte-order mark at its start is skipped."""
-    if not file.is_file():
-        remedy = (
-            f"check the paths in the task file, and --data-dir (they start at {task.root})"
-            if task.has_own_files
-            else f"run `{task.command}`"
+def _doubts(task: Task, recordings: Sequence[RecordingRow]) -> Iterator[str]:
+    """Yield a sentence for each kind of annotation or recording that is probably a mistake."""
+    width, shift = _window(task)
+    spans = [(entry, span) for entry in recordings for span in entry.annotations]
+    late = [span.where for entry, span in spans if span.ed > entry.length + END_SLACK_SECONDS]
+    if late:
+        yield _counted(late, "annotation ends after its recording", "annotations end after their recordings")
+    idle = [
+        span.where
+        for entry, span in spans
+        if next(
+            positive_windows(Annotation(span.st, span.ed, 0), count_windows(entry.length, width, shift), width, shift),
+            None,
         )
-        raise UserError(f"Task {task.name} needs {file}, which does not exist: {remedy}.")
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            yield text
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text ({error.reason}): save it with that encoding.") from error
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}): check its permissions and the disk.") from error
+        is None
+    ]
+    if idle:
+        yield (
+            f"{_counted(idle, 'annotation makes no window positive', 'annotations make no window positive')}: its"
+            " length is 0, or it lies between two windows or after the last one"
+        )
+    brief = [entry.where for entry in recordings if not count_windows(entry.length, width, shift)]
+    if brief:
+        words = "too short for a window and not used"
+        yield _counted(brief, f"recording is {words}", f"recordings are {words}")
 
 
-def _path(path: object, where: str) -> str:
-    if not isinstance(path, str) or not path:
-        raise UserError(f"{where}: path {path!r} is not the name of a file; name one, relative or absolute.")
-    return path
-
-
-def _enter(name: str, where: str, seen: dict[str, str]) -> None:
-    """Store an id (or the path used as id) and its place in ``seen``. A second use of the same file fails."""
-    first = seen.setdefault(os.path.normpath(name), where)
-    if first is not where:
-        raise UserError(f"{where}: {name} was named before ({first}); name every file once, in one split.")
-
-
-def _label_index(task: Task, train_labels: Iterable[str]) -> dict[str, int]:
-    names = task.labels if task.labels is not None else sorted(set(train_labels))
-    return {name: index for index, name in enumerate(names)}
-
-
-def _lookup(label: str, index: Mapping[str, int], task: Task, where: str) -> int:
-    if label not in index and task.unknown_label is not None:
-        label = task.unknown_label
-    if label not in index:
-        source = "the labels of the task file" if task.labels is not None else "the labels of the train split"
-        raise UserError(f"{where}: label {label!r} is not among {source}; correct it, or list it under `labels`.")
-    return index[label]
+def _counted(places: Sequence[str], one: str, several: str) -> str:
+    """Return a number with its noun, and the first of the places."""
+    if len(places) == 1:
+        return f"1 {one} ({places[0]})"
+    return f"{len(places)} {several} (the first: {places[0]})"

@@ -24,7 +24,7 @@ def limit(manifest: Manifest, n: int) -> Manifest:
     if n < 1:
         raise UserError(f"The limit of items per split must be at least 1, not {n}.")
     pick = _spread_over_labels if manifest.task.kind == "classification" else _whole_recordings
-    return Manifest(manifest.task, manifest.labels, {split: pick(items, n) for split, items in manifest.items.items()})
+    return replace(manifest, items={split: pick(items, n) for split, items in manifest.items.items()})
 
 
 def select_train(manifest: Manifest, part: TrainPart) -> Manifest:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks.support.errors import UserError
+from tasks.support.keys import suggestion
+from tasks.support.text import LONGEST, is_plain, read_text, short, why_no_file
 
 Split = Literal["train", "valid", "test"]
 Kind = Literal["classification", "detection"]
@@ -27,7 +30,11 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 GROUPS: tuple[Group, ...] = get_args(Group)
 DEFAULT_METRIC: dict[Kind, Metric] = {"classification": "accuracy", "detection": "map"}
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Strict: without it, `true` is 1 second.
+Crop = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False, strict=True)]
+# A window of more than an hour does not fit into memory, and the ids of windows have microseconds.
+Width = Annotated[float, Field(gt=0, le=3_600, allow_inf_nan=False, strict=True)]
+Shift = Annotated[float, Field(ge=1e-4, le=86_400, allow_inf_nan=False, strict=True)]
 
 
 class Facts(BaseModel):
@@ -160,9 +167,9 @@ class Task(BaseModel):
     kind: Kind
     metric: Metric
     group: Group = "own"
-    max_duration: Seconds | None = None
-    window_width: Seconds | None = None
-    window_shift: Seconds | None = None
+    max_duration: Crop | None = None
+    window_width: Width | None = None
+    window_shift: Shift | None = None
     clips: Path | None = None
     train: Path | None = None
     valid: Path | None = None
@@ -187,6 +194,14 @@ class Task(BaseModel):
     def has_own_files(self) -> bool:
         """Whether the task's files are the user's own, so that nothing prepares them."""
         return self.group == "own" and self.prepare is None
+
+    def too_short(self, rate: int) -> str | None:
+        """Return why no clip or window has a sample at ``rate`` Hz and what to do; None if they have."""
+        key = "max_duration" if self.kind == "classification" else "window_width"
+        seconds = getattr(self, key)
+        if seconds is None or int(seconds * rate):
+            return None
+        return f"{key} is {seconds:g} s, which is shorter than one sample at {rate} Hz: write seconds"
 
     @model_validator(mode="before")
     @classmethod
@@ -225,13 +240,24 @@ class Task(BaseModel):
                 raise ValueError(f"a {self.kind} task has no key {key!r}")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("labels holds a name twice")
+        for label in self.labels or ():
+            if not label.strip() or not is_plain(label) or len(label) > LONGEST:
+                raise ValueError(f"labels holds {short(label)}: write text without control characters")
         if self.unknown_label is not None and self.unknown_label not in (self.labels or ()):
             raise ValueError(f"unknown_label {self.unknown_label!r} is not among labels: add it there")
         if self.labels == ():
             raise ValueError("labels is empty: list the names, or leave the key out to take those of the train split")
-        for key in needed if self.prepare else ():
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_of_this_system(self) -> Self:
+        for key in ("clips", *SPLITS):
             path = getattr(self, key)
-            if isinstance(path, Path) and (path.is_absolute() or ".." in path.parts):
+            if path is None:
+                continue
+            if "\\" in str(path) and os.sep == "/":
+                raise ValueError(f"{key} is {str(path)!r}, with backslashes as on Windows: write / between the names")
+            if self.prepare and (path.is_absolute() or ".." in path.parts):
                 raise ValueError(f"{key} is written by `beans tasks prepare`: give a name without a directory")
         return self
 
@@ -260,11 +286,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All items of a task, per split, in the order of the source files."""
+    """All items of a task, per split, in the order of the source files.
+
+    ``warnings`` are sentences about what is probably a mistake in the user's own files. Nothing depends on them.
+    """
 
     task: Task
     labels: tuple[str, ...]
     items: dict[Split, tuple[Item, ...]]
+    warnings: tuple[str, ...] = ()
 
     @property
     def split_hash(self) -> str:
@@ -295,22 +325,25 @@ def load_task(name_or_path: str, *, data: Path, data_dir: Path | None = None) ->
     """
     if name_or_path.endswith(".toml"):
         path = Path(name_or_path)
-        if not path.is_file():
+        problem = why_no_file(path)
+        if problem is not None:
             raise UserError(
-                f"Task file {path} does not exist: give the path of a TOML file or a name from `beans tasks list`."
+                f"Task file {path} {problem}: give the path of a TOML file or a name from `beans tasks list`."
             )
         if data_dir is not None and not data_dir.is_dir():
             raise UserError(
                 f"--data-dir {data_dir} is not a directory: name the one that the relative paths of {path} start from,"
                 " or leave the option out where they start beside that file."
             )
-        try:
-            task = _parse(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"Task file {path} cannot be read as UTF-8 text: {error}.") from error
+        task = _parse(read_text(path), str(path))
         # Only tasks of the catalogue may belong to a group, because the groups rank the public board.
         if task.group != "own":
             raise UserError(f"Task file {path}: group: only tasks that come with the suite have one; remove the key.")
+        if task.name in catalogue_names():
+            raise UserError(
+                f"Task file {path}: name: {task.name!r} is a task of the suite, and results are known by the name of"
+                " their task; choose another name."
+            )
         # Preparing replaces the whole directory, so it must not hold files of the user.
         root = (data_dir or path.parent).resolve() if task.prepare is None else data / OWN / task.name
         return task.model_copy(update={"root": root, "file": path})
@@ -327,26 +360,46 @@ def _catalogue() -> Iterable[Traversable]:
 
 
 def _parse(text: str, where: str) -> Task:
+    if not text.strip():
+        raise UserError(f"Task file {where} is empty: it needs name, kind and the files of the task.")
     try:
         values = tomllib.loads(text)
         if "root" in values:
             raise UserError(f"Task file {where}: root: unknown key; say --data-dir where the data lie elsewhere.")
         if "file" in values:
             raise UserError(f"Task file {where}: file: unknown key.")
+        for key, value in values.items():
+            if key not in Task.model_fields and isinstance(value, dict) and "name" in value and "name" not in values:
+                raise UserError(f"Task file {where}: remove the line [{key}]; name and kind stand above all tables.")
         return Task.model_validate(values)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"Task file {where} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise UserError(f"Task file {where} is not valid TOML: it is nested too deeply.") from error
     except ValidationError as error:
-        raise UserError(f"Task file {where}: {explain(error)}.") from error
+        raise UserError(f"Task file {where}: {explain(error, Task)}.") from error
+    # Also of numbers with more digits than Python reads.
+    except ValueError as error:
+        hints = {
+            "overwrite|declare": "; a key or table is there twice",
+            "Unescaped": "; write / between the names of directories",
+        }
+        hint = next((words for pattern, words in hints.items() if re.search(pattern, str(error))), "")
+        raise UserError(f"Task file {where} is not valid TOML: {error}{hint}.") from error
 
 
-def explain(error: ValidationError) -> str:
-    """Return a pydantic error as one sentence: every wrong key and what is wrong with it."""
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Return a pydantic error as one sentence: every wrong key and what is wrong with it.
+
+    Args:
+        error: the error.
+        model: what was validated. With it, an unknown key gets a suggestion, and wrong values are in the sentence.
+    """
     parts = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        message = (
-            "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
-        )
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key {suggestion(problem['loc'], model)}" if model else "unknown key"
+        elif model and problem["type"] not in ("missing", "value_error"):
+            message += f", and it is {short(problem['input'])}"
         parts.append(f"{key}: {message}" if key else message)
     return "; ".join(parts)

@@ -2,16 +2,16 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tasks.manifest import read_manifest
+from tasks.manifest import places, read_manifest
 from tasks.prepare import preparation
 from tasks.support.errors import UserError
-from tasks.support.findings import Finding
+from tasks.support.findings import FileProblem, Finding
 from tasks.support.progress import Report
 from tasks.support.threads import usable_cores
 from tasks.task import SPLITS, Item, Manifest, Split, Task
@@ -62,7 +62,7 @@ def verify(task: Task, report: Report) -> list[Finding]:
         UserError: the manifest cannot be read.
     """
     manifest = read_manifest(task)
-    findings = [_made(task), *_counts(manifest), *_identity(manifest)]
+    findings = [_made(task), *_counts(manifest), *_identity(manifest), _manifest(manifest)]
     stretches = list(_stretches(manifest))
     decoded = []
     with ThreadPoolExecutor(usable_cores()) as pool:
@@ -82,6 +82,12 @@ def verify(task: Task, report: Report) -> list[Finding]:
 def _made(task: Task) -> Finding:
     done = preparation(task)
     return Finding("preparation", "note", done.words if done else "a task of your own")
+
+
+def _manifest(manifest: Manifest) -> Finding:
+    if manifest.warnings:
+        return Finding("manifest", "note", "; ".join(manifest.warnings))
+    return Finding("manifest", "pass", "no annotation or label looks like a mistake")
 
 
 def _counts(manifest: Manifest) -> Iterator[Finding]:
@@ -164,10 +170,20 @@ def _decode(stretch: _Stretch) -> _Decoded:
 
 
 def _readable(task: Task, decoded: Sequence[_Decoded]) -> Finding:
-    problems = [file.problem for file in decoded if file.problem]
-    if problems:
-        return Finding("readable", "fail", f"{_few(problems)}: {_mend(task, 'mend or replace')}")
+    bad = {file: file.problem for file in decoded if file.problem}
+    if bad:
+        says = f"{_few(list(bad.values()))}: {_mend(task, 'mend or replace')}"
+        return Finding("readable", "fail", says, _files(task, bad))
     return Finding("readable", "pass", f"all {len(decoded)} decode to the end")
+
+
+def _files(task: Task, problems: Mapping[_Decoded, str]) -> tuple[FileProblem, ...]:
+    """Return every bad file with its place in the manifest and what is wrong with it."""
+    named = places(task, {file.stretch.path for file in problems})
+    return tuple(
+        FileProblem(str(file.stretch.path), named.get(file.stretch.path, ""), reason)
+        for file, reason in problems.items()
+    )
 
 
 def _lengths(task: Task, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
@@ -180,21 +196,23 @@ def _lengths(task: Task, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
                 f"{min(seconds):.2f} to {max(seconds):.2f} s, median {median(seconds):.2f} s,"
                 f" {sum(seconds) / 3600:.2f} h in all" + (" (as cropped)" if task.max_duration else ""),
             )
+    for rate in sorted({file.rate for file in decoded if not file.problem}):
+        if reason := task.too_short(rate):
+            yield Finding("lengths", "fail", reason)
+            return
     if task.window_width is None:
         return
     # The last window of a recording may end after the recording, by less than a shift.
     slack = (task.window_shift or 0) + _LENGTH_SLACK_SECONDS
-    short = [
-        f"{file.stretch.id} ({file.seconds:.1f} s)"
+    short = {
+        file: f"it is {file.seconds:.1f} s long, and its windows need {file.stretch.span[1] - file.stretch.span[0]:g} s"
         for file in decoded
         if not file.problem and file.stretch.span and file.stretch.span[1] - file.stretch.span[0] - file.seconds > slack
-    ]
+    }
     if short:
-        yield Finding(
-            "lengths",
-            "fail",
-            f"{_few(short)}: shorter than the manifest says; {_mend(task, 'correct `length`, or replace')}",
-        )
+        names = [f"{file.stretch.id} ({file.seconds:.1f} s)" for file in short]
+        says = f"{_few(names)}: shorter than the manifest says; {_mend(task, 'correct `length`, or replace')}"
+        yield Finding("lengths", "fail", says, _files(task, short))
     else:
         yield Finding("lengths", "pass", "every recording is as long as its windows need")
 

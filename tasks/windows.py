@@ -1,7 +1,7 @@
 """Detection windows and their labels, exactly as BEANS cuts them (Hagiwara et al. 2022, ``beans/datasets.py``)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # At least this share of an annotation (or of the window, if that is shorter) must be inside the window.
@@ -58,16 +58,22 @@ def cut_windows(length: float, annotations: Sequence[Annotation], width: float, 
         width: width of a window, in seconds.
         shift: time from the start of one window to the start of the next, in seconds.
     """
-    count = count_windows(length, width, shift)
-    positive: list[set[int]] = [set() for _ in range(count)]
-    for st, ed, label in annotations:
-        # Only windows near the annotation are tested, with one more on each side against rounding. Testing every
-        # window for every annotation of a long recording would take minutes.
-        first = max(0, math.floor((min(st, ed) - width) / shift) - 1)
-        last = min(count - 1, math.ceil(max(st, ed) / shift) + 1)
-        for index in range(first, last + 1):
-            if is_positive(index * shift, index * shift + width, st, ed):
-                positive[index].add(label)
+    positive: list[set[int]] = [set() for _ in range(count_windows(length, width, shift))]
+    for annotation in annotations:
+        for index in positive_windows(annotation, len(positive), width, shift):
+            positive[index].add(annotation.label)
     return [
         Window(index * shift, index * shift + width, tuple(sorted(labels))) for index, labels in enumerate(positive)
     ]
+
+
+def positive_windows(annotation: Annotation, count: int, width: float, shift: float) -> Iterator[int]:
+    """Yield the indices of the windows, of the first ``count``, that an annotation makes positive."""
+    st, ed, _ = annotation
+    # Only windows near the annotation are tested, with one more on each side against rounding. Testing every window for
+    # every annotation of a long recording would take minutes.
+    first = max(0, math.floor((min(st, ed) - width) / shift) - 1)
+    last = min(count - 1, math.ceil(max(st, ed) / shift) + 1)
+    for index in range(first, last + 1):
+        if is_positive(index * shift, index * shift + width, st, ed):
+            yield index

@@ -44,8 +44,8 @@ def evaluate(
 ) -> Results:
     """Evaluate a submission, exactly as `beans submit` does: the same record, MLflow run and row on the board.
 
-    A result that is already in the home is not computed again. A failure after the record was written, such as an
-    MLflow server that is down, gives a Python warning.
+    A result that is already in the home is not computed again. A probable mistake in the files of a task, and a failure
+    after the record was written, such as an MLflow server that is down, give a Python warning.
 
     Args:
         submission: a submission, or the path of its file.
@@ -79,6 +79,9 @@ def evaluate(
     folder = None if data_dir is None else Path(data_dir)
     manifests = [select_train(read_task(name, place.data, folder, limit), part) for name in names]
     require_different_names(manifests)
+    for manifest in manifests:
+        for warning in manifest.warnings:
+            warnings.warn(f"Task {manifest.task.name}: {warning}.", stacklevel=2)
     stored, failed = [], []
     for outcome in evaluate_all(
         entry, manifests, tracks, protocol, place, device=pick_device(device), limit=limit, report=report

@@ -32,7 +32,10 @@ app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 
 _INTERRUPTED = 130
 # Errors of the machine (permissions, disk). Other errors are bugs of the suite.
-_ENVIRONMENT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
+_ENVIRONMENT = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT),
+)
 
 
 def main() -> None:

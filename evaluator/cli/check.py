@@ -41,11 +41,12 @@ def check(
                 "passed": not failed,
                 "device": place.type,
                 "seconds": round(seconds, 1),
-                "findings": [finding._asdict() for finding in findings],
+                "findings": [finding.as_json() for finding in findings],
             }
         )
     else:
-        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "finding"], findings)
+        rows = [finding.cells for finding in findings]
+        print_table(f"{entry.name} on {place.type}, {seconds:.0f} s", ["check", "result", "finding"], rows)
         print(f"{failed} of {len(findings)} checks failed." if failed else "No check failed.")
     if failed:
         raise typer.Exit(2)

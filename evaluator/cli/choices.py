@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from evaluator.cli.console import complain, split_list, split_numbers
+from evaluator.cli.console import complain, split_list, split_numbers, warn
 from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 from tasks.support.home import Home
+from tasks.support.text import why_no_file
 from tasks.train_part import MOST_SHOTS, TrainPart
 
 if TYPE_CHECKING:
@@ -90,22 +91,32 @@ def tracks(value: str) -> list[str]:
 
 
 def manifests(
-    names: str | None,
+    values: Sequence[str] | None,
     data_dir: Path | None,
     home: Home,
     limit: int | None,
     failures: list[str],
     unprepared: dict[str, str],
 ) -> list["Manifest"]:
-    """Read the manifests of the tasks. Errors are printed and added to ``failures``.
+    """Read the manifests of the tasks, and print what is probably a mistake in them.
 
-    ``unprepared`` receives the name of each task that is not prepared, and what to do.
+    Args:
+        values: the values of ``--tasks``, each a list of names or files; all prepared tasks if None.
+        data_dir: the start of relative paths in task files.
+        home: where prepared tasks are.
+        limit: maximum number of items per split.
+        failures: receives the error of each task that cannot be read. It is also printed.
+        unprepared: receives the name of each task that is not prepared, and what to do.
     """
     from evaluator.api.tasks import NotPreparedError, read_task, require_different_names
     from tasks.prepare import is_prepared
     from tasks.task import catalogue_names, load_task
 
-    chosen = split_list(names) or [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
+    chosen = [name for value in values or () for name in split_tasks(value)]
+    if values and not chosen:
+        raise UserError("--tasks names no task: write names or task files, or leave the option out for all tasks.")
+    if not chosen:
+        chosen = [name for name in catalogue_names() if is_prepared(load_task(name, data=home.data))]
     if not chosen:
         raise UserError("No task is prepared: run `beans tasks prepare mini-calls`, or name a task file with --tasks.")
     readable = []
@@ -118,7 +129,23 @@ def manifests(
             complain(str(error))
             failures.append(str(error))
     require_different_names(readable)
+    for manifest in readable:
+        for warning in manifest.warnings:
+            warn(f"Task {manifest.task.name}: {warning}.")
     return readable
+
+
+def split_tasks(value: str) -> list[str]:
+    """Return the tasks of one value of ``--tasks``. A comma in the path of an existing file does not separate."""
+    parts = value.split(",")
+    names = []
+    while parts:
+        # The longest start that is a file, or else the part before the next comma.
+        starts = {end: Path(",".join(parts[:end]).strip()) for end in range(len(parts), 1, -1)}
+        count = next((end for end, path in starts.items() if why_no_file(path) is None), 1)
+        names.append(",".join(parts[:count]).strip())
+        del parts[:count]
+    return [name for name in names if name]
 
 
 def variants(

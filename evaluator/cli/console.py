@@ -1,4 +1,7 @@
-"""Output of the command line: tables and JSON on stdout, progress and errors on stderr."""
+"""Output of the command line: tables and JSON on stdout, progress and errors on stderr.
+
+Names and descriptions come from files of other people. All that is printed is therefore free of control characters.
+"""
 
 import json
 import sys
@@ -9,6 +12,7 @@ from typing import Annotated, Any
 
 from tasks.support.errors import UserError
 from tasks.support.progress import Report
+from tasks.support.text import printable
 
 _SECONDS_BETWEEN_LINES = 30.0
 # Width of tables that are not printed to a terminal, so that cells are not folded.
@@ -17,17 +21,23 @@ _LOG_WIDTH = 200
 
 def complain(sentence: str) -> None:
     """Print an error on stderr."""
-    print(f"Error: {sentence}", file=sys.stderr)
+    print(printable(f"Error: {sentence}"), file=sys.stderr)
 
 
 def warn(sentence: str) -> None:
     """Print a warning on stderr. The work continues."""
-    print(f"Warning: {sentence}", file=sys.stderr)
+    print(printable(f"Warning: {sentence}"), file=sys.stderr)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence on stdout."""
+    print(printable(sentence), flush=True)
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON on stdout, for scripts."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain), flush=True)
+    # JSON escapes the characters below the space itself. `printable` escapes the others as JSON does.
+    print(printable(json.dumps(value, indent=indent, ensure_ascii=False, default=_plain)), flush=True)
 
 
 def _plain(value: object) -> object:
@@ -42,12 +52,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
-        # Names come from files of other people. They are printed literally and never parsed as markup.
-        table.add_row(*(Text(cell) for cell in row))
+        # Cells are printed literally and never parsed as markup.
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=_LOG_WIDTH)
@@ -114,7 +124,7 @@ def progress() -> Iterator[Report]:
 
         def report(what: str, done: float, total: float, unit: str = "") -> None:
             if what != pace.what:
-                bars.reset(current, total=total or None, description=what)
+                bars.reset(current, total=total or None, description=printable(what))
             amount = pace.amount(what, done, total, unit)
             bars.update(current, completed=done, total=total or None, amount=amount)
 
@@ -159,10 +169,9 @@ class _Lines:
         now, first, began = time.monotonic(), self.pace.first, self.pace.began
         if fresh:
             self.printed = now
-            print(what, file=sys.stderr, flush=True)
+            print(printable(what), file=sys.stderr, flush=True)
         elif now - self.printed > _SECONDS_BETWEEN_LINES and done > first:
             self.printed = now
             left = (now - began) * (total - done) / (done - first)
-            print(
-                f"{what}: {done / total:.0%}{amount and f', {amount}'}, {left:.0f} s left", file=sys.stderr, flush=True
-            )
+            line = f"{what}: {done / total:.0%}{amount and f', {amount}'}, {left:.0f} s left"
+            print(printable(line), file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evaluator.cli.console import counted, print_json, print_table, progress, warn
+from evaluator.cli.console import counted, print_json, print_table, progress, say, warn
 from tasks.support.errors import UserError
 from tasks.support.home import Home
 
@@ -34,12 +34,12 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         print_json([board_values(board) for board in boards])
         return
     if not boards:
-        print(_empty(home))
+        say(_empty(home))
         return
     for board in boards:
         _print_board(board)
     for line in _legends(boards):
-        print(line)
+        say(line)
 
 
 def _empty(home: Home) -> str:
@@ -64,7 +64,7 @@ def _print_board(board: "Board") -> None:
     numeric = [label for label, column in zip(labels, columns, strict=True) if column.style == "number"]
     print_table(title, labels, rows, numeric=numeric)
     for note in formats.certainty_gaps(board):
-        print(note)
+        say(note)
 
 
 def _legends(boards: "Sequence[Board]") -> list[str]:
@@ -120,8 +120,8 @@ def export(
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}): choose another place.") from error
     for sentence in scope:
-        print(sentence)
-    print(f"{file}: {counted(len(board.rows), 'row')} of {board.protocol}, track {board.track}, {board.group} tasks.")
+        say(sentence)
+    say(f"{file}: {counted(len(board.rows), 'row')} of {board.protocol}, track {board.track}, {board.group} tasks.")
 
 
 def _view(address: str) -> tuple["Board", list[str]]:
@@ -199,7 +199,7 @@ def rebuild() -> None:
     count = store.rebuild(home.records)
     profiled = profiles.rebuild(store, home.profiles)
     more = f" and {counted(profiled, 'profile')}" if profiled else ""
-    print(f"The board holds {counted(count, 'record')}{more}.", flush=True)
+    say(f"The board holds {counted(count, 'record')}{more}.")
     with progress() as report:
         complaints = compute(home.records, report)
     for complaint in complaints:

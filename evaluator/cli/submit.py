@@ -48,7 +48,10 @@ def tracks_help() -> str:
 def submit(
     submission: Annotated[list[Path], typer.Argument(help="Submission files (TOML).", show_default=False)],
     tasks: Annotated[
-        str | None, typer.Option(help="Task names or task files, separated by commas. [default: all prepared tasks]")
+        list[str] | None,
+        typer.Option(
+            help="Task names or task files, separated by commas; may be repeated. [default: all prepared tasks]"
+        ),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="The start of relative paths in task files.")] = None,
     track: Annotated[str, typer.Option()] = "ta",

@@ -196,20 +196,31 @@ def verify(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Compare prepared tasks with their published numbers, and decode every file. The exit code is 2 on a failure."""
+    """Compare prepared tasks with their published numbers, and decode every file. The exit code is 2 on a failure.
+
+    The table names the first few files that fail. --json names all of them, each with its line in the manifest.
+    """
+    from tasks.support.findings import Finding
     from tasks.task import load_task
     from tasks.verify import verify as verify_task
 
     home = Home.from_environment()
-    findings = {}
+    findings: dict[str, list[Finding]] = {}
     with progress() as report:
         for name in task:
-            entry = load_task(name, data=home.data, data_dir=data_dir)
-            findings[entry.name] = verify_task(entry, report)
+            title = name
+            # A task that cannot be read must not cost the findings of the others, which take hours.
+            try:
+                entry = load_task(name, data=home.data, data_dir=data_dir)
+                title = name if entry.name in findings else entry.name
+                findings[title] = verify_task(entry, report)
+            except UserError as error:
+                complain(str(error))
+                findings[title] = [Finding("manifest", "fail", str(error))]
     if as_json:
-        print_json({name: [finding._asdict() for finding in results] for name, results in findings.items()})
+        print_json({name: [finding.as_json() for finding in results] for name, results in findings.items()})
     else:
         for name, results in findings.items():
-            print_table(name, ["check", "result", "finding"], results)
+            print_table(name, ["check", "result", "finding"], [finding.cells for finding in results])
     if any(finding.status == "fail" for results in findings.values() for finding in results):
         raise typer.Exit(2)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,8 +22,6 @@ from tasks.support.errors import UserError
 from tasks.support.threads import usable_cores
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tasks.task import Item, Task
 
 # A killed run loses one shard at most: half a minute of work for a base-sized model on two cores.
@@ -70,7 +69,7 @@ def plan(
         headers: the known headers; new ones are added.
 
     Raises:
-        UserError: names the files that are missing, empty, truncated or not audio.
+        UserError: names the files that are missing, empty, truncated or not audio, and those that end before a window.
     """
     seen, problems = (Headers() if headers is None else headers).look(item.path for item in items)
     if problems:
@@ -81,18 +80,20 @@ def plan(
     clips = []
     # Many files have the same rate and length: they share one header object.
     known = {fields: Header(*fields) for fields in {file[2:5] for file in seen.values()}}
+    for native in {header.sample_rate for header in known.values()}:
+        if reason := task.too_short(native):
+            raise UserError(f"Task {task.name}: {reason}.")
+    late: dict[Path, tuple[Header, list[Item]]] = {}
     for index, item in enumerate(items):
         header = known[seen[str(item.path)][2:5]]
         cut = Cut.window(header, *item.window) if item.window else Cut.whole(header, task.max_duration)
         if cut.start >= header.frames:
-            problems.append(
-                f"{item.path} is {header.frames / header.sample_rate:.1f} s long but has the window {item.id}"
-                " (is its length in the manifest in seconds?)"
-            )
+            late.setdefault(item.path, (header, []))[1].append(item)
             continue
         samples = max(cut.resampled(header.sample_rate, rate), min_samples)
         clips.append(Clip(index, item, header, cut, samples))
-    refuse(problems)
+    if late:
+        _refuse_files(task, [_ends_early(header, after) for header, after in late.values()], list(late))
     # Windows of one recording stay together, so that it is decoded once. A long recording is divided.
     recordings = [
         part
@@ -112,7 +113,7 @@ def plan(
     return shards
 
 
-def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]) -> None:
+def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence[Path]) -> None:
     """Raise a UserError that names the first few unusable files, and how to correct them.
 
     Args:
@@ -131,7 +132,19 @@ def _refuse_files(task: "Task", problems: Sequence[str], files: Sequence["Path"]
         for problem, file in zip(problems, files, strict=True)
     ]
     missing = any(problem.endswith(" is missing") for problem in problems)
-    refuse(located, f"; relative paths start at {task.root}, and --data-dir names another place" if missing else "")
+    hint = f"; relative paths start at {task.root}, and --data-dir names another place" if missing else ""
+    if len(problems) > _NAMED:
+        hint += f"; `beans tasks verify {task.file or task.name} --json` names them all"
+    refuse(located, hint)
+
+
+def _ends_early(header: Header, after: Sequence["Item"]) -> str:
+    """Say that a file ends before these windows of it."""
+    count = "1 window" if len(after) == 1 else f"{len(after)} windows"
+    return (
+        f"{after[0].path} is {header.frames / header.sample_rate:.1f} s long but has {count} after its end, the first"
+        f" {after[0].id} (is its length in the manifest in seconds?)"
+    )
 
 
 def refuse(problems: Sequence[str], hint: str = "") -> None:
@@ -145,11 +158,13 @@ def refuse(problems: Sequence[str], hint: str = "") -> None:
 def _divide(clips: list[Clip], samples: int) -> Iterator[list[Clip]]:
     """Neighbouring clips in parts of at least ``samples`` samples; the last part may be shorter."""
     part: list[Clip] = []
+    size = 0
     for clip in clips:
         part.append(clip)
-        if sum(clip.samples for clip in part) >= samples:
+        size += clip.samples
+        if size >= samples:
             yield part
-            part = []
+            part, size = [], 0
     if part:
         yield part
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,14 +14,13 @@ from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
 from tasks.support.errors import UserError
+from tasks.support.text import LONGEST, is_plain, printable
 from tasks.task import DEFAULT_METRIC, explain
 
 # Limits far above every record that the suite can make, and low enough to be harmless.
 _DEPTH = 16
 _NAME = 200
-_LINE = 2_000
 _TEXT = 20_000
-_LONGEST_ID = 2_000
 _FIRST_YEAR = 2020
 # The clock of another machine may be ahead by this much.
 _AHEAD = timedelta(hours=1)
@@ -32,8 +30,6 @@ _ROUNDING = 1e-6
 _SUBMISSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _TASK = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TRACK = re.compile(r"[a-z0-9][a-z0-9-]{0,19}")
-# Characters that change the direction of the following text, so that it shows another text than it holds.
-_TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def parse_record(content: bytes) -> Record:
@@ -87,8 +83,8 @@ def prediction_problems(record: Record, test: PredictedScores) -> list[str]:
             problems.append(f"the predictions have {count} {what} and the record {expected}")
     if len(set(test.ids)) != len(test.ids):
         problems.append("the predictions contain an item twice")
-    if max(map(len, (*test.ids, *test.recordings)), default=0) > _LONGEST_ID:
-        problems.append(f"an item's id or recording is longer than {_LONGEST_ID} characters")
+    if max(map(len, (*test.ids, *test.recordings)), default=0) > LONGEST:
+        problems.append(f"an item's id or recording is longer than {LONGEST} characters")
     if not np.isfinite(test.scores).all():
         problems.append("a predicted score is not a finite number")
     kind = "classification" if test.targets.ndim == 1 else "detection"
@@ -101,7 +97,7 @@ def prediction_problems(record: Record, test: PredictedScores) -> list[str]:
 
 def shown(text: str, length: int = 300) -> str:
     """Untrusted text for a terminal: one line, without control characters, cut at ``length`` characters."""
-    plain = "".join(character if character.isprintable() else "?" for character in text)
+    plain = printable(text, keep="")
     return plain if len(plain) <= length else f"{plain[:length]}…"
 
 
@@ -167,7 +163,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
         where, value = pending.pop()
         if isinstance(value, Mapping):
             for key, inner in value.items():
-                if len(key) > _NAME or not _is_plain(key):
+                if len(key) > _NAME or not is_plain(key):
                     yield f"a key of {where or 'the record'} is too long or contains control characters"
                 else:
                     pending.append((f"{where}.{key}" if where else key, inner))
@@ -175,14 +171,10 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
             pending.extend((where, inner) for inner in value)
         elif isinstance(value, str):
             multiline = where.startswith(free)
-            if len(value) > (_TEXT if multiline else _LINE):
+            if len(value) > (_TEXT if multiline else LONGEST):
                 yield f"{where} is {len(value)} characters long"
-            elif not _is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
+            elif not is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
                 yield f"{where} contains control characters"
-
-
-def _is_plain(text: str) -> bool:
-    return not any(unicodedata.category(character) in ("Cc", "Cs") or character in _TURNING for character in text)
 
 
 def _task(record: Record) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.manifest import manifest_files
 from tasks.prepare.sources import SOURCES
 from tasks.support.errors import UserError
+from tasks.support.text import why_no_file
 from tasks.task import Task
 
 # The file that describes the preparation, inside a prepared directory. It is written last.
@@ -51,9 +52,9 @@ def is_prepared(task: Task) -> bool:
 
 def why_not_prepared(task: Task) -> str | None:
     """Return why the task cannot be evaluated yet and what to do, in one sentence; None if it can."""
-    missing = [file for file in manifest_files(task).values() if not file.is_file()]
+    missing = [f"{file} {problem}" for file in manifest_files(task).values() if (problem := why_no_file(file))]
     if task.has_own_files:
-        return f"{missing[0]} does not exist: check the paths in the task file and --data-dir." if missing else None
+        return f"{missing[0]}: check the paths in the task file and --data-dir." if missing else None
     command = f"run `{task.command}`"
     done = preparation(task)
     if missing or done is None:

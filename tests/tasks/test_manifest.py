@@ -3,46 +3,16 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from written_tables import CLIPS, GOOD_LINES, GOOD_ROWS, clips_task, recording, scapes_task
 
 from tasks.manifest import read_manifest
 from tasks.subsets import limit
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Item, Manifest, Split, Task
-
-CLIPS = [("a", "cat", "train"), ("b", "dog", "train"), ("c", "cat", "valid"), ("d", "dog", "test")]
-GOOD_ROWS = ["path,label,split", "a.wav,cat,train", "b.wav,dog,train", "c.wav,cat,valid", "d.wav,dog,test"]
-
-
-def clips_task(root: Path, text: str | bytes, **keys: Any) -> Task:
-    (root / "clips.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    return Task(name="own", kind="classification", metric="accuracy", clips=Path("clips.csv"), root=root, **keys)
-
-
-def recording(path: str, *annotations: tuple[float, float, Any], length: Any = 10) -> str:
-    spans = [{"st": st_, "ed": ed, "label": label} for st_, ed, label in annotations]
-    return json.dumps({"path": path, "length": length, "annotations": spans})
-
-
-GOOD_LINES = {
-    "train": recording("a.wav", (1, 3, "cat"), (2, 4, "dog")),
-    "valid": recording("b.wav", (1, 3, "cat")),
-    "test": recording("c.wav"),
-}
-
-
-def scapes_task(root: Path, width: float = 2.0, shift: float = 1.0, labels: Any = None, **lines: str | bytes) -> Task:
-    for split, default in GOOD_LINES.items():
-        text = lines.get(split, default)
-        (root / f"{split}.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
-    files = {split: Path(f"{split}.jsonl") for split in SPLITS}
-    keys = {"window_width": width, "window_shift": shift, "labels": labels, "root": root}
-    return Task(name="own", kind="detection", metric="map", **files, **keys)
-
 
 # --- reading what is right ---
 
@@ -61,7 +31,7 @@ def test_an_id_names_a_clip_wherever_its_file_lies(tmp_path: Path) -> None:
 
 
 def test_one_file_may_hold_several_recordings_at_their_offsets(tmp_path: Path) -> None:
-    first = {**json.loads(recording("long.wav", (1, 3, "cat"), length=4)), "id": "minute 0", "offset": 0}
+    first = {**json.loads(recording("long.wav", (1, 3, "cat"), (1, 3, "dog"), length=4)), "id": "minute 0", "offset": 0}
     second = {**json.loads(recording("long.wav", (1, 3, "dog"), length=4)), "id": "minute 1", "offset": 60, "low": True}
     train = read_manifest(scapes_task(tmp_path, train=f"{json.dumps(first)}\n{json.dumps(second)}")).items["train"]
     assert [item.window for item in train] == [(0, 2), (1, 3), (2, 4), (60, 62), (61, 63), (62, 64)]
@@ -145,7 +115,8 @@ def test_windows_carry_labels_recording_and_times(tmp_path: Path) -> None:
 
 
 def test_integer_labels_become_text(tmp_path: Path) -> None:
-    task = scapes_task(tmp_path, train=recording("a", (0, 1, 2), (0, 1, 10)), valid=recording("b", (0, 1, "10")))
+    lines = {"valid": recording("b", (0, 1, "10")), "test": recording("c", (0, 1, 2))}
+    task = scapes_task(tmp_path, train=recording("a", (0, 1, 2), (0, 1, 10)), **lines)
     assert read_manifest(task).labels == ("10", "2")
 
 
@@ -173,8 +144,8 @@ BAD_CLIPS = {
     "empty file": ("", r"clips\.csv is empty"),
     "header only": ("path,label,split\n", r"clips\.csv names no clip"),
     "missing column": ("path,species,split\na,cat,train\n", r"no column 'label' but 'path', 'species', 'split'"),
-    "semicolons": ("path;label;split\na;cat;train\n", r"no column 'path' but 'path;label;split'"),
-    "unknown split": ([*GOOD_ROWS, "e,cat,validation"], r"line 6: unknown split 'validation'; use one of train, valid"),
+    "bars": ("path|label|split\na|cat|train\n", r"no column 'path' but 'path\|label\|split'"),
+    "unknown split": ([*GOOD_ROWS, "e,cat,eval"], r"line 6: unknown split 'eval'; use one of train, valid"),
     "empty label": ([*GOOD_ROWS, "e,,train"], r"line 6: the label is empty"),
     "empty path": ([*GOOD_ROWS, ",cat,train"], r"line 6: path '' is not the name of a file"),
     "path twice": ([*GOOD_ROWS, "a.wav,cat,test"], r"line 6: a\.wav was named before \(.*clips\.csv, line 2\)"),
@@ -258,7 +229,9 @@ def test_an_empty_split_of_windows_is_named(tmp_path: Path, split: Split, text: 
 
 
 def test_an_annotation_outside_the_listed_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.jsonl, line 1: label 'dog' is not among the labels of the task file"):
+    with pytest.raises(
+        UserError, match=r"train\.jsonl, line 1, annotation 2: label 'dog' is not among the labels of the task file"
+    ):
         read_manifest(scapes_task(tmp_path, labels=["cat"]))
 
 

@@ -27,21 +27,55 @@ def without(text: str, key: str) -> str:
 
 WRONG = {
     "not TOML": ("name = ", "not valid TOML"),
-    "empty": ("", "name: Field required; kind: Field required"),
+    "empty": ("", "is empty: it needs name, kind"),
+    "only a comment": ("# to do", "name: Field required; kind: Field required"),
     "no name": (without(CLIPS, "name"), "name: Field required"),
     "name with a slash": (CLIPS.replace("own", "a/b"), "name: String should match"),
     "name is a number": (CLIPS.replace('"own"', "3"), "name: Input should be a valid string"),
     "no kind": (without(CLIPS, "kind"), "kind: Field required"),
     "unknown kind": (CLIPS.replace("classification", "regression"), "kind: Input should be 'classification' or"),
     "kind is a list": (CLIPS.replace('"classification"', '["detection"]'), "kind: "),
-    "unknown key": (CLIPS + "max_durations = 3\n", "max_durations: unknown key"),
-    "unknown fact": (CLIPS + '[facts]\nlicense = "x"\n', "facts.license: unknown key"),
+    "unknown key": (CLIPS + "max_durations = 3\n", "max_durations: unknown key (did you mean max_duration?)"),
+    "unlike any key": (CLIPS + "qqq = 3\n", "qqq: unknown key (it has name, kind, metric, "),
+    "unknown fact": (CLIPS + '[facts]\nlicense = "x"\n', "facts.license: unknown key (did you mean licence?)"),
+    "a fact at the top": (CLIPS + 'licence = "x"\n', "licence: unknown key (write it below the line [facts])"),
+    "a key below a table": (
+        CLIPS + "[facts]\nmax_duration = 3\n",
+        "unknown key (write it above the first line in square",
+    ),
+    "all keys in a table": ("[task]\n" + CLIPS, "remove the line [task]; name and kind stand above all tables"),
+    "a table as text": (CLIPS + 'facts = "x"\n', "facts: Input should be a valid dictionary"),
+    "key twice": (CLIPS + CLIPS[-20:], "a key or table is there twice"),
+    "table twice": (CLIPS + "[facts]\n[facts]\n", "a key or table is there twice"),
+    "nested deeply": (CLIPS + "labels = " + "[" * 100_000, "is not valid TOML: it is nested too deeply"),
+    "a number of 5000 digits": (CLIPS + "max_duration = " + "9" * 5000, "is not valid TOML: Exceeds the limit"),
+    "zero byte": (CLIPS + "\0", "is not text: line 4 holds a byte with the value 0"),
+    "name of a catalogue task": (CLIPS.replace("own", "watkins"), "name: 'watkins' is a task of the suite"),
+    "name of a built-in task": (CLIPS.replace("own", "mini-calls"), "results are known by the name of their task"),
+    "Windows path": (CLIPS.replace("clips.csv", "data\\clips.csv"), "write / between the names of directories"),
+    "Windows path in single quotes": (
+        CLIPS.replace('"clips.csv"', r"'data\clips.csv'"),
+        "with backslashes as on Windows: write / between the names",
+    ),
     "root": (CLIPS + 'root = "/"\n', "root: unknown key"),
     "group": (CLIPS + 'group = "core"\n', "group: only tasks that come with the suite"),
     "unknown metric": (CLIPS + 'metric = "f1"\n', "metric: Input should be 'accuracy' or 'map'"),
     "metric of the other kind": (CLIPS + 'metric = "mAP"\n', "metric for classification must be 'accuracy'"),
     "max_duration is zero": (CLIPS + "max_duration = 0\n", "max_duration: Input should be greater than 0"),
     "max_duration is infinite": (CLIPS + "max_duration = inf\n", "max_duration: Input should be a finite number"),
+    "max_duration is NaN": (
+        CLIPS + "max_duration = nan\n",
+        "max_duration: Input should be a finite number, and it is nan",
+    ),
+    "max_duration is true": (CLIPS + "max_duration = true\n", "a valid number, and it is True"),
+    "max_duration would overflow": (CLIPS + "max_duration = 1e305\n", "less than or equal to 86400, and it is 1e+305"),
+    "a window of days": (
+        SCAPES.replace("width = 2", "width = 1e6"),
+        "window_width: Input should be less than or equal",
+    ),
+    "windows without a distance": (SCAPES.replace("shift = 1", "shift = 1e-9"), "0.0001, and it is 1e-09"),
+    "labels hold a blank": (CLIPS + 'labels = ["a", " "]\n', "labels holds ' ': write text without control characters"),
+    "labels hold an escape code": (CLIPS + 'labels = ["\\u001b[1m", "a"]\n', r"labels holds '\x1b[1m': write text"),
     "max_duration is text": (CLIPS + 'max_duration = "long"\n', "max_duration: Input should be a valid number"),
     "labels is text": (CLIPS + 'labels = "cat"\n', "labels: write a list of names"),
     "labels is empty": (CLIPS + "labels = []\n", "labels is empty"),
@@ -81,7 +115,29 @@ def test_a_wrong_task_file_names_the_key(tmp_path: Path, name: str) -> None:
 
 def test_a_task_file_that_is_not_text_is_an_error_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"own\.toml cannot be read as UTF-8"):
+    with pytest.raises(UserError, match=r"own\.toml is UTF-16 text"):
+        load_task(str(tmp_path / "own.toml"), data=tmp_path)
+
+
+def test_a_task_file_with_the_mark_of_notepad_is_read(tmp_path: Path) -> None:
+    """It was "Invalid statement (at line 1, column 1)", where nothing wrong is to be seen."""
+    (tmp_path / "own.toml").write_bytes(b"\xef\xbb\xbf" + CLIPS.replace("\n", "\r\n").encode())
+    assert load_task(str(tmp_path / "own.toml"), data=tmp_path).clips == Path("clips.csv")
+
+
+def test_what_cannot_be_read_as_a_task_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UserError, match=r"folder\.toml is a directory"):
+        load_task(str(tmp_path / "folder.toml"), data=tmp_path)
+    with pytest.raises(UserError, match=r"\.toml cannot be reached \(File name too long\)"):
+        load_task("x" * 300 + ".toml", data=tmp_path)
+    (tmp_path / "own.toml").write_text(CLIPS)
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"own\.toml cannot be read \(Permission denied\): check its permissions"):
         load_task(str(tmp_path / "own.toml"), data=tmp_path)
 
 

@@ -81,6 +81,32 @@ def test_damaged_and_missing_files_are_named(clips: Task) -> None:
     assert "`beans tasks prepare own --again`" in found(made)["readable"].says
 
 
+def test_every_damaged_file_is_listed_with_its_line(clips: Task) -> None:
+    """Sixty bad files were three names and "57 more": they had to be found three at a time."""
+    for number in range(5):
+        (clips.root / f"{number}.wav").write_bytes(b"no audio at all")
+    readable = found(clips)["readable"]
+    assert readable.says.count(".wav") == 3 and "and 2 more" in readable.says
+    assert [(file.path, file.place) for file in readable.files] == [
+        (str(clips.root / f"{number}.wav"), f"{clips.root / 'clips.csv'}, line {number + 2}") for number in range(5)
+    ]
+    assert all(f"{number}.wav is not audio" in file.reason for number, file in enumerate(readable.files))
+    assert readable.as_json()["files"][4]["path"] == str(clips.root / "4.wav")
+
+
+def test_a_crop_of_less_than_a_sample_fails(clips: Task) -> None:
+    """Every clip was empty, and a score of chance was published."""
+    report = found(clips.model_copy(update={"max_duration": 1e-4}))
+    assert report["lengths"].status == "fail"
+    assert "max_duration is 0.0001 s, which is shorter than one sample at 8000 Hz" in report["lengths"].says
+
+
+def test_what_the_manifest_warns_of_is_a_finding(clips: Task) -> None:
+    report = found(clips.model_copy(update={"labels": ("x", "y", "z")}))
+    assert report["manifest"].status == "note" and "'z': no probe can learn it" in report["manifest"].says
+    assert found(clips)["manifest"].status == "pass"
+
+
 def test_sound_in_two_splits_is_found_whatever_it_is_encoded_as(clips: Task) -> None:
     samples, _ = soundfile.read(clips.root / "0.wav", dtype="int16")
     # The same sound as FLAC, and with another second half, which is not used.
@@ -133,9 +159,13 @@ def test_a_recording_shorter_than_its_manifest_says_fails(tmp_path: Path) -> Non
     (tmp_path / "own.toml").write_text("\n".join(['name = "own"', 'kind = "detection"', *keys, 'labels = ["x"]']))
     for seed, split in enumerate(("train", "valid", "test")):
         soundfile.write(tmp_path / f"{split}.wav", noise(seed, 10 if split == "train" else 5.2), RATE)
-        line = {"path": f"{split}.wav", "length": 5.2 if split == "valid" else 10, "annotations": []}
+        line = {"path": f"{split}.wav", "length": 5.2 if split == "valid" else 10}
+        line["annotations"] = [{"st": 1, "ed": 3, "label": "x"}]
         (tmp_path / f"{split}.jsonl").write_text(json.dumps(line))
     report = found(load_task(str(tmp_path / "own.toml"), data=tmp_path))
     assert report["lengths"].status == "fail"
     assert "test (5.2 s)" in report["lengths"].says.replace(".wav", "")
+    [file] = report["lengths"].files
+    assert (file.path, file.place) == (str(tmp_path / "test.wav"), f"{tmp_path / 'test.jsonl'}, line 1")
+    assert file.reason == "it is 5.2 s long, and its windows need 10 s"
     assert "valid" not in report["lengths"].says and "train" not in report["lengths"].says
