@@ -21,7 +21,8 @@ from tasks.task import DEFAULT_METRIC, explain
 _DEPTH = 16
 _NAME = 200
 _LINE = 2_000
-_TEXT = 20_000
+MOST_CHARACTERS = 20_000
+"""The length of a text that a user writes about a submission."""
 _LONGEST_ID = 2_000
 _FIRST_YEAR = 2020
 # The clock of another machine may be ahead by this much.
@@ -166,7 +167,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
         where, value = pending.pop()
         if isinstance(value, Mapping):
             for key, inner in value.items():
-                if len(key) > _NAME or not _is_plain(key):
+                if len(key) > _NAME or not is_plain(key):
                     yield f"a key of {where or 'the record'} is too long or contains control characters"
                 else:
                     pending.append((f"{where}.{key}" if where else key, inner))
@@ -174,13 +175,14 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
             pending.extend((where, inner) for inner in value)
         elif isinstance(value, str):
             multiline = where.startswith(free)
-            if len(value) > (_TEXT if multiline else _LINE):
+            if len(value) > (MOST_CHARACTERS if multiline else _LINE):
                 yield f"{where} is {len(value)} characters long"
-            elif not _is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
+            elif not is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
                 yield f"{where} contains control characters"
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Whether a text has no control characters, no half of a surrogate pair, and none that turns its direction."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") or character in _TURNING for character in text)
 
 
