@@ -94,6 +94,11 @@ def _unrecordable(value: object, where: str = "") -> Iterator[str]:
         yield f"{where} is {value}, which is no number of 64 bits"
 
 
+def _is_inside_a_table(where: str) -> bool:
+    """Whether a value is inside a table of a loader, which checks only its own keys."""
+    return where.startswith("submission.") and where.count(".") > 1
+
+
 def _known(name: str) -> str:
     """Return the name of a loader after checking that it exists."""
     known = [f"'{loader}'" for loader in LOADERS.names()]
