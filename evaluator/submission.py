@@ -3,7 +3,7 @@
 import inspect
 import json
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,15 @@ from pydantic import (
 
 from evaluator.backbones import LOADERS, Loader
 from evaluator.guard.contained import contained
+from leaderboard.records.plausibility import MOST_CHARACTERS
 from tasks.support.errors import UserError, instead
+from tasks.support.text import is_plain
 
 if TYPE_CHECKING:
     from evaluator.backbone import Backbone
+
+# The limits of a record.
+_LONGEST_KEY, _DEEPEST = 200, 8
 
 Domain = Literal["speech", "general audio", "music", "animals", "none"]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -62,6 +67,39 @@ class About(BaseModel):
     pretraining: tuple[Pretraining, ...] | None = None
 
 
+def _unrecordable(value: object, where: str = "") -> Iterator[str]:
+    """The values that no record can hold, and why. A text with control characters would show as another text."""
+    if where.count(".") > _DEEPEST:
+        yield f"{where} is nested too deeply"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if is_plain(key) and len(key) <= _LONGEST_KEY:
+                yield from _unrecordable(inner, f"{where}.{key}" if where else key)
+            else:
+                yield f"the key {ascii(key)[:80]} in {where or 'the file'} is too long or has control characters"
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _unrecordable(inner, where)
+    elif isinstance(value, str):
+        if wrong := next((one for one in value if one not in "\n\t" and not is_plain(one)), None):
+            yield f"{where} contains the character {wrong!a}, which cannot be shown: remove it"
+        elif len(value) > MOST_CHARACTERS:
+            yield f"{where} has {len(value)} characters, and {MOST_CHARACTERS} are the most"
+    # The loader checks the numbers of its own keys, but not those inside a table.
+    elif (
+        where.startswith("submission.")
+        and where.count(".") > 1
+        and isinstance(value, int | float)
+        and not -(2.0**63) < value < 2.0**63
+    ):
+        yield f"{where} is {value}, which is no number of 64 bits"
+
+
+def _is_inside_a_table(where: str) -> bool:
+    """Whether a value is inside a table of a loader, which checks only its own keys."""
+    return where.startswith("submission.") and where.count(".") > 1
+
+
 def _known(name: str) -> str:
     """Return the name of a loader after checking that it exists."""
     known = [f"'{loader}'" for loader in LOADERS.names()]
@@ -95,7 +133,8 @@ class Submission(BaseModel):
                 f"Submission file {path} does not exist: `beans submissions list` shows those that come along."
             )
         try:
-            return cls.parse(path.read_text(encoding="utf-8"), path)
+            # Editors on Windows put a byte order mark first, which is no part of the text.
+            return cls.parse(path.read_text(encoding="utf-8-sig"), path)
         except UnicodeDecodeError as error:
             raise UserError(f"Submission file {path} is not valid TOML: {error}.") from error
 
@@ -108,8 +147,11 @@ class Submission(BaseModel):
         """
         try:
             tables = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        # A ValueError is also the answer to a number with thousands of digits.
+        except (ValueError, RecursionError) as error:
             raise UserError(f"Submission file {path} is not valid TOML: {error}.") from error
+        if wrong := next(_unrecordable(tables), None):
+            raise UserError(f"Submission file {path}: {wrong}.")
         unknown = sorted(set(tables) - {"submission", "about"})
         if unknown:
             raise UserError(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import Trial
+from tasks.support.databases import damaged_file, sqlite_file
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,8 +78,14 @@ def search(train: Train, protocol: Protocol, *, storage: str, study_name: str) -
     Raises:
         UserError: the storage cannot be used.
     """
-    with _storage_errors():
-        return _search(train, protocol, _open(storage, study_name))
+    with _storage_errors(storage):
+        study = _open(storage, study_name)
+        try:
+            return _search(train, protocol, study)
+        except _UnreadableTrialsError:
+            # An older version or a damaged database wrote these trials. No record was made from them.
+            _delete(study)
+            return _search(train, protocol, _open(storage, study_name))
 
 
 def _search(train: Train, protocol: Protocol, study: "Study") -> list[Trial]:
@@ -192,34 +200,69 @@ def _finished(study: "Study") -> list[Trial]:
     from optuna.trial import TrialState
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [
-        Trial(
-            number=number,
-            lr=trial.params["lr"],
-            **{field.name: trial.user_attrs[field.name] for field in fields(Tried)},
-        )
-        for number, trial in enumerate(complete)
-    ]
+    try:
+        return [
+            Trial(
+                number=number,
+                lr=trial.params["lr"],
+                **{field.name: trial.user_attrs[field.name] for field in fields(Tried)},
+            )
+            for number, trial in enumerate(complete)
+        ]
+    except (KeyError, ValidationError) as error:
+        raise _UnreadableTrialsError from error
 
 
 def _open(storage: str, study_name: str) -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(storage=storage, study_name=study_name, direction="maximize", load_if_exists=True)
+    try:
+        opened = optuna.storages.get_storage(storage)
+    # Optuna's answer to tables of another version.
+    except RuntimeError as error:
+        raise _UnusableStorageError(" ".join(str(error).split()).partition(". ")[0]) from error
+    return optuna.create_study(storage=opened, study_name=study_name, direction="maximize", load_if_exists=True)
+
+
+def _delete(study: "Study") -> None:
+    import optuna
+
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+
+
+class _UnusableStorageError(Exception):
+    """The tables of the storage are of another version or another program."""
+
+
+class _UnreadableTrialsError(Exception):
+    """The trials of a study do not hold what a search stores."""
 
 
 @contextmanager
-def _storage_errors() -> Iterator[None]:
+def _storage_errors(storage: str) -> Iterator[None]:
     """Raise one sentence for a storage that cannot be used. Omit its address, which may contain a password."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
+    except _UnusableStorageError as error:
+        file = sqlite_file(storage)
+        advice = f"delete {file}" if file else "give another OPTUNA_STORAGE"
+        raise UserError(
+            f"Optuna's storage holds tables of another program or version ({error}): {advice} and run the same command;"
+            " all results are kept, and only an unfinished search begins again."
+        ) from error
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         cause = error.__cause__ or error
-        reason = str(getattr(cause, "orig", None) or type(cause).__name__).partition("\n")[0]
+        original = getattr(error, "orig", None) or getattr(cause, "orig", None)
+        reason = str(original or type(cause).__name__).partition("\n")[0]
+        if file := damaged_file(storage, reason):
+            raise UserError(
+                f"Optuna's database {file} is damaged ({reason}): delete it and run the same command; all results are"
+                " kept, and only an unfinished search begins again."
+            ) from error
         raise UserError(
             f"Optuna's storage cannot be used ({reason}): check OPTUNA_STORAGE, that it is running and has room;"
             " finished trials are kept."

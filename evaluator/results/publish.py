@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from evaluator.results.outcome import Outcome
-from evaluator.tracking.connection import TrackingError
+from evaluator.tracking.connection import TrackingError, address
 from evaluator.tracking.runs import log_record
 from leaderboard.database.store import Store
 from leaderboard.ranking.resamples import scored
@@ -123,15 +123,19 @@ def publish_all(paths: Iterable[Path], home: Home) -> Iterator[str]:
 def push(records: Path, uri: str, artifacts: Path) -> Iterator[tuple[Path, Tracking | TrackingError]]:
     """Log every record of a directory that has no MLflow run yet, sorted by file name.
 
-    A record that fails does not stop the others. If MLflow is down, that error is the last item.
+    A run that is noted, but that MLflow at this address no longer has, is logged again. A record
+    that fails does not stop the others. If MLflow is down, that error is the last item.
     """
     for path in record_paths(records):
-        if read_tracking(path) is not None:
+        note = read_tracking(path)
+        if note is not None and note.uri != address(uri):
             continue
         try:
             logged = log(StoredRecord.read(path), uri, artifacts)
         except UserError as error:
             logged = TrackingError(f"{path} was not sent to MLflow: {error}")
+        if logged == note:
+            continue
         yield path, logged
         if isinstance(logged, TrackingError) and logged.down:
             return

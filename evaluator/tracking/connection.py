@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tasks.support.databases import damaged_file, sqlite_file
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -84,6 +86,12 @@ def connect(uri: str, records: Path, what: str = "record", again: str = "beans r
                     yield client
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
             reason, down = _explain(error)
+            if file := damaged_file(uri, reason):
+                raise TrackingError(
+                    f"MLflow's database {file} is damaged ({reason}), so it did not store the {what}: delete the file;"
+                    f" the {what} is kept, and `{again}` sends everything again.",
+                    down=True,
+                ) from error
             raise TrackingError(
                 f"MLflow at {address(uri)} did not store the {what} ({reason}): the {what} is kept, and"
                 f" `{again}` sends it later.",
@@ -92,7 +100,7 @@ def connect(uri: str, records: Path, what: str = "record", again: str = "beans r
 
 
 def _lock_path(uri: str, records: Path) -> Path:
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     return records / ".mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
 
 
@@ -107,7 +115,7 @@ def _open_database(uri: str) -> None:
     import sqlalchemy
     from mlflow import MlflowClient
 
-    database = _sqlite_file(uri)
+    database = sqlite_file(uri)
     if database is not None and not database.exists():
         for stale in database.parent.glob(f".{database.name}.*.new*"):
             stale.unlink(missing_ok=True)
@@ -117,15 +125,6 @@ def _open_database(uri: str) -> None:
     arguments = {"connect_timeout": CONNECT_SECONDS} if dialect in ("postgresql", "mysql") else {}
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, connect_args=arguments)
     sqlalchemy.inspect(engine).get_table_names()
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    if urlsplit(uri).scheme.partition("+")[0] != "sqlite":
-        return None
-    from sqlalchemy import make_url
-
-    database = make_url(uri).database
-    return Path(database) if database and database != ":memory:" else None
 
 
 def is_http(uri: str) -> bool:
@@ -148,7 +147,7 @@ def _explain(error: BaseException) -> tuple[str, bool]:
             reason, down = str(getattr(urllib3_error, "reason", urllib3_error)).rpartition(": ")[2], True
         down = down or isinstance(cause, OperationalError | Timeout)
         cause = cause.__cause__ or cause.__context__
-    line = CREDENTIALS.sub("", reason).strip().partition("\n")[0]
+    line = CREDENTIALS.sub("", reason).strip().partition("\n")[0].removeprefix("(sqlite3.DatabaseError) ")
     return line[:200].rstrip(". "), down
 
 

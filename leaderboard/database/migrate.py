@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command, op
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 # alembic keeps its context in module globals, so two threads must not migrate at once.
 _one_at_a_time = threading.Lock()
@@ -26,6 +28,13 @@ def upgrade(engine: sa.Engine, revision: str = "head") -> None:
     _migrate(engine, command.upgrade, revision)
     if engine.dialect.name == "sqlite":
         _let_readers_read_while_one_writes(engine)
+
+
+def is_current(engine: sa.Engine) -> bool:
+    """Whether the schema is the newest one. Nothing is written."""
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    return current == ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def downgrade(engine: sa.Engine, revision: str) -> None:
@@ -61,8 +70,7 @@ def fill_results(readers: Mapping[str, Callable[[dict[str, Any]], object]]) -> N
 
 
 def _migrate(engine: sa.Engine, change: Callable[[Config, str], None], revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", "leaderboard.database:migrations")
+    config = _config()
     # The lock is taken before the schema is read, so that only one process migrates. In SQLite a transaction that has
     # read can no longer wait for the write lock, so it takes the lock when it begins.
     with _one_at_a_time, engine.execution_options(sqlite_begin="IMMEDIATE").begin() as connection:
@@ -70,6 +78,12 @@ def _migrate(engine: sa.Engine, change: Callable[[Config, str], None], revision:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         config.attributes["connection"] = connection
         change(config, revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "leaderboard.database:migrations")
+    return config
 
 
 def _let_readers_read_while_one_writes(engine: sa.Engine) -> None:

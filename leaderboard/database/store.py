@@ -12,11 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from alembic.util import CommandError
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from leaderboard.database.cache import Latest
-from leaderboard.database.migrate import upgrade
+from leaderboard.database.engine import open_engine, shown
 from leaderboard.ranking.columns import COLUMNS, stored_values
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import record_paths
@@ -24,12 +24,8 @@ from leaderboard.records.plausibility import refuse_unpublishable
 from leaderboard.records.record import Record, Tracking
 from leaderboard.records.result import Result, SubmissionFacts, submission_facts
 from leaderboard.records.stored import StoredRecord
+from tasks.support.databases import damaged_file
 from tasks.support.errors import UserError
-
-# Seconds to wait for the write of another process, and for the answer of a server.
-BUSY_TIMEOUT = 60
-CONNECT_TIMEOUT = 10
-
 
 Version = tuple[tuple[int, int], ...]
 """The value of `Store.version`: per table, the number of rows and the sum of their change numbers."""
@@ -271,22 +267,25 @@ class Store:
         """A connection in one transaction. The first call also migrates the schema."""
         try:
             if self._opened is None:
-                engine = _engine(self._address)
-                upgrade(engine)
-                self._opened = engine
+                self._opened = open_engine(self._address)
             with self._opened.begin() as connection:
                 yield connection
         except DBAPIError as error:
             # Another database may have replaced this one: the next call checks the schema again.
             self._opened = None
             reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            if file := damaged_file(self._address, reason):
+                raise UserError(
+                    f"Leaderboard database {file} is damaged ({reason}): delete it and run `beans leaderboard rebuild`,"
+                    " which reads all records and profiles again."
+                ) from error
             raise UserError(
-                f"Leaderboard database {_shown(self._address)} cannot be used ({reason}): "
+                f"Leaderboard database {shown(self._address)} cannot be used ({reason}): "
                 "check that it exists and runs, or set BEANS_DATABASE_URL."
             ) from error
         except CommandError as error:
             raise UserError(
-                f"Leaderboard database {_shown(self._address)} was made by another version of the suite ({error}): "
+                f"Leaderboard database {shown(self._address)} was made by another version of the suite ({error}): "
                 "update the suite, or set BEANS_DATABASE_URL to a new database and run `beans leaderboard rebuild`."
             ) from error
 
@@ -348,55 +347,3 @@ def _namesakes(connection: sa.Connection, result: Result) -> list[str]:
         f"The name {result.submission} was used {which} later, at {when}: this result does not count on the board; "
         "give one of the two models another name, or submit this one again."
     ]
-
-
-def _engine(address: str) -> sa.Engine:
-    """An engine without a connection pool, because connections do not survive a fork or a restart of the server."""
-    try:
-        url = sa.make_url(address)
-        if url.drivername in ("postgres", "postgresql"):
-            url = url.set(drivername="postgresql+psycopg")
-        kind = url.get_backend_name()
-        if kind not in ("sqlite", "postgresql"):
-            raise UserError(f"Leaderboard database {_shown(address)}: only sqlite:/// and postgresql:// are supported.")
-        timeout = {"timeout": BUSY_TIMEOUT} if kind == "sqlite" else {"connect_timeout": CONNECT_TIMEOUT}
-        arguments = {key: value for key, value in timeout.items() if key not in url.query}
-        engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=arguments)
-    except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise UserError(
-            "BEANS_DATABASE_URL is not an address this suite can open: "
-            "write sqlite:////absolute/path.db or postgresql://user:password@host:5432/name."
-        ) from error
-    if kind == "sqlite":
-        _prepare_sqlite(engine)
-    return engine
-
-
-def _prepare_sqlite(engine: sa.Engine) -> None:
-    database = engine.url.database
-    if not database or database == ":memory:":
-        raise UserError("The leaderboard needs a database file: write sqlite:////absolute/path.db.")
-    try:
-        Path(database).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"Directory {Path(database).parent} for the leaderboard database cannot be created ({error.strerror}): "
-            "set BEANS_HOME or BEANS_DATABASE_URL to a place that can be written."
-        ) from error
-
-    # By default Python's driver starts transactions itself. With these two listeners SQLAlchemy starts them.
-    @sa.event.listens_for(engine, "connect")
-    def _leave_transactions_alone(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('sqlite_begin', 'DEFERRED')}")
-
-
-def _shown(address: str) -> str:
-    """The address without password and query, because the query may contain a password too."""
-    try:
-        return sa.make_url(address).set(query={}).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "(unreadable address)"

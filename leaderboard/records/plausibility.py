@@ -20,7 +20,8 @@ from tasks.task import DEFAULT_METRIC, explain
 # Limits far above every record that the suite can make, and low enough to be harmless.
 _DEPTH = 16
 _NAME = 200
-_TEXT = 20_000
+MOST_CHARACTERS = 20_000
+"""The length of a text that a user writes about a submission."""
 _FIRST_YEAR = 2020
 # The clock of another machine may be ahead by this much.
 _AHEAD = timedelta(hours=1)
@@ -171,7 +172,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
             pending.extend((where, inner) for inner in value)
         elif isinstance(value, str):
             multiline = where.startswith(free)
-            if len(value) > (_TEXT if multiline else LONGEST):
+            if len(value) > (MOST_CHARACTERS if multiline else LONGEST):
                 yield f"{where} is {len(value)} characters long"
             elif not is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
                 yield f"{where} contains control characters"

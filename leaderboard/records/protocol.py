@@ -110,6 +110,8 @@ class Protocol:
         if self.version not in _VERSIONS:
             raise UserError(f"protocol {self.version} is not known here: this suite has {' and '.join(VERSIONS)}")
         for key, text in self.departures.items():
+            if key in MOST and getattr(self, key) > MOST[key]:
+                raise UserError(f"protocol {self.name}: {key} is above {MOST[key]}")
             if not _is_usable(key, getattr(self, key)):
                 raise UserError(f"protocol {self.name}: {key} cannot be {text or 'empty'}")
         if len(self.name) > LONGEST_NAME:
@@ -236,7 +238,7 @@ def _is_usable(key: str, value: Any) -> bool:
     if value == ():
         # A search, under a version whose standard is a grid.
         return False
-    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, MOST.get(key, math.inf))
+    low, high = (LOWEST_RATE, HIGHEST_RATE) if key in ("grid", "lr_low", "lr_high") else (0, math.inf)
     numbers = value if isinstance(value, tuple) else (value,)
     return all(0 < number < math.inf and low <= number <= high for number in numbers)
 

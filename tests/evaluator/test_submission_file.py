@@ -98,6 +98,47 @@ def test_a_mistake_in_the_loaders_keys_is_said_in_words_of_the_file(tmp_path: Pa
         Submission.read(path).check_keys()
 
 
+@pytest.mark.parametrize("loader", ["statistics", "features", "torchaudio", "huggingface"])
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1e9", "16000.5", '"16000"', "true", "[16000]", "nan", "2020-01-01", "10000001"]
+)
+def test_a_sample_rate_that_no_sound_has_is_refused(tmp_path: Path, loader: str, value: str) -> None:
+    keys = {"features": 'directory = "x"\n', "torchaudio": 'config = "x"\n'}.get(loader, "")
+    path = tmp_path / "s.toml"
+    path.write_text(f'[submission]\nname = "x"\nloader = "{loader}"\n{keys}sample_rate = {value}\n')
+    with pytest.raises(UserError, match=r"sample_rate: .* (is below|is above|is no whole number)"):
+        Submission.read(path).check_keys()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    """Windows' Notepad writes one."""
+    (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert Submission.read(tmp_path / "s.toml").name == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + ABOUT.replace('"d"', r'"\u001b[31mred"'), r"about.description contains the character '\\x1b'"),
+        (GOOD + ABOUT.replace('"a"', r'"\u202eevil"'), r"about.authors contains the character '\\u202e'"),
+        (GOOD + ABOUT + r'pretraining = [{data = "\u0000", domain = "speech"}]', "about.pretraining.data contains"),
+        (GOOD + ABOUT.replace('"d"', f'"{"d" * 20_001}"'), "about.description has 20001 characters"),
+        (GOOD + r'model = "\u0007"', "submission.model contains"),
+        (GOOD + r'"\u0007" = 1', "the key '.x07' in submission"),
+        (GOOD + "config = {a = {b = inf}}", "submission.config.a.b is inf"),
+        (GOOD + f"config = {{a = {10**30}}}", "submission.config.a is 1000000000000000000000000000000"),
+        (GOOD + "config = " + "{a = " * 12 + "1" + "}" * 12, "nested too deeply"),
+        (GOOD + "config = " + "[" * 5000, "not valid TOML"),
+        (GOOD + "seed = " + "1" * 5000, "not valid TOML"),
+    ],
+)
+def test_what_no_record_can_hold_is_refused_before_anything_is_computed(tmp_path: Path, text: str, said: str) -> None:
+    """`beans records verify` would refuse the record after the whole training."""
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(UserError, match=said):
+        Submission.read(tmp_path / "s.toml")
+
+
 def test_a_submission_takes_the_rates_that_a_record_can_hold() -> None:
     """Otherwise a run of hours would end with a record that cannot be written."""
     for loader in ("torchaudio", "features"):

@@ -15,7 +15,8 @@ from ports import free_port
 
 import leaderboard.database.profiles  # noqa: F401  # its table belongs to the schema
 from leaderboard.database import migrate
-from leaderboard.database.store import Base, Store, _engine
+from leaderboard.database.engine import make_engine
+from leaderboard.database.store import Base, Store
 from leaderboard.ranking.columns import stored_values
 from leaderboard.records.failure import Failure
 from leaderboard.records.files import confirm, record_paths, tracking_path, write_record
@@ -79,7 +80,7 @@ def test_older_results_stay_as_history(url: str) -> None:
 def test_migrations_build_what_the_code_expects_and_go_down_again(url: str) -> None:
     store = Store(url)
     store.publish(make_record(), RUN)
-    engine = _engine(url)
+    engine = make_engine(url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     migrate.upgrade(engine)
@@ -99,7 +100,7 @@ def test_results_of_an_older_version_survive_every_migration_up_and_down(url: st
         *(make_record("a", about=about), make_record("b", limit=5, n_layers=3, best_layer=1)),
         make_record("c", vram_bytes=2**40, test=0.1 + 0.2),
     ]
-    store, engine = Store(url), _engine(url)
+    store, engine = Store(url), make_engine(url)
     for record in records:
         store.publish(record, RUN)
     before = store.results()
@@ -293,7 +294,7 @@ def test_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 def test_database_of_a_newer_suite_is_refused(url: str) -> None:
     """An old program must not write into a schema it does not know."""
     Store(url).publish(make_record())
-    with _engine(url).begin() as connection:
+    with make_engine(url).begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(UserError, match="another version"):
         Store(url).publish(make_record("b"))
@@ -312,7 +313,7 @@ def test_store_recovers_when_the_file_was_replaced(tmp_path: Path) -> None:
 
 
 def test_server_that_accepts_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leaderboard.database.store.CONNECT_TIMEOUT", 2)
+    monkeypatch.setattr("leaderboard.database.engine.CONNECT_TIMEOUT", 2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -365,7 +366,7 @@ def test_rebuild_keeps_failures_without_a_result(url: str, tmp_path: Path) -> No
 
 
 def test_failures_survive_only_their_own_migration(url: str) -> None:
-    store, engine = Store(url), _engine(url)
+    store, engine = Store(url), make_engine(url)
     store.publish(make_record())
     store.publish_failure(row(task="mini-soundscape"))
     migrate.downgrade(engine, "0004")

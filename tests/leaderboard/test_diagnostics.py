@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from consistent import write_consistent
+from scipy.sparse import csr_array
 from sklearn.metrics import average_precision_score, confusion_matrix, recall_score
 
 from evaluator.probes.metrics import average_precision
@@ -42,9 +43,11 @@ def detected(seed: int, *, equal: bool) -> PredictedScores:
 def test_confusions_are_those_of_scikit_learn_summed_over_seeds(seed: int) -> None:
     test = classified(seed)
     expected = sum(confusion_matrix(test.targets, one.argmax(1), labels=range(7)) for one in test.scores)
-    found = diagnostics.confusion_matrix(test)
+    counts = diagnostics.confusion_counts(test)
+    found = counts.toarray()
     assert np.array_equal(found, expected), "rows must be the true classes and columns the predicted ones"
     shares = diagnostics.row_shares(found)
+    assert np.array_equal(diagnostics.recalls(counts), shares.diagonal(), equal_nan=True)
     recall = np.mean(
         [recall_score(test.targets, one.argmax(1), labels=range(6), average=None) for one in test.scores], axis=0
     )
@@ -60,18 +63,18 @@ def test_most_confused_pairs_are_the_largest_off_the_diagonal() -> None:
         for true, guess in zip(test.targets.tolist(), scores.argmax(1), strict=True)
     ]
     counted = {pair: pairs.count(pair) for pair in set(pairs) if pair[0] != pair[1]}
-    found = diagnostics.most_confused(diagnostics.confusion_matrix(test), most=10)
+    found = diagnostics.most_confused(diagnostics.confusion_counts(test), most=10)
     assert [pair.count for pair in found] == sorted(counted.values(), reverse=True)[:10]
     for pair in found:
         assert pair.count == counted[pair.true, pair.predicted]
         assert pair.share == pytest.approx(pair.count / sum(true == pair.true for true, _ in pairs))
-    matrix = np.array([[5, 2, 0], [4, 4, 0], [0, 2, 2]])
+    matrix = csr_array([[5, 2, 0], [4, 4, 0], [0, 2, 2]])
     assert diagnostics.most_confused(matrix, most=9) == [
         Confusion(1, 0, 4, 0.5),
         Confusion(2, 1, 2, 0.5),
         Confusion(0, 1, 2, 2 / 7),
     ], "of equal counts, the pair that hurts its class more comes first"
-    assert diagnostics.most_confused(np.diag([3, 4]), most=9) == []
+    assert diagnostics.most_confused(csr_array(np.diag([3, 4])), most=9) == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -125,7 +128,7 @@ def test_classes_add_up_to_the_score_of_the_record(tmp_path: Path) -> None:
     found = diagnostics.average_precisions(read_predictions(tmp_path, record))
     assert found.mean() == pytest.approx(record.test, abs=1e-12)
     record = read_record(write_consistent(tmp_path, kind="classification"))
-    matrix = diagnostics.confusion_matrix(read_predictions(tmp_path, record))
+    matrix = diagnostics.confusion_counts(read_predictions(tmp_path, record))
     assert matrix.trace() / matrix.sum() == pytest.approx(record.test, abs=1e-12)
 
 

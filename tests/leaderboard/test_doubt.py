@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from leaderboard import Results
 from leaderboard.database import migrate
-from leaderboard.database.store import Store, _engine
+from leaderboard.database.engine import make_engine
+from leaderboard.database.store import Store
 from leaderboard.ranking import formats
 from leaderboard.ranking.boards import Cell, boards
 from leaderboard.ranking.columns import BEST_LAYER, SCORE, board_values, stored_values
@@ -122,7 +123,7 @@ def test_flags_of_others_are_not_stored() -> None:
 
 def test_stored_records_get_their_layers_and_flags_by_the_migration(url: str) -> None:
     """A board that was written before the columns existed shows the doubt of its records too."""
-    store, engine = Store(url), _engine(url)
+    store, engine = Store(url), make_engine(url)
     for record in (make_record("new", **DOUBTED), make_record("old", flags=["lr-at-upper-edge", "<b>"])):
         store.publish(record)
     before = {result.submission: (result.alike, result.flags) for result in store.results()}
