@@ -37,7 +37,7 @@ class _Decoded:
 
     Attributes:
         sound: a hash of its samples; "" for silence.
-        faults: a `tasks.faults.Fault`.
+        faults: a `tasks.sound.faults.Fault`.
         cut: as `tasks.sound.Header.cut`.
         problem: why it is unusable.
     """
@@ -144,8 +144,8 @@ def _stretches(manifest: Manifest) -> Iterator[_Stretch]:
 
 def _decode(stretch: _Stretch) -> _Decoded:
     """Decode a stretch in blocks: a recording of a day does not fit into memory."""
-    from tasks.faults import Listener
     from tasks.sound import decode_blocks, read_header
+    from tasks.sound.faults import Listener
 
     listener, sound, samples = Listener(), hashlib.sha256(), 0
     try:
@@ -235,7 +235,7 @@ def _rates(task: Task, decoded: Sequence[_Decoded]) -> Finding:
 
 def _oddities(decoded: Sequence[_Decoded]) -> Iterator[Finding]:
     """Sounds that decode and may still be wrong."""
-    from tasks.faults import Fault
+    from tasks.sound.faults import Fault
 
     for name, fault, odd, fine in (
         ("silence", Fault.SILENT, "silent", "no silent file"),

@@ -16,8 +16,8 @@ from torch import Tensor
 from evaluator.features import cuts
 from evaluator.features.cuts import Cut
 from evaluator.features.headers import Headers, Seen
-from tasks.faults import Fault
 from tasks.sound import Header
+from tasks.sound.faults import Fault
 from tasks.support.errors import UserError
 from tasks.support.threads import usable_cores
 

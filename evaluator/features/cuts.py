@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.faults import Fault, Listener
 from tasks.sound import Header, Resampler, decode_blocks, resampled_length
+from tasks.sound.faults import Fault, Listener
 
 # Part of the key of every feature: raise it when `hear` returns other samples.
 VERSION = 2

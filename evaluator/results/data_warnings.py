@@ -9,7 +9,7 @@ from evaluator.features.shards import faults, pooled_path, read
 from evaluator.features.store import Features
 from leaderboard.records.plausibility import shown
 from leaderboard.records.record import DataWarning, WarningKind
-from tasks.faults import Fault
+from tasks.sound.faults import Fault
 from tasks.support.errors import UserError
 from tasks.task import SPLITS, Split
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.faults import Fault, Listener
+from tasks.sound.faults import Fault, Listener
 
 SAMPLES = 16_000
 TONE = np.sin(2 * np.pi * 440 * np.arange(SAMPLES) / 16_000)

@@ -15,7 +15,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy, soundfile, soxr, torch
-import evaluator.features.cuts, tasks.sound, tasks.stream, tasks.verify
+import evaluator.features.cuts, tasks.sound, tasks.sound.stream, tasks.verify
 
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) / 1024

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 import torch
 
-from tasks.mp3 import count_frames
 from tasks.sound import Content, Header, decode, read_header
+from tasks.sound.mp3 import count_frames
 from tasks.support.errors import UserError
 
 RATE = 16_000
@@ -226,5 +226,5 @@ def test_decoding_in_blocks_changes_no_sample(monkeypatch: pytest.MonkeyPatch, c
     """A long recording must not sound otherwise because its blocks are joined."""
     flac = encoded("FLAC", "PCM_16", music(channels=channels))
     _, at_once = heard(flac)
-    monkeypatch.setattr("tasks.stream._BLOCK_VALUES", 1_000)
+    monkeypatch.setattr("tasks.sound.stream._BLOCK_VALUES", 1_000)
     assert torch.equal(heard(flac)[1], at_once)

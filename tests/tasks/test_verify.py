@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tasks.manifest import read_manifest
-from tasks.mp3 import count_frames
+from tasks.sound.mp3 import count_frames
 from tasks.support.findings import Finding
 from tasks.task import Published, Task, load_task
 from tasks.verify import verify

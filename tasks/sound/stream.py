@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tasks.mp3 import Bytes, Frames, count_frames
+from tasks.sound.mp3 import Bytes, Frames, count_frames
 
 # Values, over all channels, that are decoded at once.
 _BLOCK_VALUES = 1 << 20

@@ -3,7 +3,7 @@
 libsndfile takes the last page that it finds for the end of the stream, so a truncated file seems whole.
 """
 
-from tasks.mp3 import Bytes
+from tasks.sound.mp3 import Bytes
 
 _HEADER = 27
 _FIRST, _LAST = 2, 4

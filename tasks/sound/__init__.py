@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.ogg import why_not_whole
+from tasks.sound.ogg import why_not_whole
 from tasks.support.errors import UserError
 
 if TYPE_CHECKING:
     from soxr import ResampleStream
 
-    from tasks.stream import Stream
+    from tasks.sound.stream import Stream
 
 # A file written as a stream declares a length near the maximum, because the length is not known yet. sox writes
 # 0x7F000000 into AIFF and 0x7FFFF000 into WAV files.
@@ -77,7 +77,7 @@ def read_header(path: Path | Content) -> Header:
     """
     import soundfile
 
-    from tasks.stream import content, mp3_frames, opened
+    from tasks.sound.stream import content, mp3_frames, opened
 
     _check_file(path)
     source = path.bytes if isinstance(path, Content) else path
@@ -147,7 +147,7 @@ def _not_opened(path: Path | Content, error: Exception) -> str:
 
 def _length(stream: "Stream") -> int:
     """Length in samples. A file that does not state it is decoded to its end."""
-    from tasks.stream import UNKNOWN_LENGTH
+    from tasks.sound.stream import UNKNOWN_LENGTH
 
     if stream.frames < UNKNOWN_LENGTH:
         return int(stream.frames)
@@ -199,7 +199,7 @@ def decode_blocks(
     """
     import soundfile
 
-    from tasks.stream import opened
+    from tasks.sound.stream import opened
 
     missing = stop - start
     try:
