@@ -25,7 +25,7 @@ PICTURE = Path(__file__).parent / "images/architecture.svg"
 
 ORDER = {
     "tasks": (
-        "support", "task", "collections", "windows", "tables", "manifest", "train_part", "subsets", "sound", "prepare",
+        "support", "task", "collections", "windows", "sound", "tables", "manifest", "train_part", "subsets", "prepare",
         "own", "verify", "__init__",
     ),
     "leaderboard": ("records", "ranking", "database", "web", "api", "__init__"),

@@ -148,7 +148,7 @@ def test_failure_alone_makes_no_row() -> None:
         ("submissions/a.toml: model microsoft/wavlm-large and/or 16/32 bit", None),
         ("get it from https://zenodo.org/record/1/file.zip first", None),
         ("https://me:secret@example.org/x answers 403", "https://example.org/x answers 403"),
-        ("a\nb\tc\x1b[31md", "a b c?[31md"),
+        ("a\nb\tc\x1b[31md", r"a b c\u001b[31md"),
     ],
 )
 def test_board_shows_no_directory_and_no_password(sentence: str, shown: str | None) -> None:
