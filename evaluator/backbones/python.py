@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -75,9 +76,22 @@ def _import(name: str, base: Path, target: str) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"target {target!r}: {beside} needs {_to_install(error, beside)}.") from error
     except Exception as error:
         raise UserError(f"target {target!r}: importing {beside} failed: {type(error).__name__}: {error}") from error
     return module
+
+
+def _to_install(error: ModuleNotFoundError, module: Path) -> str:
+    """Name what is missing, and the command that installs it if ``requirements-MODULE.txt`` is beside ``MODULE.py``."""
+    requirements = module.with_name(f"requirements-{module.stem}.txt")
+    if not requirements.is_file():
+        return f"{error.name}, which is not installed: install the package that has it"
+    return (
+        f"{error.name}, which is not installed: run"
+        f" `python -m pip install --no-deps --require-hashes --requirement {os.path.relpath(requirements)}`"
+    )
 
 
 LOADER = Loader(
