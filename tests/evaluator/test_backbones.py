@@ -252,7 +252,10 @@ def test_a_wrong_target_is_one_sentence(
     ("file", "said"),
     [
         ("", "mine.py needs no-such, which is not installed: install the package that has it."),
-        ("no-such==1\n", "which is not installed: run `python -m pip install --no-deps --require-hashes --requirement "),
+        (
+            "no-such==1\n",
+            "which is not installed: run `python -m pip install --no-deps --require-hashes --requirement ",
+        ),
     ],
 )
 def test_a_submission_whose_package_is_missing_says_what_to_install(
