@@ -6,8 +6,9 @@ A frame is the 1,024 samples around a time, scaled to zero mean and unit deviati
 the convolutions, after rectifier, norm and maximum, averaged over the times inside the frame: (batch, frames, width).
 The widths are 1,024, 128, 128, 128, 256 and 512, and an eighth of these for ``tiny``.
 
-The package takes a frame each 10 ms, so that frames overlap. Here a frame is taken each 128 ms, so that half of the sound
-is left out: one second takes 22 GFLOP with ``full`` and 0.6 GFLOP with ``tiny``, a thirteenth. This is for the demo.
+The package takes a frame each 10 ms, so that frames overlap. Here a frame is taken each 128 ms, so that half of the
+sound is left out: one second takes 22 GFLOP with ``full`` and 0.6 GFLOP with ``tiny``, a thirteenth. This is for the
+demo.
 """
 
 from collections.abc import Sequence
