@@ -1,10 +1,10 @@
 """Take the pictures in docs/images again, from the results of a home such as that of `make demo`.
 
 make demo
-for name in statistics random-hubert-small random-wavlm-small; do
+for name in statistics random-hubert-small crepe-tiny resemblyzer; do
     beans profile submissions/$name.toml --device cpu --seconds 1,5,10,30
 done
-python docs/screenshots.py random-hubert-small
+python docs/screenshots.py resemblyzer
 
 Each page has three pictures: light, dark, and light at the width of a phone (NAME.png, NAME-dark.png, NAME-phone.png).
 """

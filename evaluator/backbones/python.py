@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -136,6 +137,8 @@ def _import(name: str, base: Path, target: str) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f"target {target!r}: {beside} needs {_to_install(error, beside)}.") from error
     except Exception as error:
         raise _not_imported(target, beside, error) from error
     return module
@@ -146,6 +149,17 @@ def _not_imported(target: str, what: object, error: Exception) -> UserError:
     # A SyntaxError states its place itself.
     where = "" if isinstance(error, SyntaxError) else f" ({place(error)})"
     return UserError(f"target {target!r}: importing {what} failed: {type(error).__name__}: {text}{where}.")
+
+
+def _to_install(error: ModuleNotFoundError, module: Path) -> str:
+    """Name what is missing, and the command that installs it if ``requirements-MODULE.txt`` is beside ``MODULE.py``."""
+    requirements = module.with_name(f"requirements-{module.stem}.txt")
+    if not requirements.is_file():
+        return f"{error.name}, which is not installed: install the package that has it"
+    return (
+        f"{error.name}, which is not installed: run"
+        f" `python -m pip install --no-deps --require-hashes --requirement {os.path.relpath(requirements)}`"
+    )
 
 
 LOADER = Loader(

@@ -21,11 +21,20 @@ app = typer.Typer(
 
 
 @app.command(epilog="Example: beans leaderboard show --json")
-def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def show(
+    in_words: Annotated[
+        bool,
+        typer.Option(
+            "--in-words", help="End with sentences: who is first, and which pretrained submissions beat the controls."
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
     """Show every board: one per protocol, track and group of tasks."""
-    from leaderboard.database.standings import read_standings, with_certainty
+    from leaderboard.database.standings import kept, read_standings, with_certainty
     from leaderboard.database.store import Store
     from leaderboard.ranking.columns import board_values
+    from leaderboard.ranking.findings import findings
 
     home = Home.from_environment()
     store = Store(home.database_url)
@@ -40,6 +49,11 @@ def show(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         _print_board(board)
     for line in _legends(boards):
         say(line)
+    if not in_words:
+        return
+    for board in boards:
+        if sentences := findings(board, lambda result: kept(result, home.records)):
+            say("\n- ".join([f"\n{_title(board)}:", *sentences]))
 
 
 def _empty(home: Home) -> str:
@@ -60,11 +74,14 @@ def _print_board(board: "Board") -> None:
     # The header of a task's column also has the metric.
     labels = [f"{column.label} ({column.sub})" if column.style == "score" else column.label for column in columns]
     rows = [[column.shown(row).plain for column in columns] for row in board.rows]
-    title = f"{board.protocol} · track {board.track} · {board.group} tasks"
     numeric = [label for label, column in zip(labels, columns, strict=True) if column.style == "number"]
-    print_table(title, labels, rows, numeric=numeric)
+    print_table(_title(board), labels, rows, numeric=numeric)
     for note in formats.certainty_gaps(board):
         say(note)
+
+
+def _title(board: "Board") -> str:
+    return f"{board.protocol} · track {board.track} · {board.group} tasks"
 
 
 def _legends(boards: "Sequence[Board]") -> list[str]:

@@ -1,6 +1,7 @@
 """Loaders: the very hidden states of the original library, whatever shares the batch, and nothing loaded half."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -247,6 +248,30 @@ def test_a_wrong_target_is_one_sentence(
         Submission.read(write_submission(tmp_path / "m.toml", f'loader = "python"\ntarget = "{target}"')).load()
 
 
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("", "mine.py needs no-such, which is not installed: install the package that has it."),
+        (
+            "no-such==1\n",
+            "which is not installed: run `python -m pip install --no-deps --require-hashes --requirement ",
+        ),
+    ],
+)
+def test_a_submission_whose_package_is_missing_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, said: str
+) -> None:
+    """Else the user reads PackageNotFoundError, and must find out which command brings the package."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from importlib.metadata import distribution\ndistribution('no-such')\n")
+    if file:
+        (tmp_path / "requirements-mine.txt").write_text(file)
+        said += "requirements-mine.txt`."
+    path = write_submission(tmp_path / "m.toml", 'loader = "python"\ntarget = "mine:Mine"')
+    with pytest.raises(UserError, match=re.escape(said)):
+        Submission.read(path).load()
+
+
 def test_every_committed_submission_is_valid_and_says_what_readers_need() -> None:
     files = sorted((Path(__file__).parents[2] / "submissions").glob("*.toml"))
     assert {"statistics", "random-hubert-base", "hubert-base", "wavlm-large"} <= {path.stem for path in files}
@@ -254,6 +279,6 @@ def test_every_committed_submission_is_valid_and_says_what_readers_need() -> Non
         entry = Submission.read(path)
         assert entry.name == path.stem
         assert entry.about is not None and entry.about.description
-        if "model" in entry.arguments and not Path(entry.arguments["model"]).exists():
+        if "model" in entry.arguments and not entry.arguments["model"].startswith("./"):
             # Loading one that says so names the commit to write there.
             assert len(entry.arguments["revision"]) == 40 or "# To be pinned" in path.read_text(), path.name

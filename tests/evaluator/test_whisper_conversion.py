@@ -1,5 +1,6 @@
 """Whisper in CTranslate2's format becomes the same model in transformers, or the conversion fails."""
 
+import importlib
 import struct
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +15,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def whisper() -> ModuleType:
-    # The benchmarks are no installed package.
+    # The submissions are no package.
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
-        from benchmarks.encoders import whisper
-
-        return whisper
+        patch.syspath_prepend(str(ROOT / "submissions"))
+        return importlib.import_module("whisper")
 
 
 @pytest.fixture(scope="module")

@@ -127,6 +127,7 @@ def test_the_submissions_that_come_along_disclose_what_their_papers_say() -> Non
     expected = {
         **{name: {"esc50"} for name in ("aves-all", "aves-bio", "aves-core", "aves-nonbio", "clap")},
         **{name: {"cbi", "esc50"} for name in ("birdaves-base", "birdaves-large")},
+        "birdnet": {"cbi"},
     }
     found = {}
     for path in sorted((ROOT / "submissions").glob("*.toml")):

@@ -80,7 +80,7 @@ def test_the_script_hands_the_chosen_python_to_make(tmp_path: Path) -> None:
     for environment, expected in (({}, "python3"), ({"PYTHON": "python3.12"}, "python3.12")):
         subprocess.run([ROOT / ".ci/run"], env={"PATH": path, **environment}, check=True)
         calls = (tmp_path / "calls").read_text().splitlines()
-        assert calls == [f"{target} PYTHON={expected}" for target in ("xeus", "test", "test-slow")]
+        assert calls == [f"{target} PYTHON={expected}" for target in ("xeus", "weights", "test", "test-slow")]
         (tmp_path / "calls").unlink()
 
 

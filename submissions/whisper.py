@@ -169,6 +169,7 @@ def convert(content: bytes) -> WhisperForConditionalGeneration:
 
 
 def main() -> None:
+    """Convert the model that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("source", choices=SOURCES, help="the model; its packages must be installed")
     parser.add_argument("target", type=Path, help="the directory to write")

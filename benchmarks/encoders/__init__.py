@@ -1,1 +1,0 @@
-"""Submissions of pretrained encoders whose weights come inside Python packages."""
