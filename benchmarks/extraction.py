@@ -30,7 +30,7 @@ from benchmarks.models import MODELS
 from benchmarks.report import count, facts, table
 from evaluator.backbone import Backbone, ready
 from evaluator.backbones import huggingface
-from evaluator.features.clips import Shard, ahead, hear, plan, waveforms
+from evaluator.features.clips import Shard, ahead, decode_clips, plan, waveforms
 from evaluator.features.extraction import Extractor
 from evaluator.features.shards import described, store
 from evaluator.features.store import FeatureStore
@@ -224,11 +224,11 @@ def _phases(
     directory = root / "phases"
     for shard in shards:
         start = time.process_time()
-        heard = hear(shard, rate)
+        clips = decode_clips(shard, rate)
         decoded = time.process_time()
-        encoded = extractor.encode(shard.clips, [one.waveform for one in heard], frames=frames)
+        encoded = extractor.encode(shard.clips, [one.waveform for one in clips], frames=frames)
         computed = time.process_time()
-        store(directory, shard, encoded, described(heard))
+        store(directory, shard, encoded, described(clips))
         seconds["decode"] += decoded - start
         seconds["pool"] += computed - decoded
         seconds["store"] += time.process_time() - computed

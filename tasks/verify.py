@@ -145,15 +145,15 @@ def _stretches(manifest: Manifest) -> Iterator[_Stretch]:
 def _decode(stretch: _Stretch) -> _Decoded:
     """Decode a stretch in blocks: a recording of a day does not fit into memory."""
     from tasks.sound import decode_blocks, read_header
-    from tasks.sound.faults import Listener
+    from tasks.sound.faults import FaultFinder
 
-    listener, sound, samples = Listener(), hashlib.sha256(), 0
+    finder, sound, samples = FaultFinder(), hashlib.sha256(), 0
     try:
         header = read_header(stretch.path)
         first, stop = (round(time * header.sample_rate) for time in stretch.span or (0, header.frames))
         stop = header.frames if stretch.span is None else min(stop, header.frames)
         for mono, channels in decode_blocks(stretch.path, header, stop, min(first, stop)):
-            listener.add(mono, channels)
+            finder.add(mono, channels)
             # Every copy holds at least 16 bits.
             sound.update((mono * 2**15).round().short().numpy().data)
             samples += len(mono)
@@ -163,8 +163,8 @@ def _decode(stretch: _Stretch) -> _Decoded:
         stretch,
         header.sample_rate,
         samples / header.sample_rate,
-        "" if listener.is_constant else sound.hexdigest(),
-        int(listener.faults),
+        "" if finder.is_constant else sound.hexdigest(),
+        int(finder.faults),
         header.cut,
     )
 
@@ -242,7 +242,7 @@ def _oddities(decoded: Sequence[_Decoded]) -> Iterator[Finding]:
         (
             "channels",
             Fault.CANCELLING,
-            "the channels cancel, so that their mean, which an encoder hears, is far quieter",
+            "the channels cancel, so that their mean, which an encoder reads, is far quieter",
             "no file whose channels cancel",
         ),
         ("clipping", Fault.CLIPPED, "at least 1 % of the samples are at full scale", "no clipped file"),

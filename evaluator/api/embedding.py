@@ -199,13 +199,13 @@ class _Encoder:
             report(f"{self.name}: audio", done, total)
 
         places = {key: self._place(index) for key, (index, _) in self.layers.items()}
-        for shard, heard in ahead(shards, rate):
-            if isinstance(heard, UserError):
-                raise UserError(f"{heard}: replace the file or take it out of the list.") from heard
-            waveforms = [one.waveform for one in heard]
+        for shard, decoded in ahead(shards, rate):
+            if isinstance(decoded, UserError):
+                raise UserError(f"{decoded}: replace the file or take it out of the list.") from decoded
+            waveforms = [one.waveform for one in decoded]
             encoded = self.extractor.encode(shard.clips, waveforms, frames=frames, on_batch=advance)
             # The next shard may hold a clip of hours: the waveforms of this one must leave the memory first.
-            del heard, waveforms
+            del decoded, waveforms
             # Copies, so that keeping some layers does not keep the others in memory.
             vectors = {key: encoded.pooled[number][row].numpy().copy() for key, (number, row) in places.items()}
             pieces = None

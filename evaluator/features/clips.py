@@ -178,8 +178,8 @@ def _name(clips: Iterable[Clip], seen: Mapping[str, Seen]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a backbone hears of a clip.
+class DecodedClip:
+    """The sound of a clip, as the backbone reads it.
 
     Attributes:
         waveform: (samples,) float32. A clip that is too short ends with zeros.
@@ -194,45 +194,45 @@ class Heard:
 
 def waveforms(shard: Shard, rate: int) -> list[Tensor]:
     """Decode a shard, each file once: per clip (samples,) float32. A clip that is too short ends with zeros."""
-    return [heard.waveform for heard in hear(shard, rate)]
+    return [decoded.waveform for decoded in decode_clips(shard, rate)]
 
 
-def hear(shard: Shard, rate: int) -> list[Heard]:
+def decode_clips(shard: Shard, rate: int) -> list[DecodedClip]:
     """Decode a shard, each file once."""
-    return [heard for group in _recordings(shard) for heard in _decode(group, rate)]
+    return [decoded for group in _recordings(shard) for decoded in _decode_file(group, rate)]
 
 
 def _recordings(shard: Shard) -> list[list[Clip]]:
     return [list(group) for _, group in groupby(shard.clips, key=lambda clip: clip.item.path)]
 
 
-def _decode(clips: Sequence[Clip], rate: int) -> list[Heard]:
+def _decode_file(clips: Sequence[Clip], rate: int) -> list[DecodedClip]:
     """Decode the clips of one file."""
     first = clips[0]
-    sounds = cuts.hear(first.item.path, first.header, [clip.cut for clip in clips], rate)
+    sounds = cuts.decode_cuts(first.item.path, first.header, [clip.cut for clip in clips], rate)
     found = []
     for clip, sound in zip(clips, sounds, strict=True):
         missing = clip.samples - len(sound.waveform)
         waveform = torch.nn.functional.pad(sound.waveform, (0, missing)) if missing > 0 else sound.waveform
-        found.append(Heard(waveform, fingerprint(waveform), sound.faults))
+        found.append(DecodedClip(waveform, fingerprint(waveform), sound.faults))
     return found
 
 
 def ahead(
     shards: Iterable[Shard], rate: int, workers: int | None = None
-) -> Iterator[tuple[Shard, list[Heard] | UserError]]:
+) -> Iterator[tuple[Shard, list[DecodedClip] | UserError]]:
     """Shards with their sounds. Background threads decode while the caller computes.
 
     Without a number of ``workers`` there is one per core. Threads are enough: decoding and resampling do not hold the
     interpreter's lock. A shard with a damaged file comes with the UserError instead of sounds. A shard with a very long
     clip is alone in memory, if the caller no longer refers to the one before it.
     """
-    pending: deque[tuple[Shard, list[Future[list[Heard]]]]] = deque()
+    pending: deque[tuple[Shard, list[Future[list[DecodedClip]]]]] = deque()
 
-    def first() -> tuple[Shard, list[Heard] | UserError]:
+    def first() -> tuple[Shard, list[DecodedClip] | UserError]:
         shard, parts = pending.popleft()
         try:
-            return shard, [heard for part in parts for heard in part.result()]
+            return shard, [decoded for part in parts for decoded in part.result()]
         except UserError as error:
             return shard, error
 
@@ -243,14 +243,14 @@ def ahead(
                 waiting -= sum(clip.samples for clip in pending[0][0].clips)
                 yield first()
             # One job per file, so that all threads work on the shard that is needed first.
-            pending.append((shard, [pool.submit(_decode, group, rate) for group in _recordings(shard)]))
+            pending.append((shard, [pool.submit(_decode_file, group, rate) for group in _recordings(shard)]))
         while pending:
             yield first()
 
 
-def without_audio(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[Heard]]]:
+def without_audio(shards: Iterable[Shard]) -> Iterator[tuple[Shard, list[DecodedClip]]]:
     """Shards with one sample of silence per clip, for an extractor that needs no audio. Nothing is decoded."""
-    return ((shard, [Heard(torch.zeros(1), 0, None)] * len(shard.clips)) for shard in shards)
+    return ((shard, [DecodedClip(torch.zeros(1), 0, None)] * len(shard.clips)) for shard in shards)
 
 
 def fingerprint(waveform: Tensor) -> int:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tasks.sound import Header, Resampler, decode_blocks, resampled_length
-from tasks.sound.faults import Fault, Listener
+from tasks.sound.faults import Fault, FaultFinder
 
-# Part of the key of every feature: raise it when `hear` returns other samples.
+# Part of the key of every feature: raise it when `decode_cuts` returns other samples.
 VERSION = 2
 
 
@@ -44,31 +44,31 @@ class Cut:
 
 
 class Sound(NamedTuple):
-    """What a backbone hears of a cut: (samples,) float32 at its rate; and what is wrong with it, None if unknown."""
+    """The sound of a cut: (samples,) float32 at its rate; and what is wrong with it, None if unknown."""
 
     waveform: Tensor
     faults: Fault | None
 
 
 def load(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Tensor]:
-    """Decode the cuts of a recording and return each as (samples,) float32 at ``rate`` Hz; see `hear`."""
-    return [sound.waveform for sound in hear(path, header, cuts, rate)]
+    """Decode the cuts of a recording and return each as (samples,) float32 at ``rate`` Hz; see `decode_cuts`."""
+    return [sound.waveform for sound in decode_cuts(path, header, cuts, rate)]
 
 
-def hear(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Sound]:
+def decode_cuts(path: Path, header: Header, cuts: list[Cut], rate: int) -> list[Sound]:
     """Decode the cuts of a recording, resample each to ``rate`` Hz, and note their faults.
 
     Each part of the file is decoded once, in blocks: only the resampled cuts are in memory. Cuts are made at the native
     rate and resampled afterwards, so that a window never holds sound from outside it.
     """
-    heard = {position: _Part(cut, header.sample_rate, rate) for position, cut in enumerate(cuts)}
+    parts = {position: _Part(cut, header.sample_rate, rate) for position, cut in enumerate(cuts)}
     for run in _runs(cuts):
         place = cuts[run[0]].start
         for mono, channels in decode_blocks(path, header, max(cuts[position].stop for position in run), place):
             for position in run:
-                heard[position].add(place, mono, channels)
+                parts[position].add(place, mono, channels)
             place += len(mono)
-    return [heard[position].finish() for position in range(len(cuts))]
+    return [parts[position].finish() for position in range(len(cuts))]
 
 
 class _Part:
@@ -77,17 +77,17 @@ class _Part:
     def __init__(self, cut: Cut, native: int, rate: int) -> None:
         self.cut = cut
         self.resampler = Resampler(cut.padded, native, rate)
-        self.listener = Listener()
+        self.faults = FaultFinder()
 
     def add(self, start: int, mono: Tensor, channels: NDArray[np.float32]) -> None:
         """Take from a block, which starts at sample ``start`` of the file, what belongs to the cut."""
         first, stop = max(self.cut.start - start, 0), min(self.cut.stop - start, len(mono))
         if first < stop:
             self.resampler.add(mono[first:stop])
-            self.listener.add(mono[first:stop], channels[first:stop])
+            self.faults.add(mono[first:stop], channels[first:stop])
 
     def finish(self) -> Sound:
-        return Sound(self.resampler.finish(), self.listener.faults)
+        return Sound(self.resampler.finish(), self.faults.faults)
 
 
 def _runs(cuts: list[Cut]) -> list[list[int]]:

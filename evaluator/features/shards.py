@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evaluator.features.clips import Heard, Shard, hear
+from evaluator.features.clips import DecodedClip, Shard, decode_clips
 from evaluator.features.extraction import Encoded, Kept
 from tasks.support.errors import UserError
 from tasks.support.files import write_atomically
@@ -44,11 +44,11 @@ def paths(directory: Path, shard: Shard, kept: Kept) -> list[Path]:
     return every[: {"means": 1, "spreads": 2, "frames": 3}[kept]]
 
 
-def described(heard: Sequence[Heard]) -> dict[str, Tensor]:
+def described(decoded: Sequence[DecodedClip]) -> dict[str, Tensor]:
     """What is stored of the sounds of a shard: their fingerprints and, if they were decoded, their faults."""
-    stored = {"sounds": torch.tensor([one.sound for one in heard])}
-    if all(one.faults is not None for one in heard):
-        stored[FAULTS] = torch.tensor([int(one.faults or 0) for one in heard])
+    stored = {"sounds": torch.tensor([one.sound for one in decoded])}
+    if all(one.faults is not None for one in decoded):
+        stored[FAULTS] = torch.tensor([int(one.faults or 0) for one in decoded])
     return stored
 
 
@@ -89,7 +89,7 @@ def faults(directory: Path, shard: Shard, rate: int) -> Tensor:
     path = pooled_path(directory, shard)
     stored = read(path)
     if FAULTS not in stored:
-        stored = {name: tensor.clone() for name, tensor in stored.items()} | described(hear(shard, rate))
+        stored = {name: tensor.clone() for name, tensor in stored.items()} | described(decode_clips(shard, rate))
         _write(path, stored)
     return stored[FAULTS]
 

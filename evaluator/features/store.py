@@ -195,21 +195,21 @@ class FeatureStore:
         pending: deque[Future[None]] = deque()
         # Shards are written one at a time, while the next forward passes run.
         with ThreadPoolExecutor(1) as writer:
-            for shard, heard in ahead(shards, rate) if extractor.needs_audio else without_audio(shards):
-                if isinstance(heard, UserError):
+            for shard, decoded in ahead(shards, rate) if extractor.needs_audio else without_audio(shards):
+                if isinstance(decoded, UserError):
                     # All other shards are still computed: after the file is repaired, one shard is missing.
-                    problems.append(str(heard))
+                    problems.append(str(decoded))
                     continue
                 encoded = extractor.encode(
                     shard.clips,
-                    [one.waveform for one in heard],
+                    [one.waveform for one in decoded],
                     frames=kept == "frames",
                     spread=kept != "means",
                     on_batch=advance,
                 )
-                sounds = described(heard)
+                sounds = described(decoded)
                 # The next shard may hold a clip of hours: the waveforms of this one must leave the memory first.
-                del heard
+                del decoded
                 if len(pending) == _SHARDS_BEHIND:
                     pending.popleft().result()
                 pending.append(writer.submit(store, directory, shard, encoded, sounds))

@@ -130,10 +130,10 @@ def keep_sounds(shards: Sequence[Shard], rate: int, directory: Path) -> dict[int
     spans: dict[int, tuple[int, int]] = {}
     with tempfile.TemporaryFile(dir=directory) as file:
         end = 0
-        for shard, heard in ahead(shards, rate):
-            if isinstance(heard, UserError):
-                raise heard
-            for clip, one in zip(shard.clips, heard, strict=True):
+        for shard, decoded in ahead(shards, rate):
+            if isinstance(decoded, UserError):
+                raise decoded
+            for clip, one in zip(shard.clips, decoded, strict=True):
                 file.write(one.waveform.numpy().data)
                 spans[clip.index] = (end, end + len(one.waveform))
                 end += len(one.waveform)

@@ -25,8 +25,8 @@ _KINDS: dict[Fault, WarningKind] = {
 def data_warnings(features: Features, extractor: Extractor) -> list[DataWarning] | None:
     """The warnings on the sounds of a task.
 
-    None if nothing was heard, because the features were computed elsewhere; or if features of an older version do not
-    state what was heard, and a file can no longer be decoded. A result must not fail for that.
+    None if nothing was decoded, because the features were computed elsewhere; or if features of an older version do not
+    state what was found, and a file can no longer be decoded. A result must not fail for that.
     """
     if not extractor.needs_audio:
         return None

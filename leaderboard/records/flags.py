@@ -24,7 +24,7 @@ DOUBTS = {
     ),
 }
 _ODD: dict[WarningKind, str] = {
-    "cancelling": "{items} whose channels cancel, so that their mean, which the encoder hears, is far quieter",
+    "cancelling": "{items} whose channels cancel, so that their mean, which the encoder reads, is far quieter",
     "clipped": "{items} that are clipped (at least 1 % of the samples are at full scale)",
     "cropped": "{items} longer than the task's max_duration, of which only the start is used",
     "cut": "{items} from MP3 files with a gap or an incomplete end, where sound may be missing",

@@ -18,14 +18,14 @@ _CANCELLED = 0.1
 
 
 class Fault(IntFlag):
-    """What a `Listener` finds. The feature store keeps the numbers."""
+    """What a `FaultFinder` finds. The feature store keeps the numbers."""
 
     SILENT = 1
     CANCELLING = 2
     CLIPPED = 4
 
 
-class Listener:
+class FaultFinder:
     """Finds the faults of one stretch of sound, block by block.
 
     A digitally silent stretch is silent. Channels cancel if the power of their mean is less than a tenth of what
@@ -41,7 +41,7 @@ class Listener:
         self._full: NDArray[np.int64] | int = 0
 
     def add(self, mono: Tensor, channels: NDArray[np.float32]) -> None:
-        """Listen to the next block: the mean over channels, (samples,), and the channels, (samples, channels)."""
+        """Add the next block: the mean over channels, (samples,), and the channels, (samples, channels)."""
         if not len(mono):
             return
         low, high = (float(value) for value in torch.aminmax(mono))

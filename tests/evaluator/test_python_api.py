@@ -357,8 +357,8 @@ def test_memory_holds_no_more_than_some_shards_of_audio(
 
     monkeypatch.setattr(clips, "_SHARD_SECONDS", 1.0)
     decoded: list[int] = []
-    decode = clips._decode
-    monkeypatch.setattr(clips, "_decode", lambda group, rate: decoded.append(len(group)) or decode(group, rate))
+    decode = clips._decode_file
+    monkeypatch.setattr(clips, "_decode_file", lambda group, rate: decoded.append(len(group)) or decode(group, rate))
     files = [item for item in clips_of(clips_task) for _ in range(4)]
     parts = embed_parts(tiny, files, layers=[0], device="cpu")
     first = next(parts)
