@@ -1,7 +1,7 @@
 """Convert a Whisper of CTranslate2's format to a directory that transformers and the suite read.
 
-    python -m benchmarks.encoders.whisper base benchmarks/encoders/weights/whisper-base
-    python -m benchmarks.encoders.whisper tiny.en benchmarks/encoders/weights/whisper-tiny.en
+    python submissions/whisper.py base submissions/weights/whisper-base-half
+    python submissions/whisper.py tiny.en submissions/weights/whisper-tiny-en
 
 The packages of the README hold the weights. Every tensor of the file must have a place in the model, and every
 parameter of the model must have a tensor, or the conversion fails.
