@@ -15,7 +15,7 @@ def suggestion(place: tuple[int | str, ...], model: type[BaseModel]) -> str:
         inside = _table(inside, table) or inside
     if tables and key in top:
         return f"(write it above the first line in square brackets, such as [{tables[0]}])"
-    home = next((name for name in top if (table := _table(model, name)) and key in _keys(table)), None)
+    home = next((name for name in top if (inner := _table(model, name)) and key in _keys(inner)), None)
     if not tables and home:
         return f"(write it below the line [{home}])"
     return instead(key, _keys(inside))

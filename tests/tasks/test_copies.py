@@ -152,7 +152,7 @@ def test_verify_names_the_barks_that_are_in_two_splits(tmp_path: Path) -> None:
     shared = {name for name, places in splits.items() if len(places) > 1}
     assert shared, "the replica lacks what this is about"
     findings = verify(load_task("dogs", data=tmp_path / "data"), lambda what, done, total, unit: None)
-    ((status, says),) = ((status, says) for check, status, says in findings if check == "shared audio")
+    ((_, status, says),) = (finding.cells for finding in findings if finding.name == "shared audio")
     assert status == "note"
     pairs = re.findall(r"(\S+) \(\w+\) = (\S+) \(\w+\)", says)
     named = {one.removesuffix("~2") for one, _ in pairs}
