@@ -332,7 +332,7 @@ class Faulty(torch.nn.Module):
 FAULTS = {
     "return undefined_name": "NameError",
     "return torch.zeros(3)": "encode failed|returned",
-    "return None": "TypeError",
+    "return None": r"nothing \(None\) and not two values",
     "raise KeyError('two\\nlines')": r"KeyError.*mine3\.py, line",
     "raise SystemExit(3)": "SystemExit",
     "return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)": "width 4",
