@@ -13,7 +13,8 @@ def sqlite_file(address: str) -> Path | None:
 
     try:
         url = make_url(address)
-    except ArgumentError:
+    # A ValueError is the answer to a port that is no number.
+    except (ArgumentError, ValueError):
         return None
     named = url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:"
     return Path(url.database) if named and url.database else None

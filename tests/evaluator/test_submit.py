@@ -270,6 +270,13 @@ def test_a_failed_submission_leaves_the_others_to_run(
         (("--device", "tpu"), "'--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
         (("--precision", "fp8"), "'--precision': 'fp8' is not one of 'fp32', 'bf16'"),
         (("--seeds", "0"), "'--seeds': Input should be greater than or equal to 1"),
+        (("--seeds", "1001"), "'--seeds': Input should be less than or equal to 1000"),
+        (("--trials", "100001"), "'--trials': Input should be less than or equal to 100000"),
+        (("--lr", ","), "--lr names no number: write for example --lr 1e-4,1e-3, or leave the option out"),
+        (("--shots", ""), "--shots names no number"),
+        (("--shots", "9" * 30), "is above 999999999999999999"),
+        (("--shots", "1", "--shots-seed", "9" * 30), "'--shots-seed': Input should be less than or equal to"),
+        (("--frames-budget", "nan"), "'--frames-budget': Input should be less than or equal to 1000000"),
         (("--frames-budget", "inf"), "'--frames-budget': Input should be less than or equal to 1000000"),
     ],
 )
@@ -325,7 +332,7 @@ class Faulty(torch.nn.Module):
 FAULTS = {
     "return undefined_name": "NameError",
     "return torch.zeros(3)": "encode failed|returned",
-    "return None": "TypeError",
+    "return None": r"nothing \(None\) and not two values",
     "raise KeyError('two\\nlines')": r"KeyError.*mine3\.py, line",
     "raise SystemExit(3)": "SystemExit",
     "return [torch.zeros(len(waveforms), 5, 3)], torch.full_like(lengths, 5)": "width 4",

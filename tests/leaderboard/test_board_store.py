@@ -248,11 +248,13 @@ def test_rebuild_with_a_broken_file_names_it_and_changes_nothing(url: str, tmp_p
     assert [result.submission for result in store.results()] == ["kept"]
 
 
-def test_rebuild_with_a_broken_run_note_names_it(url: str, tmp_path: Path) -> None:
+def test_a_damaged_note_of_a_run_takes_no_result_from_the_board(url: str, tmp_path: Path) -> None:
+    """The run is found in MLflow again when the record is sent."""
     (path,) = write(tmp_path / "records", make_record("a"))
     tracking_path(path).write_text("{}")
-    with pytest.raises(UserError, match=r"mlflow\.json"):
-        Store(url).rebuild(path.parent)
+    store = Store(url)
+    assert store.rebuild(path.parent) == 1
+    assert [result.run for result in store.results()] == [None]
 
 
 def test_rebuild_from_a_directory_that_is_not_there_empties_nothing(url: str, tmp_path: Path) -> None:

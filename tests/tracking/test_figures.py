@@ -1,5 +1,6 @@
 """The figures show the record's numbers, whatever the classes are called and however many there are."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from record_factory import make_record
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import confusion_matrix as count
 
-from evaluator.tracking.figures import class_precision, confusion_matrix, layer_curve
+from evaluator.tracking.figures import MOST_CLASSES, class_precision, confusion_matrix, layer_curve
 from leaderboard.records.files import read_record
 from leaderboard.records.predictions import PredictedScores, read_predictions
 from leaderboard.records.record import Record
@@ -66,6 +67,40 @@ def test_class_precision_bars_are_average_precisions_best_first(tmp_path: Path) 
             assert width == 0
     notes = [text.get_text() for text in axes.texts]
     assert notes == ["no positives in test: counts 0"], "a bar of height 0 would look like a failure of the backbone"
+
+
+def test_thousands_of_classes_are_drawn_by_their_worst_pairs_in_little_memory(tmp_path: Path) -> None:
+    """A matrix of 10,000 classes took 6 GB."""
+    record, _ = read(make_record(tmp_path, labels=tuple(f"species {index}" for index in range(300))))
+    labels = [f"species {index}" for index in range(5000)]
+    record = record.model_copy(update={"task": record.task.model_copy(update={"labels": labels})})
+    generator = np.random.default_rng(0)
+    targets = np.repeat(generator.integers(0, 5000, 20), 3)
+    scores = np.zeros((1, 60, 5000), dtype=np.float32)
+    scores[0, np.arange(60), np.where(np.arange(60) % 3, targets, (targets + 1) % 5000)] = 1
+    test = PredictedScores([f"{n}" for n in range(60)], [f"{n}" for n in range(60)], scores, targets)
+    tracemalloc.start()
+    figure = confusion_matrix(record, test)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 2**20, "5000 classes squared take 200 MB"
+    shown = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    first = targets[0]
+    assert f"species {first} as species {(first + 1) % 5000}  (1)" in shown
+    assert max(bar.get_width() for bar in figure.axes[0].patches) == pytest.approx(1 / 3)
+    assert "5000 classes are too many for a matrix" in figure.axes[0].get_title(loc="left")
+
+
+def test_of_thousands_of_classes_those_with_most_positives_have_bars(tmp_path: Path) -> None:
+    record, test = read(
+        make_record(tmp_path, kind="detection", labels=tuple(f"species {index}" for index in range(264)), n_items=300)
+    )
+    axes = class_precision(record, test).axes[0]
+    assert len(axes.patches) == MOST_CLASSES
+    positives = np.sort(test.targets.sum(0))[::-1]
+    drawn = [int(label.get_text().rpartition("(n=")[2].rstrip(")")) for label in axes.get_yticklabels()]
+    assert min(drawn) >= positives[MOST_CLASSES - 1]
+    assert "the 200 of 264 classes with the most positives" in axes.get_title(loc="left")
 
 
 @pytest.mark.parametrize("labels", [AWKWARD, tuple(f"species {index}" for index in range(264))])

@@ -17,11 +17,10 @@ from mlflow_server import Store
 from record_factory import make_record
 
 from evaluator.results.publish import log, push
-from evaluator.tracking.connection import TrackingError
 from evaluator.tracking.runs import log_record, metric_points
 from leaderboard.records.files import read_record, read_tracking
 from leaderboard.records.predictions import read_predictions
-from leaderboard.records.record import Record
+from leaderboard.records.record import Record, Tracking
 from leaderboard.records.stored import StoredRecord
 
 
@@ -265,5 +264,10 @@ def test_a_figure_that_cannot_be_drawn_does_not_fail_the_result(
         raise RuntimeError("no font")
 
     monkeypatch.setattr("evaluator.tracking.runs.layer_curve", broken)
-    logged = log(StoredRecord.read(make_record(records)), sqlite_store.uri, sqlite_store.artifacts)
-    assert isinstance(logged, TrackingError) and "RuntimeError: no font" in str(logged)
+    said: list[str] = []
+    stored = StoredRecord.read(make_record(records))
+    logged = log(stored, sqlite_store.uri, sqlite_store.artifacts, said.append)
+    assert isinstance(logged, Tracking), "the run is logged without the figure"
+    assert said == ["The figure layer_curve.png was not drawn (RuntimeError: no font)."]
+    files = {file.path for file in MlflowClient(sqlite_store.uri).list_artifacts(logged.run_id)}
+    assert files == {"confusion_matrix.png", "record", "trials.json"}
