@@ -49,9 +49,9 @@ def contained() -> Iterator[None]:
 
 def place(error: BaseException) -> str:
     """The file and line where an error was raised, for the author of the code."""
-    frames = traceback.extract_tb(error.__traceback__)
+    every = traceback.extract_tb(error.__traceback__)
     # Not the line of `exit` or of `_exit_of_a_model`, but the line that calls them.
-    frames = [frame for frame in frames if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
+    frames = [frame for frame in every if frame.filename != __file__ and not frame.filename.startswith("<frozen")]
     return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "unknown place"
 
 

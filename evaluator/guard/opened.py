@@ -98,7 +98,7 @@ def _roots() -> tuple[Path, ...]:
     kinds = ("stdlib", "platstdlib", "purelib", "platlib")
     python = [*(sysconfig.get_path(kind) for kind in kinds), *site.getsitepackages(), site.getusersitepackages()]
     packages = [suite / name for name in ("evaluator", "leaderboard", "tasks")]
-    every = [*_SYSTEM, sys.prefix, sys.exec_prefix, sys.base_prefix, *python, *packages]
+    every: list[str | Path] = [*_SYSTEM, sys.prefix, sys.exec_prefix, sys.base_prefix, *python, *packages]
     return tuple(dict.fromkeys(Path(path).resolve() for path in every))
 
 

@@ -44,7 +44,7 @@ def sources(module: ModuleType, base: Path) -> dict[str, Path]:
 
 def _imports(path: Path, package: str) -> set[str]:
     """The names of all modules that a source file imports, and of the packages that contain them."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
