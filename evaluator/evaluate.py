@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from evaluator.backbone import ready
 from evaluator.checks import require
 from evaluator.efficiency.cost import cost
 from evaluator.features.extraction import Extractor
+from evaluator.features.forward import is_out_of_memory
 from evaluator.features.store import Features, FeatureStore
 from evaluator.probes.heads import needs_frames
 from evaluator.probes.search import Tried, best_of_layer, search, select
@@ -81,6 +83,21 @@ def evaluate(
                 yield Outcome(submission.name, manifest.task.name, track, error=str(error))
 
 
+@contextmanager
+def _enough_memory(manifest: Manifest) -> Iterator[None]:
+    """Raise a UserError where memory runs out. The features are stored, and finished trials too."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"Memory ran out while probes were trained on {len(manifest.items['train'])} items of"
+            f" {len(manifest.labels)} classes: use a machine with more memory, fewer --trials or --seeds, or fewer"
+            " classes. The features are kept."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A loaded submission with its settings and the home for its results."""
@@ -143,7 +160,8 @@ class Evaluation:
                 # An imported record is no reason not to measure.
                 present = made_here(self.home.records, record_id)
                 if present is None:
-                    stored = self._measure(features, track, record_id, Clock(dict(clock.seconds)))
+                    with _enough_memory(manifest):
+                        stored = self._measure(features, track, record_id, Clock(dict(clock.seconds)))
                 else:
                     stored = with_todays_facts(present, self.submission, self.extractor.model)
             yield publish(stored, self.home, reused=present is not None)

@@ -49,9 +49,7 @@ def load(target: str, base: Path = Path(), seed: Seed = 0, files: list[str] | No
     if not _has_state(backbone):
         named.refuse_others(read, "loading")
     try:
-        backbone.options = _options(  # type: ignore[attr-defined]
-            backbone, module, function_name, code, seed, hashes
-        )
+        backbone.options = _options(backbone, module, function_name, code, seed, hashes)  # type: ignore[attr-defined]
         backbone.named_files = named  # type: ignore[attr-defined]
     except (AttributeError, TypeError) as error:
         raise UserError(

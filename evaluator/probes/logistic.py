@@ -21,6 +21,9 @@ VERSION = 1
 # Inverse strengths of the L2 penalty, as in scikit-learn, from strong to weak.
 STRENGTHS = tuple(10.0**exponent for exponent in range(-4, 3))
 _ITERATIONS, _TOLERANCE = 500, 1e-6
+# Scores of all train items for all classes, in double precision and several times in memory: about 1 GB. The largest
+# task of BEANS has 4 million.
+MOST_SCORES = 2**25
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Logistic:
 
 def logistic_regression(
     metric: "Metric", train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
-) -> Logistic:
+) -> Logistic | None:
     """Fit one regression for each of `STRENGTHS`, choose by validation, and score the choice on test.
 
     Ties go to the stronger penalty.
@@ -44,7 +47,12 @@ def logistic_regression(
         train: (items, width) vectors, standardised, and their targets as in `score`.
         valid: the same for validation.
         test: the same for test.
+
+    Returns:
+        The regression; None for more than `MOST_SCORES` train items times classes, which takes hours and gigabytes.
     """
+    if len(train[0]) * _classes(metric, train[1]) > MOST_SCORES:
+        return None
     best = None
     for strength, weight, bias in _path(metric, *train):
         reached = float(score(metric, _logits(valid[0], weight, bias), valid[1]))
@@ -61,7 +69,7 @@ def _path(metric: "Metric", inputs: Tensor, targets: Tensor) -> Iterator[tuple[f
     Each optimum is the start of the next search, which takes fewer iterations than a start at zero.
     """
     inputs = inputs.double()
-    classes = int(targets.max()) + 1 if metric == "accuracy" else targets.shape[1]
+    classes = _classes(metric, targets)
     weight = inputs.new_zeros(classes, inputs.shape[1], requires_grad=True)
     bias = inputs.new_zeros(classes, requires_grad=True)
     # Losses are means over items, and over classes too for "map". scikit-learn's are sums.
@@ -84,6 +92,10 @@ def _path(metric: "Metric", inputs: Tensor, targets: Tensor) -> Iterator[tuple[f
 
         optimiser.step(objective)  # type: ignore[no-untyped-call]
         yield strength, weight.detach().clone(), bias.detach().clone()
+
+
+def _classes(metric: "Metric", targets: Tensor) -> int:
+    return int(targets.max()) + 1 if metric == "accuracy" else targets.shape[1]
 
 
 def _logits(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

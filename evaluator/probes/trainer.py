@@ -150,8 +150,11 @@ class Trainer:
                 test[layers] = score(self.metric, predict(stack, state, samples, 1), samples.targets)[:, 0, 0].cpu()
         return Curve(test.tolist(), np.stack([valid[layer] for layer in range(len(best))]))
 
-    def reference(self, layer: int) -> Logistic:
-        """Logistic regression on the standardised vectors of a layer, whatever the head reads."""
+    def reference(self, layer: int) -> Logistic | None:
+        """Logistic regression on the standardised vectors of a layer, whatever the head reads.
+
+        None for a task that is too large for it.
+        """
         train, valid, test = (self._vectors(split, layer) for split in SPLITS)
         return logistic_regression(self.metric, train, valid, test)
 

@@ -52,7 +52,7 @@ class Measured:
         choice: layer, rate and epoch that were selected on validation.
         epochs: validation metric per epoch of the chosen probe, for its first seed.
         curve: the best probe of each layer, on validation and test.
-        reference: converged logistic regression on the chosen layer.
+        reference: converged logistic regression on the chosen layer; None for a task that is too large for it.
         predictions: test scores of the chosen probe, per seed.
         scores: the fields of the record that `metrics_on_test` returns.
     """
@@ -61,7 +61,7 @@ class Measured:
     choice: Choice
     epochs: list[float]
     curve: Curve
-    reference: Logistic
+    reference: Logistic | None
     predictions: PredictedScores
     scores: dict[str, Any]
 
@@ -91,7 +91,7 @@ def store_record(
     head = HEADS.get(track)
     layers = _layer_scores(extractor.model, measured.trials, measured.curve.test)
     selection = _selection(measured, features)
-    reference = Reference(**asdict(measured.reference))
+    reference = None if measured.reference is None else Reference(**asdict(measured.reference))
     warnings = data_warnings(features, extractor)
     stem = file_stem(submission.name, features.manifest.task.name, track, record_id)
     record = Record(

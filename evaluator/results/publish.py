@@ -24,6 +24,10 @@ from tasks.support.home import Home
 
 STREAMED = "Its frames did not fit the disk (--frames-budget), so the backbone ran in every epoch."
 
+NO_REFERENCE = (
+    "Train items times classes are too many for logistic regression, which would show how well it was trained."
+)
+
 
 def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
     """Publish one record to MLflow, to the board and for the rank intervals. A second call changes nothing.
@@ -37,6 +41,8 @@ def publish(stored: StoredRecord, home: Home, *, reused: bool) -> Outcome:
     """
     record = stored.record
     warnings = [sentence(flag, record) or flag for flag in record.flags]
+    if record.reference is None and not reused:
+        warnings.append(NO_REFERENCE)
     if "frames" in record.audio and not reused:
         warnings.append(STREAMED)
     logged = log(stored, home.tracking_uri, home.artifacts, warnings.append)

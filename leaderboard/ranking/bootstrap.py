@@ -1,6 +1,6 @@
 """Bootstrap of a test score over recordings: its variation if the test split had other recordings of the same kind."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ Counts = NDArray[np.int64]
 
 # Resamples computed at once: enough to be fast, and few enough to limit the memory.
 BLOCK = 256
+# Scores whose ranking is kept, at 16 bytes each.
+MOST_RANKED = 2**26
 
 
 def resampled(
@@ -105,18 +107,21 @@ class _MeanAveragePrecision:
     def __init__(self, scores: Scores, targets: Targets, member: Counts) -> None:
         self._averaged = len(scores) * targets.shape[1]
         self._sizes = np.bincount(member)
-        self._ranked = [
-            _rank(seed[:, column], targets[:, column] > 0, member, len(self._sizes))
-            for seed in scores
-            for column in np.flatnonzero(targets.any(0))
-        ]
+        self._scores, self._targets, self._member = scores, targets, member
+        # Ranking takes longer than a resample. It is repeated for each block of resamples where it takes more memory.
+        self._kept = list(self._rank_all()) if scores.size <= MOST_RANKED else None
+
+    def _rank_all(self) -> Iterator["_Ranked"]:
+        for seed in self._scores:
+            for column in np.flatnonzero(self._targets.any(0)):
+                yield _rank(seed[:, column], self._targets[:, column] > 0, self._member, len(self._sizes))
 
     def __call__(self, counts: Counts) -> NDArray[np.float64]:
         """The score of each resample; ``counts`` is (recordings, resamples)."""
         longest = int((self._sizes @ counts).max())
         harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, longest + 1))])
         total: NDArray[np.float64] = np.zeros(counts.shape[1])
-        for ranked in self._ranked:
+        for ranked in self._rank_all() if self._kept is None else self._kept:
             copies = counts[ranked.positives]
             negatives = (ranked.negatives @ counts).cumsum(0)
             last = negatives + copies.cumsum(0)

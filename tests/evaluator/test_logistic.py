@@ -79,3 +79,13 @@ def test_a_class_that_train_does_not_contain_is_never_predicted() -> None:
     train = drawn("accuracy", 30, 0, classes=2)
     test = train[0], torch.full_like(train[1], 2)
     assert logistic_regression("accuracy", train, train, test).test == 0.0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "map"])
+def test_a_task_that_is_too_large_gets_no_regression(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 classes took 3 GB and hours, 100,000 ended with a traceback after the training."""
+    split = drawn(metric, 40, 0)
+    monkeypatch.setattr(logistic, "MOST_SCORES", 40 * 3)
+    assert logistic_regression(metric, split, split, split) is not None
+    monkeypatch.setattr(logistic, "MOST_SCORES", 40 * 3 - 1)
+    assert logistic_regression(metric, split, split, split) is None

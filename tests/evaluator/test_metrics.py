@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score
 
 from evaluator.probes.metrics import average_precision, bootstrap_interval, score, secondary
+from leaderboard.ranking import bootstrap
 
 
 def beans_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
@@ -126,3 +127,14 @@ def test_items_of_one_recording_widen_the_interval() -> None:
     together = bootstrap_interval("accuracy", scores, targets, [f"r{i // 20}" for i in range(200)], resamples=500)
     apart = bootstrap_interval("accuracy", scores, targets, [f"r{i}" for i in range(200)], resamples=500)
     assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+
+
+def test_classes_that_are_ranked_again_for_each_block_give_the_same_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rankings of 10,000 classes are too large to keep."""
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=(2, 60, 4)).astype(np.float32)
+    targets = (generator.random((60, 4)) < 0.3).astype(np.uint8)
+    recordings = [f"{item // 3}" for item in range(60)]
+    kept = bootstrap.resampled("map", scores, targets, recordings, resamples=600, seed=0)
+    monkeypatch.setattr(bootstrap, "MOST_RANKED", 0)
+    assert np.array_equal(bootstrap.resampled("map", scores, targets, recordings, resamples=600, seed=0), kept)

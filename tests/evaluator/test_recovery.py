@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from builders import Run, write_clips_task
 
 from evaluator.probes.search import Tried, search
+from evaluator.probes.trainer import Trainer
 from leaderboard.records.protocol import Protocol
 from tasks.support.errors import UserError
 
@@ -168,3 +170,17 @@ def test_a_result_that_verify_refuses_is_not_published(
     assert code == 2 and not out, (out, err)
     assert "not published, because a predicted score is not a finite number: training diverged" in err, err
     assert not list((own_home / "records").glob("*.safetensors"))
+
+
+def test_memory_that_runs_out_in_training_is_one_sentence_and_the_features_are_kept(
+    beans: Run, statistics: Path, small_task: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_memory(self: Trainer, *_: object) -> None:
+        torch.empty(2**50)
+
+    monkeypatch.setattr(Trainer, "rates", all_memory)
+    command = ("submit", statistics, "--tasks", small_task, *QUICK)
+    code, out, err = beans(*command)
+    assert code == 2 and not out and "Traceback" not in err
+    assert "Memory ran out while probes were trained on 12 items of 4 classes: use a machine" in err
+    assert list(own_home.glob("features/*/*.safetensors"))
