@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-# What SQLite says of a file that it cannot use, whatever the statement.
-_DAMAGED = ("not a database", "malformed", "is encrypted", "unsupported file format", "disk i/o error")
+# What SQLite says of a file with wrong content. "disk I/O error" is not among them: a full disk gives it too.
+_DAMAGED = ("not a database", "malformed", "is encrypted", "unsupported file format")
 
 
 def sqlite_file(address: str) -> Path | None:

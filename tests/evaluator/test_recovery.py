@@ -16,6 +16,7 @@ from builders import Run, write_clips_task
 from evaluator.probes.search import Tried, search
 from evaluator.probes.trainer import Trainer
 from leaderboard.records.protocol import Protocol
+from tasks.support.databases import damaged_file
 from tasks.support.errors import UserError
 
 QUICK = ("--trials", 2, "--seeds", 1, "--json")
@@ -184,3 +185,11 @@ def test_memory_that_runs_out_in_training_is_one_sentence_and_the_features_are_k
     assert code == 2 and not out and "Traceback" not in err
     assert "Memory ran out while probes were trained on 12 items of 4 classes: use a machine" in err
     assert list(own_home.glob("features/*/*.safetensors"))
+
+
+@pytest.mark.parametrize("reason", ["database or disk is full", "disk I/O error", "database is locked"])
+def test_a_good_database_is_never_said_to_be_damaged(reason: str) -> None:
+    """The advice is to delete it."""
+    assert damaged_file("sqlite:////home/beans.db", reason) is None
+    assert damaged_file("sqlite:////home/beans.db", "file is not a database") == Path("/home/beans.db")
+    assert damaged_file("postgresql://me:secret@host:x/beans", "file is not a database") is None
