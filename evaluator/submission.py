@@ -23,9 +23,8 @@ from pydantic import (
 
 from evaluator.backbones import LOADERS, Loader
 from evaluator.guard.contained import contained
-from leaderboard.records.plausibility import MOST_CHARACTERS
 from tasks.support.errors import UserError, instead
-from tasks.support.text import is_plain
+from tasks.support.text import LONGEST_TEXT, is_plain
 
 if TYPE_CHECKING:
     from evaluator.backbone import Backbone
@@ -83,8 +82,8 @@ def _unrecordable(value: object, where: str = "") -> Iterator[str]:
     elif isinstance(value, str):
         if wrong := next((one for one in value if one not in "\n\t" and not is_plain(one)), None):
             yield f"{where} contains the character {wrong!a}, which cannot be shown: remove it"
-        elif len(value) > MOST_CHARACTERS:
-            yield f"{where} has {len(value)} characters, and {MOST_CHARACTERS} are the most"
+        elif len(value) > LONGEST_TEXT:
+            yield f"{where} has {len(value)} characters, and {LONGEST_TEXT} are the most"
     # The loader checks the numbers of its own keys, but not those inside a table.
     elif (
         where.startswith("submission.")

@@ -14,14 +14,12 @@ from leaderboard.records.predictions import PredictedScores
 from leaderboard.records.protocol import Protocol
 from leaderboard.records.record import SCHEMA_VERSION, Record
 from tasks.support.errors import UserError
-from tasks.support.text import LONGEST, is_plain, printable
+from tasks.support.text import LONGEST, LONGEST_TEXT, is_plain, printable
 from tasks.task import DEFAULT_METRIC, explain
 
 # Limits far above every record that the suite can make, and low enough to be harmless.
 _DEPTH = 16
 _NAME = 200
-MOST_CHARACTERS = 20_000
-"""The length of a text that a user writes about a submission."""
 _FIRST_YEAR = 2020
 # The clock of another machine may be ahead by this much.
 _AHEAD = timedelta(hours=1)
@@ -172,7 +170,7 @@ def _texts(document: Mapping[str, Any]) -> Iterator[str]:
             pending.extend((where, inner) for inner in value)
         elif isinstance(value, str):
             multiline = where.startswith(free)
-            if len(value) > (MOST_CHARACTERS if multiline else LONGEST):
+            if len(value) > (LONGEST_TEXT if multiline else LONGEST):
                 yield f"{where} is {len(value)} characters long"
             elif not is_plain(value.replace("\n", " ").replace("\t", " ") if multiline else value):
                 yield f"{where} contains control characters"

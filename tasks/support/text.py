@@ -8,6 +8,8 @@ from tasks.support.errors import UserError
 
 LONGEST = 2_000
 """Maximum number of characters of a label, of an item's id, and of any other text on one line of a record."""
+LONGEST_TEXT = 20_000
+"""Maximum number of characters of a text of several lines that a user writes about a submission."""
 
 # Control characters, halves of a surrogate pair, and characters that change the direction of the following text. They
 # command a terminal, cannot be written to a file, or show another text than they hold.

@@ -136,7 +136,7 @@ def test_the_guides_study_is_listed_takes_its_options_and_runs(site: Path, own_h
     [
         (("ruin",), "Error: The study 'ruin' of the package ruin cannot be imported (ModuleNotFoundError: "),
         (("whistle", "--pitches", "high"), 'Error: --pitches: "high" is no number; write for example'),
-        (("whistle", "--pitches", ","), "Error: --pitches , has no value."),
+        (("whistle", "--pitches", ","), "Error: --pitches names no number: write for example --pitches 1,5,10"),
     ],
 )
 def test_a_study_that_cannot_run_is_one_sentence(site: Path, arguments: tuple[str, ...], says: str) -> None:
