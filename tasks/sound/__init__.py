@@ -179,7 +179,7 @@ def decode(
     Raises:
         UserError: the file holds less audio than its header declares, or a sample that is not finite.
     """
-    waveform = torch.zeros(stop - start)
+    waveform = torch.zeros(stop - start, dtype=torch.float32)
     place = 0
     for mono, _ in decode_blocks(path, header, stop, start):
         waveform[place : place + len(mono)] = mono
@@ -219,7 +219,7 @@ def decode_blocks(
     if missing > _HEADER_SLACK_SECONDS * header.sample_rate:
         raise UserError(f"{path} is truncated ({stop - missing} of {stop} samples)")
     if missing > 0:
-        yield torch.zeros(missing), np.zeros((missing, 1), np.float32)
+        yield torch.zeros(missing, dtype=torch.float32), np.zeros((missing, 1), np.float32)
 
 
 def encode_flac(samples: NDArray[np.float32], rate: int) -> bytes:
@@ -267,7 +267,7 @@ class Resampler:
     def __init__(self, samples: int, native: int, rate: int) -> None:
         """Prepare for a sound of ``samples`` samples at ``native`` Hz. A shorter one is continued with zeros."""
         self._missing = samples
-        self._result = torch.zeros(resampled_length(samples, native, rate))
+        self._result = torch.zeros(resampled_length(samples, native, rate), dtype=torch.float32)
         self._place = 0
         self._zeros = 0
         self._stream: ResampleStream | None = None
@@ -285,8 +285,8 @@ class Resampler:
     def finish(self) -> Tensor:
         """The resampled sound."""
         while self._missing > _BLOCK_SAMPLES:
-            self.add(torch.zeros(_BLOCK_SAMPLES))
-        self._put(torch.zeros(self._missing + self._zeros), last=True)
+            self.add(torch.zeros(_BLOCK_SAMPLES, dtype=torch.float32))
+        self._put(torch.zeros(self._missing + self._zeros, dtype=torch.float32), last=True)
         return self._result
 
     def _put(self, block: Tensor, *, last: bool) -> None:

@@ -113,3 +113,15 @@ def test_odd_rates_take_no_more_memory_than_the_sound() -> None:
     assert done.returncode == 0, done.stderr
     # 10 s at 250,007 Hz are 10 MB, and are held twice or three times.
     assert float(done.stdout) < 64, "MiB"
+
+
+def test_a_model_that_makes_double_precision_the_default_changes_no_sound() -> None:
+    """Code of a model may call `torch.set_default_dtype`; resampling then failed."""
+    sound = torch.linspace(-1, 1, 1000, dtype=torch.float32)
+    expected = resample(sound, 44_100, 16_000)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = resample(sound, 44_100, 16_000)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
