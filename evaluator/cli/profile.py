@@ -42,8 +42,6 @@ def profile(
     from evaluator.results.environment import pick_device
 
     lengths = split_numbers("--seconds", seconds, "1,5,10")
-    if not lengths:
-        raise UserError(f"--seconds needs at least one length: write for example --seconds {LENGTHS}.")
     precisions = choose_precisions(precision)
     kind: Kind = "cuda" if pick_device(device).type == "cuda" else "cpu"
     entry = read_submission(submission)

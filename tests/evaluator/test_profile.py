@@ -225,7 +225,7 @@ def test_command_line_writes_file_database_and_mlflow_which_may_be_down_at_first
         (["--seconds", "1,x"], '--seconds: "x" is no number; write for example --seconds 1,5'),
         (["--seconds", "inf"], '--seconds: "inf" is no finite number; write'),
         (["--timeout", "inf"], "Invalid value for '--timeout': Input should be less than or equal to 86400"),
-        (["--seconds", ","], "--seconds needs at least one length"),
+        (["--seconds", ","], "--seconds names no number: write for example --seconds 1,5,10"),
         (["--precision", "fp16"], "--precision fp16 is unknown: choose from fp32, bf16"),
         (["--device", "tpu"], "Invalid value for '--device': 'tpu' is not one of 'auto', 'cpu', 'cuda'"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.sound.faults import Fault, Listener
+from tasks.sound.faults import Fault, FaultFinder
 
 SAMPLES = 16_000
 TONE = np.sin(2 * np.pi * 440 * np.arange(SAMPLES) / 16_000)
@@ -18,7 +18,7 @@ def noise(channels: int) -> np.ndarray:
 
 def faults(channels: np.ndarray) -> Fault:
     block = channels.reshape(len(channels), -1).astype(np.float32)
-    whole, parts = Listener(), Listener()
+    whole, parts = FaultFinder(), FaultFinder()
     whole.add(torch.from_numpy(block).mean(1), block)
     for start in range(0, len(block), 1_000):
         part = block[start : start + 1_000]
