@@ -40,6 +40,9 @@ CPU = torch.device("cpu")
 RATE = 8_000
 # A model with two layers, of which the second shares no hop with the first; written as a user would.
 OWN_MODEL = """
+from pathlib import Path
+
+import numpy as np
 import torch
 from evaluator.backbone import Layer
 
@@ -54,7 +57,8 @@ class Bands(torch.nn.Module):
         self.second = torch.nn.Conv1d(12, 6, 5, stride=3)
 
     def encode(self, waveforms, lengths):
-        first = torch.relu(self.first(waveforms[:, None]))
+        gain = float(np.load(Path(__file__).parent / "settings" / "gain.npy"))
+        first = torch.relu(self.first(gain * waveforms[:, None]))
         second = self.second(first)
         counts = (lengths - 80) // 40 + 1
         return [first.mT, second.mT], [counts, (counts - 5) // 3 + 1]
@@ -142,10 +146,13 @@ def clips(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 @pytest.fixture(scope="module")
 def windows(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A Python model on the windows of recordings, time-averaged, limited."""
+    """A Python model that reads a file, on the windows of recordings, time-averaged, limited."""
     place = tmp_path_factory.mktemp("windows")
     (place / "own_model.py").write_text(OWN_MODEL)
-    submission = write_submission(place / "own.toml", 'loader = "python"\ntarget = "own_model:model"')
+    (place / "settings").mkdir()
+    np.save(place / "settings/gain.npy", 2.0)
+    keys = 'loader = "python"\ntarget = "own_model:model"\nfiles = ["settings"]'
+    submission = write_submission(place / "own.toml", keys)
     for number, (split, count) in enumerate((("train", 4), ("valid", 2), ("test", 2))):
         lines = []
         for recording in range(count):
@@ -183,7 +190,8 @@ def answers(
         str(exported["clips"]): [str(clips.task.root / one) for one in clips.stored.ids],
         str(exported["windows"]): [str(windows.task.root / f"test{number}.wav") for number in range(2)],
     }
-    hidden = [case.submission.path.parent / name for case, name in ((clips, "checkpoint"), (windows, "own_model.py"))]
+    sources = ((clips, "checkpoint"), (windows, "own_model.py"), (windows, "settings"))
+    hidden = [case.submission.path.parent / name for case, name in sources]
     for path in hidden:
         path.rename(path.with_name(f"{path.name}.hidden"))
     try:
