@@ -77,17 +77,17 @@ class _Part:
     def __init__(self, cut: Cut, native: int, rate: int) -> None:
         self.cut = cut
         self.resampler = Resampler(cut.padded, native, rate)
-        self.faults = FaultFinder()
+        self.finder = FaultFinder()
 
     def add(self, start: int, mono: Tensor, channels: NDArray[np.float32]) -> None:
         """Take from a block, which starts at sample ``start`` of the file, what belongs to the cut."""
         first, stop = max(self.cut.start - start, 0), min(self.cut.stop - start, len(mono))
         if first < stop:
             self.resampler.add(mono[first:stop])
-            self.faults.add(mono[first:stop], channels[first:stop])
+            self.finder.add(mono[first:stop], channels[first:stop])
 
     def finish(self) -> Sound:
-        return Sound(self.resampler.finish(), self.faults.faults)
+        return Sound(self.resampler.finish(), self.finder.faults)
 
 
 def _runs(cuts: list[Cut]) -> list[list[int]]:

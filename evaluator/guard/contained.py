@@ -56,7 +56,7 @@ def place(error: BaseException) -> str:
 
 
 def _exit_of_a_model(status: int) -> NoReturn:
-    """Stands for os._exit, which ends the process at once and prints nothing. A forked process may end itself."""
+    """Replace os._exit, which ends the process at once and prints nothing. A forked process may end itself."""
     if getattr(_running, "process", None) == os.getpid():
         raise SystemExit(status)
     _leave(status)

@@ -67,7 +67,7 @@ def _found(features: Features, rate: int) -> dict[WarningKind, list[tuple[Split,
 
 
 def _of_file(clip: Clip) -> Iterator[WarningKind]:
-    """What the header of a clip's file tells."""
+    """The warnings that follow from the header of a clip's file."""
     if clip.header.cut:
         yield "cut"
     if clip.item.window is None and clip.cut.stop < clip.header.frames:

@@ -61,7 +61,7 @@ def make_engine(address: str) -> sa.Engine:
 
 def _reading(file: Path) -> sa.Engine:
     """An engine for a SQLite file that cannot be written, for example on a disk that is mounted read-only."""
-    # SQLite creates files beside the database, also to read it, unless it is told that nobody writes.
+    # SQLite creates files beside the database, also to read it, unless it is opened as one that nobody writes.
     mode = "mode=ro" if file.with_name(f"{file.name}-wal").exists() else "mode=ro&immutable=1"
     engine = sa.create_engine(
         "sqlite://",

@@ -69,7 +69,7 @@ class Content:
 def read_header(path: Path | Content) -> Header:
     """Read and check the header of a file.
 
-    The file is decoded only if nothing else tells its length: a FLAC file that was written as a stream. The frames of
+    The file is decoded only if nothing else states its length: a FLAC file that was written as a stream. The frames of
     an MP3 file are counted, because libsndfile only estimates their number.
 
     Raises:

@@ -106,7 +106,7 @@ def test_odd_sounds_are_counted_said_and_marked(
         assert FLAGS[f"{kind}-sounds"] in SCORE.shown(cell).note
         assert FLAGS[f"{kind}-sounds"] in legend
 
-    # Features of an older version do not say what was heard: they are listened to, and not computed again.
+    # Features of an older version do not state the faults: the audio is decoded again, the backbone does not run.
     stored = sorted((own_home / "features").glob("*/*.pooled.safetensors"))
     for path in stored:
         shards._write(path, {name: values for name, values in load_file(path).items() if name != shards.FAULTS})
